@@ -1,0 +1,17 @@
+"""Every frame is lost with probability `level`, independently (LNLN, TFR-Net). In: a sequence. Out: what survives."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lacuna.masking import Draw
+from lacuna.samples import has_special_tokens
+from lacuna.types import FeatureSequence
+
+
+def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
+    """(T,) bool. [CLS] and the last token ([SEP]) of a text always survive."""
+    survives = draw.generator().uniform(size=len(sequence)) >= float(draw.level)
+    if has_special_tokens(sequence):
+        survives[[0, -1]] = True
+    return survives

@@ -1,0 +1,19 @@
+"""The losses LNLN trains on: half of the clips keep a modality whole, the others lose frames at a rate of U(0, 1)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lacuna.masking import Draw
+from lacuna.samples import has_special_tokens
+from lacuna.types import FeatureSequence
+
+
+def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
+    """(T,) bool; the rate is drawn anew for each clip, modality and draw, so `level` is not read."""
+    generator = draw.generator()
+    rate = generator.uniform() if generator.uniform() < 0.5 else 0.0
+    survives = generator.uniform(size=len(sequence)) >= rate
+    if has_special_tokens(sequence):
+        survives[[0, -1]] = True
+    return survives

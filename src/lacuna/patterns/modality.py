@@ -1,0 +1,21 @@
+"""Whole modalities are lost: each with probability `level`, or all but those a level names ("text+audio")."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lacuna.masking import Draw
+from lacuna.samples import has_special_tokens
+from lacuna.types import FeatureSequence
+
+
+def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
+    """(T,) bool, all alike but for [CLS] and [SEP], which always survive."""
+    if isinstance(draw.level, str):
+        present = draw.modality in draw.level.split("+")
+    else:
+        present = draw.generator().uniform() >= draw.level
+    survives = np.full(len(sequence), present)
+    if has_special_tokens(sequence):
+        survives[[0, -1]] = True
+    return survives

@@ -1,0 +1,169 @@
+"""FeatureSequence <-> HDF5. In: (clip id, sequence) pairs in order. Out: one ragged file, and sequences by id.
+
+Layout: `values` (F, D), `times` (F,), `seen` (F,) hold the frames of all clips one after another; clip i owns rows
+`offsets[i]:offsets[i+1]`; `ids` (N,) are utf-8. Attributes: `columns`, `modality`, `extractor`, `settings`, `versions`.
+Files carry no time stamps, so equal content gives equal bytes. gzip is used because every HDF5 reader has it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from lacuna.types import FeatureSequence, MalformedInput, empty_sequence
+
+LAYOUT = 1  # raised when a file of an older Lacuna can no longer be read
+CHUNK_BYTES = 1 << 18
+WRITE_BYTES = 1 << 22  # frames gathered before a write: one clip at a time would write (and compress) chunks again
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where features come from: written as attributes, shown by `lacuna info`, and part of every checkpoint."""
+
+    extractor: str
+    modality: str
+    columns: tuple[str, ...]
+    settings: dict[str, object]
+    versions: dict[str, str]
+    dtype: str = "float32"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling of `path` that takes its place on success and vanishes on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_features(path: Path, origin: Origin, sequences: Iterable[tuple[str, FeatureSequence]]) -> int:
+    """Write all sequences, holding a few megabytes at a time; return the number of clips."""
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        _write_attributes(file, origin)
+        rows = _Rows(file, len(origin.columns), np.dtype(origin.dtype))
+        ids: list[str] = []
+        for clip_id, sequence in sequences:
+            if sequence.columns != origin.columns:
+                raise MalformedInput(f"clip {clip_id}: expected columns {origin.columns}, got {sequence.columns}")
+            ids.append(clip_id)
+            rows.append(sequence)
+        rows.flush()
+        file["offsets"] = np.asarray(rows.offsets, np.int64)
+        file.create_dataset("ids", data=ids, shape=(len(ids),), dtype=h5py.string_dtype())
+    return len(ids)
+
+
+def _write_attributes(file: h5py.File, origin: Origin) -> None:
+    file.attrs["layout"] = LAYOUT
+    file.attrs["extractor"] = origin.extractor
+    file.attrs["modality"] = origin.modality
+    file.attrs["columns"] = json.dumps(origin.columns)
+    file.attrs["settings"] = json.dumps(origin.settings, sort_keys=True)
+    file.attrs["versions"] = json.dumps(origin.versions, sort_keys=True)
+
+
+class _Rows:
+    """Growing datasets `values`, `times`, `seen`, written in large pieces."""
+
+    def __init__(self, file: h5py.File, width: int, dtype: np.dtype) -> None:
+        frames = max(1, CHUNK_BYTES // max(1, width * dtype.itemsize))
+        self._sets = {
+            "values": _growing(file, "values", (width,), dtype, frames),
+            "times": _growing(file, "times", (), np.dtype(np.float64), frames),
+            "seen": _growing(file, "seen", (), np.dtype(bool), frames),
+        }
+        self._pending: list[FeatureSequence] = []
+        self._bytes = 0
+        self.offsets = [0]
+
+    def append(self, sequence: FeatureSequence) -> None:
+        self.offsets.append(self.offsets[-1] + len(sequence))
+        self._pending.append(sequence)
+        self._bytes += sequence.values.nbytes
+        if self._bytes >= WRITE_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._pending:
+            return
+        for name, dataset in self._sets.items():
+            rows = np.concatenate([getattr(s, name) for s in self._pending])
+            dataset.resize(len(dataset) + len(rows), axis=0)
+            dataset[len(dataset) - len(rows) :] = rows
+        self._pending, self._bytes = [], 0
+
+
+def _growing(file: h5py.File, name: str, tail: tuple[int, ...], dtype: np.dtype, frames: int) -> h5py.Dataset:
+    return file.create_dataset(
+        name, (0, *tail), dtype, maxshape=(None, *tail), chunks=(frames, *tail), compression="gzip", compression_opts=1
+    )
+
+
+class FeatureFile:
+    """A features file opened for reading: `file[clip_id]` is a FeatureSequence, `file.origin` says what made it."""
+
+    def __init__(self, path: Path) -> None:
+        if not Path(path).is_file():
+            raise MalformedInput(f"{path}: expected a features file, found none (run `dvc repro extract`)")
+        try:
+            self._file = h5py.File(path, "r")
+            self._offsets = self._file["offsets"][:]
+            self.ids: tuple[str, ...] = tuple(self._file["ids"].asstr()[:])
+            self.origin = self._read_origin()
+        except (OSError, KeyError) as error:
+            raise MalformedInput(f"{path}: expected a Lacuna features file: {error}") from error
+        self.path = Path(path)
+        self._index = {clip_id: i for i, clip_id in enumerate(self.ids)}
+
+    def _read_origin(self) -> Origin:
+        attrs = self._file.attrs
+        if attrs["layout"] != LAYOUT:
+            raise MalformedInput(f"{self._file.filename}: expected layout {LAYOUT}, got {attrs['layout']}")
+        return Origin(
+            extractor=attrs["extractor"],
+            modality=attrs["modality"],
+            columns=tuple(json.loads(attrs["columns"])),
+            settings=json.loads(attrs["settings"]),
+            versions=json.loads(attrs["versions"]),
+            dtype=str(self._file["values"].dtype),
+        )
+
+    def __contains__(self, clip_id: str) -> bool:
+        return clip_id in self._index
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, clip_id: str) -> FeatureSequence:
+        if clip_id not in self._index:
+            return empty_sequence(self.origin.columns, np.dtype(self.origin.dtype).type)
+        i = self._index[clip_id]
+        rows = slice(self._offsets[i], self._offsets[i + 1])
+        return FeatureSequence(
+            self._file["values"][rows], self._file["times"][rows], self._file["seen"][rows], self.origin.columns
+        )
+
+    def lengths(self) -> np.ndarray:
+        """Frames of each clip, (N,), in the order of `ids`."""
+        return np.diff(self._offsets)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> FeatureFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,98 @@
+"""The disk contract: `Clip`, one labelled stretch of media, and `FeatureSequence`, what an extractor makes of it.
+
+In: plain values. Out: frozen records, checked when made; numpy only, so that every room may import this one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+SPLITS = ("train", "valid", "test")
+MODALITIES = ("text", "audio", "vision", "image")
+LABELS = ("M", "T", "A", "V")  # multimodal, and the unimodal ones of text, audio, vision
+UNKNOWN = "unlabelled"  # the split of clips that are only to be predicted
+
+
+class MalformedInput(ValueError):
+    """Something given to us is not what it must be: the message names the thing, the expectation and the value."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One labelled stretch of a media file (or one row of given features, which has no media of its own).
+
+    `id` is `<video_id>$_$<clip_id>`; `start` and `end` are seconds within the file, `end` None for its end;
+    `labels` maps "M", "T", "A", "V" to a score or a class index.
+    """
+
+    id: str
+    dataset: str
+    split: str
+    text: str = ""
+    labels: dict[str, float] = field(default_factory=dict)
+    path: Path | None = None
+    start: float = 0.0
+    end: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.id or not self.dataset:
+            raise MalformedInput(f"clip {self.id!r} of {self.dataset!r}: expected an id and a dataset")
+        if self.split not in (*SPLITS, UNKNOWN):
+            raise MalformedInput(f"clip {self.id}: expected a split among {', '.join(SPLITS)}, got {self.split!r}")
+        if not (math.isfinite(self.start) and self.start >= 0):
+            raise MalformedInput(f"clip {self.id}: expected start >= 0 s, got {self.start}")
+        if self.end is not None and not self.end > self.start:
+            raise MalformedInput(f"clip {self.id}: expected end > start = {self.start} s, got {self.end}")
+        for name, value in self.labels.items():
+            if name not in LABELS or not math.isfinite(value):
+                raise MalformedInput(f"clip {self.id}: expected finite labels among {LABELS}, got {name}={value}")
+
+    @property
+    def label(self) -> float:
+        """The multimodal label, NaN where the clip has none."""
+        return self.labels.get("M", math.nan)
+
+
+@dataclass(frozen=True)
+class FeatureSequence:
+    """T frames of D named features: `values` (T, D) float32 or int64, `times` (T,) s, `seen` (T,) bool, `columns`.
+
+    `seen` is the single idea of absence: a lost face, a simulated loss and padding look alike, and their values
+    are zero (token ids excepted: a lost word keeps its place as [UNK]). T = 0 says that the clip has none of it.
+    """
+
+    values: np.ndarray
+    times: np.ndarray
+    seen: np.ndarray
+    columns: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        frames = len(self.times)
+        if self.values.shape != (frames, len(self.columns)):
+            expected = (frames, len(self.columns))
+            raise MalformedInput(f"values: expected shape {expected} (times, columns), got {self.values.shape}")
+        if self.seen.shape != (frames,) or self.seen.dtype != bool:
+            raise MalformedInput(f"seen: expected {frames} bools, got {self.seen.dtype} {self.seen.shape}")
+        if self.values.dtype not in (np.float32, np.int64):
+            raise MalformedInput(f"values: expected float32 or int64, got {self.values.dtype}")
+        bad = ~np.isfinite(self.values)
+        if bad.any():
+            frame, column = np.argwhere(bad)[0]
+            value = self.values[frame, column]
+            raise MalformedInput(f"values: expected finite numbers, got {value} in {self.columns[column]}[{frame}]")
+        if not np.isfinite(self.times).all():
+            raise MalformedInput("times: expected finite seconds")
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+def empty_sequence(columns: tuple[str, ...], dtype: type = np.float32) -> FeatureSequence:
+    """The sequence of a clip that has none of a modality: no frames, the usual columns."""
+    return FeatureSequence(
+        np.zeros((0, len(columns)), dtype), np.zeros(0), np.zeros(0, bool), tuple(columns)
+    )
