@@ -1,0 +1,147 @@
+"""What two models share. In: one modality of a batch. Out: hidden states (B, T, D), and a gradient turned round.
+
+B samples, T frames, D features. Text comes as token ids or as embeddings; behind `TextEncoder` both look alike.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+
+from lacuna import pretrained
+from lacuna.batches import InputSpec, Padded
+from lacuna.samples import LOST_TOKEN
+
+Source = str | dict[str, Any]  # "embedded", a directory, a hub id; or `TextEncoder.portable`, which needs none of them
+
+
+class _Reversed(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by -weight (Ganin & Lempitsky 2015, equations 14 and 15)."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, weight: float) -> Tensor:
+        ctx.weight = weight
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+        return -ctx.weight * gradient, None
+
+
+def reverse_gradient(x: Tensor, weight: float = 1.0) -> Tensor:
+    """`x` itself; what flows back through it is multiplied by `-weight`."""
+    return _Reversed.apply(x, weight)
+
+
+class GradientReversal(nn.Module):
+    """`reverse_gradient` as a module, to stand in an `nn.Sequential`."""
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return reverse_gradient(x, self.weight)
+
+
+def fit_to(padded: Padded, most: int) -> Padded:
+    """The same modality with at most `most` frames, as `collate` cuts: longer padding says nothing."""
+    if padded.values.shape[1] <= most:
+        return padded
+    lengths = padded.lengths.clamp(max=most)
+    return Padded(padded.values[:, :most], padded.times[:, :most], padded.seen[:, :most], lengths)
+
+
+def pad_to(padded: Padded, frames: int) -> Padded:
+    """The same modality padded with unseen zeros to `frames` frames (for published models, which read padding)."""
+    missing = frames - padded.values.shape[1]
+    if missing <= 0:
+        return fit_to(padded, frames)
+    values = nn.functional.pad(padded.values, (0, 0, 0, missing))
+    times, seen = nn.functional.pad(padded.times, (0, missing)), nn.functional.pad(padded.seen, (0, missing))
+    return Padded(values, times, seen, padded.lengths)
+
+
+@dataclass(frozen=True)
+class _Vocabulary:
+    """What the encoder must know of its tokenizer: the ids of a lost word and of padding."""
+
+    unknown: int
+    padding: int
+
+
+class TextEncoder(nn.Module):
+    """The text of a batch -> hidden states (B, T, `width`): token ids are encoded, embeddings pass through.
+
+    `source` is "embedded", a directory or a hub id, whose weights are read here; or what `portable` of another
+    encoder gave, which builds the same architecture with fresh weights, to be filled from a checkpoint: so a
+    checkpoint loads where the source is not. `finetune=False` freezes the weights and keeps dropout off.
+    """
+
+    def __init__(self, spec: InputSpec, source: Source = pretrained.EMBEDDED, finetune: bool = True) -> None:
+        super().__init__()
+        self.finetune = finetune
+        self.encoder: nn.Module | None = None
+        self.portable: Source = source  # put this in the settings that are saved
+        self.width = spec.widths["text"]
+        if not spec.tokens:
+            return
+        self.encoder, self._vocabulary = _build(source)
+        config = self.encoder.config
+        self.width = config.hidden_size
+        self.portable = {
+            "source": source if isinstance(source, str) else source["source"],
+            "config": config.to_diff_dict() | {"model_type": config.model_type},
+            "unknown": self._vocabulary.unknown,
+            "padding": self._vocabulary.padding,
+        }
+        self._segments = "token_type_ids" in inspect.signature(self.encoder.forward).parameters
+        self._most_segments = getattr(config, "type_vocab_size", 2)
+        self.encoder.requires_grad_(finetune)
+
+    def train(self, mode: bool = True) -> TextEncoder:
+        """A frozen encoder stays in evaluation mode: dropout would only add noise to what cannot adapt."""
+        super().train(mode and self.finetune)
+        self.training = mode
+        return self
+
+    def forward(self, text: Padded) -> Tensor:
+        """(B, T, 3) token ids, masks, segments, or (B, T, D) embeddings -> (B, T, `width`)."""
+        if self.encoder is None:
+            return text.values
+        real_BT = text.real
+        ids_BT = text.values[..., 0]
+        ids_BT = ids_BT.masked_fill(~text.seen | (ids_BT == LOST_TOKEN), self._vocabulary.unknown)
+        inputs = {
+            "input_ids": ids_BT.masked_fill(~real_BT, self._vocabulary.padding),
+            "attention_mask": real_BT.to(torch.int64),
+        }
+        if self._segments:
+            inputs["token_type_ids"] = text.values[..., 2].clamp(min=0, max=max(0, self._most_segments - 1))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.finetune):
+            return self.encoder(**inputs).last_hidden_state
+
+
+def _build(source: Source) -> tuple[nn.Module, _Vocabulary]:
+    """The encoder of a source without its pooler, which nobody reads, and what is to know of its tokenizer."""
+    if isinstance(source, Mapping):
+        transformers = pretrained.import_transformers()
+        config = dict(source["config"])
+        encoder = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**config))
+        vocabulary = _Vocabulary(source["unknown"], source["padding"])
+    else:
+        encoder, tokenizer = pretrained.encoder(source), pretrained.tokenizer(source)
+        padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        unknown = tokenizer.unk_token_id
+        if unknown is None:  # byte-level tokenizers know every word: their mask says "a word, unknown which"
+            unknown = tokenizer.mask_token_id if tokenizer.mask_token_id is not None else padding
+        vocabulary = _Vocabulary(unknown, padding)
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None
+    return encoder, vocabulary
