@@ -1,0 +1,231 @@
+"""params.yaml as checked, typed values. In: the file. Out: `Params`, and plug-ins with their settings.
+
+A name in params.yaml is a file of that name in a room (`datasets`, `extractors`, `patterns`, `models`). A key that no
+one reads stops the run. `per_dataset: {<dataset>: {…}}` inside any settings changes them for one dataset.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from lacuna.types import MalformedInput
+
+Plugin = dict[str, Any]  # settings of one plug-in, checked by the plug-in's own dataclass
+Value = TypeVar("Value")
+
+
+class Section(BaseModel):
+    """A section of params.yaml: no key but those named here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    per_dataset: dict[str, dict[str, Any]] = Field(default={}, description="changes for single datasets")
+
+    def of(self, dataset: str) -> Any:  # noqa: ANN401 (the section's own type)
+        """This section with the changes for one dataset."""
+        changes = self.per_dataset.get(dataset, {})
+        return type(self)(**(self.model_dump() | {"per_dataset": {}} | changes))
+
+
+class Demo(Section):
+    clips: int = Field(160, ge=48, description="how many synthetic clips")
+    seed: int = Field(7, description="decides every clip")
+    seconds: float = Field(2.0, gt=0.5, description="length of a clip")
+    fps: int = Field(25, gt=0, description="frames a second")
+    size: int = Field(256, ge=128, description="width and height, px")
+
+
+class Prepare(Section):
+    label_range: tuple[float, float] = Field((-3.0, 3.0), description="lowest and highest label; others are refused")
+    max_rejects: float = Field(0.1, ge=0, le=1, description="the stage fails when a larger share is refused")
+    seed: int = Field(7, description="decides splits that the raw data do not name")
+    fractions: tuple[float, float, float] = Field((0.7, 0.15, 0.15), description="train, valid, test of such splits")
+
+
+class Extract(Section):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    extractors: list[str] = Field(description="names of files in lacuna/extractors")
+
+    @model_validator(mode="after")
+    def _known(self) -> Extract:
+        _check_names("extractors", [*self.extractors, *(self.model_extra or {})])
+        return self
+
+    def settings(self, name: str, dataset: str) -> object:
+        """The settings of one extractor for one dataset."""
+        return plugin_settings("extractors", name, (self.model_extra or {}).get(name, {}), dataset)
+
+
+class Align(Section):
+    extractors: list[str] = Field([], description="features to average over words, into features/aligned.h5")
+    words: Literal["proportional", "files", "ctc"] = Field("proportional", description="where word times come from")
+    source: str = Field("", description="wav2vec2 CTC model (hub id or directory), or folder of word-time files")
+
+
+class Mask(Section):
+    patterns: list[str] = Field(["frames", "modality"], description="names of files in lacuna/patterns")
+    rates: list[float] = Field([i / 10 for i in range(10)], description="missing rates")
+    subsets: bool = Field(True, description="pattern modality: also each subset of modalities by name")
+    seeds: list[int] = Field([1, 2, 3], description="each level is drawn once per seed")
+
+    @model_validator(mode="after")
+    def _known(self) -> Mask:
+        _check_names("patterns", self.patterns)
+        return self
+
+
+class Incomplete(Section):
+    pattern: str
+    level: float | str
+    seed: int = 1
+
+
+class Export(Section):
+    tokens: str = Field("tokens", description="features that become text_bert")
+    features: list[str] = Field(description="features that become text, audio and vision")
+    lengths: dict[str, int | Literal["auto"]] = Field({}, description="frames kept; auto: mean + 3 std on train")
+    incomplete: list[Incomplete] = Field([], description="incomplete variants to write")
+
+
+class Train(Section):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    features: list[str] = Field(description="one features file per modality that models read")
+    task: Literal["regression", "polarity", "class"] = Field("regression", description="score, its sign, class index")
+    standardize: bool = Field(True, description="scale columns by the train split's mean and deviation")
+    lengths: dict[str, int] = Field({}, description="most frames of a modality; others keep their longest")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 …")
+    training: Plugin = Field({}, description="changes to training.Settings for every model")
+
+    @model_validator(mode="after")
+    def _known(self) -> Train:
+        _check_names("models", list(self.model_extra or {}))
+        return self
+
+    def model_settings(self, name: str, dataset: str) -> object:
+        """The architecture's settings of one model."""
+        return plugin_settings("models", name, self._plugin(name, dataset).get("model", {}), dataset)
+
+    def training_settings(self, name: str, dataset: str) -> Plugin:
+        """What a model's own TRAINING, the common changes and its own changes make of training.Settings."""
+        own = self._plugin(name, dataset).get("training", {})
+        return {**plugin("models", name).TRAINING, **merged(self.training, dataset), **merged(own, dataset)}
+
+    def _plugin(self, name: str, dataset: str) -> Plugin:
+        settings = merged((self.model_extra or {}).get(name, {}), dataset)
+        _refuse_unknown(settings, ("model", "training"), f"train.{name}")
+        return settings
+
+
+class Evaluate(Section):
+    patterns: list[str] = Field(["frames", "modality"], description="patterns to judge under")
+    protocol: Literal["validation", "paper"] = Field("validation", description="how a checkpoint is chosen")
+    bootstrap: int = Field(1000, ge=0, description="resamples behind each 95 % interval")
+
+
+class Report(Section):
+    clip: str = Field("", description="id of the clip to show; empty: the first of the test split")
+    frames: int = Field(6, gt=0, description="how many of its frames")
+
+
+class Params(BaseModel):
+    """The whole of params.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    datasets: list[str]
+    models: list[str]
+    seeds: list[int]
+    workers: int | Literal["auto"] = "auto"
+    demo: Demo = Demo()
+    prepare: Prepare = Prepare()
+    extract: Extract
+    align: Align = Align()
+    mask: Mask = Mask()
+    export: Export
+    train: Train
+    evaluate: Evaluate = Evaluate()
+    report: Report = Report()
+
+    @model_validator(mode="after")
+    def _known(self) -> Params:
+        _check_names("models", self.models)
+        return self
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and check params.yaml; MalformedInput names the key, what was expected and what came."""
+    if not Path(path).is_file():
+        raise MalformedInput(f"{path}: expected the settings of the pipeline, found none (run from the project's root)")
+    try:
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise MalformedInput(f"{path}: expected YAML: {error}") from error
+    return _validated(lambda: Params.model_validate(raw), str(path))
+
+
+def plugin(room: str, name: str) -> ModuleType:
+    """The module `lacuna.<room>.<name>`."""
+    _check_names(room, [name])
+    return importlib.import_module(f"lacuna.{room}.{name}")
+
+
+def plugin_names(room: str) -> list[str]:
+    """The names a room offers."""
+    package = importlib.import_module(f"lacuna.{room}")
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
+
+
+def plugin_settings(room: str, name: str, values: Plugin, dataset: str = "") -> object:
+    """`values` as the plug-in's own `Settings`."""
+    return checked(plugin(room, name).Settings, merged(values, dataset), f"{room}.{name}")
+
+
+def checked(settings: type[Value], values: Mapping[str, Any], where: str) -> Value:
+    """A settings dataclass from plain values, types checked and unknown keys refused."""
+    _refuse_unknown(values, [f.name for f in fields(settings)], where)
+    return _validated(lambda: TypeAdapter(settings).validate_python(dict(values)), where)
+
+
+def merged(values: Mapping[str, Any], dataset: str) -> Plugin:
+    """Settings with their `per_dataset` changes for one dataset put in."""
+    own = {key: value for key, value in values.items() if key != "per_dataset"}
+    return own | values.get("per_dataset", {}).get(dataset, {})
+
+
+def _check_names(room: str, names: list[str]) -> None:
+    known = plugin_names(room)
+    for name in names:
+        if name not in known:
+            raise MalformedInput(f"{room}: expected one of {', '.join(known)}; got {name!r}{_guess(name, known)}")
+
+
+def _refuse_unknown(values: Mapping[str, Any], known: list[str] | tuple[str, ...], where: str) -> None:
+    for key in values:
+        if key not in known:
+            raise MalformedInput(f"{where}.{key}: expected one of {', '.join(known)}{_guess(key, known)}")
+
+
+def _guess(word: str, known: list[str] | tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(word, known, 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _validated(make: Any, where: str) -> Any:  # noqa: ANN401
+    try:
+        return make()
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise MalformedInput(f"{where}: {key}: {first['msg']}; got {first['input']!r}") from error
