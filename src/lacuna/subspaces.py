@@ -35,15 +35,19 @@ class Split:
 class Subspaces(nn.Module):
     """A private encoder and a decoder per modality, one shared encoder: MISA eq. 4-5 and section 3.5.3."""
 
-    def __init__(self, names: Sequence[str], size: int) -> None:
+    def __init__(self, names: Sequence[str], size: int, private: bool = True) -> None:
+        """Without `private`, all is shared and the private part stays zero."""
         super().__init__()
-        self.private = nn.ModuleDict({name: nn.Linear(size, size) for name in names})
+        self.private = nn.ModuleDict({name: nn.Linear(size, size) for name in names if private})
         self.shared = nn.Linear(size, size)
         self.decoder = nn.ModuleDict({name: nn.Linear(size, size) for name in names})
 
     def forward(self, whole_MBD: Tensor) -> Split:
         """Split the projected vectors, stacked in the order of the names."""
-        private_MBD = torch.stack([encode(x_BD) for encode, x_BD in zip(self.private.values(), whole_MBD)]).sigmoid()
+        private_MBD = torch.zeros_like(whole_MBD)
+        if self.private:
+            encoders = self.private.values()
+            private_MBD = torch.stack([encode(x_BD) for encode, x_BD in zip(encoders, whole_MBD)]).sigmoid()
         shared_MBD = self.shared(whole_MBD).sigmoid()
         both_MBD = private_MBD + shared_MBD
         rebuilt_MBD = torch.stack([decode(x_BD) for decode, x_BD in zip(self.decoder.values(), both_MBD)])
