@@ -1,0 +1,184 @@
+"""Acoustic features by librosa's own functions. In: a clip's sound. Out: (T, D) float32, one row a hop.
+
+A recipe, or any list of names in `librosa.feature` with their arguments (and `f0`): values equal librosa's own calls.
+Recipes: `sims33` is CH-SIMS's 33 columns as shipped, `sims33_f0` as its paper says (the shipped "F0" is a zero-crossing
+rate), `fet_default` MMSA-FET's example. COVAREP's 5 and 74 columns of MOSI and MOSEI cannot be had from librosa.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lacuna import media
+from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
+
+MODALITY = "audio"
+VERSION = 1
+
+Feature = str | dict[str, dict[str, Any] | None]  # a name, or {name: its arguments}
+
+_MFCC: Feature = {"mfcc": {"n_mfcc": 20, "htk": True}}
+RECIPES: dict[str, tuple[Feature, ...]] = {
+    "sims33": ("zero_crossing_rate", _MFCC, "chroma_cqt"),
+    "sims33_f0": ("f0", _MFCC, "chroma_cqt"),
+    "fet_default": (_MFCC, "rms", "zero_crossing_rate", "spectral_rolloff", "spectral_centroid"),
+}
+FRAMING = {"fet_default": (128, 512)}  # hop and window, samples, where a recipe asks for other than librosa's own
+HOP, WINDOW = 512, 2048
+NOT_BY_FRAME = ("tempo", "delta", "stack_memory", "inverse")
+F0_RANGE = (65.0, 1000.0)  # Hz, C2 to about B5: speaking and shouting voices
+
+
+@dataclass(frozen=True)
+class Settings:
+    """recipe or features (a list of names, or {name: {argument: value}}), not both; rate: Hz, None for the file's own;
+    hop_length and window: samples, None for the recipe's; f0: the pitch tracker of feature `f0` ("pyin" or "yin").
+    """
+
+    recipe: str | None = None
+    features: tuple[Feature, ...] = ()
+    rate: int | None = 22050
+    hop_length: int | None = None
+    window: int | None = None
+    f0: str = "pyin"
+
+    def __post_init__(self) -> None:
+        if self.recipe is not None and self.features:
+            raise MalformedInput(f"features: expected none beside the recipe {self.recipe!r}, got {self.features}")
+        if self.recipe is not None and self.recipe not in RECIPES:
+            raise MalformedInput(f"recipe: expected one of {', '.join(RECIPES)}, got {self.recipe!r}")
+        if self.f0 not in ("pyin", "yin"):
+            raise MalformedInput(f"f0: expected pyin or yin, got {self.f0!r}")
+        for name, least in (("rate", 2000), ("hop_length", 1), ("window", 4)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise MalformedInput(f"{name}: expected at least {least}, got {value}")
+        for feature in self.features:
+            _check(*_parsed(feature))
+
+    @property
+    def chosen(self) -> tuple[Feature, ...]:
+        return self.features or RECIPES[self.recipe or "sims33"]
+
+    @property
+    def framing(self) -> tuple[int, int]:
+        """Hop and window in samples."""
+        hop, window = FRAMING.get(self.recipe or "sims33", (HOP, WINDOW))
+        return self.hop_length or hop, self.window or window
+
+
+def _parsed(feature: Feature) -> tuple[str, dict[str, Any]]:
+    if isinstance(feature, str):
+        return feature, {}
+    if len(feature) != 1:
+        raise MalformedInput(f"features: expected a name or one {{name: arguments}} an entry, got {feature}")
+    ((name, arguments),) = feature.items()
+    return name, dict(arguments or {})
+
+
+def _function(name: str) -> Callable[..., np.ndarray]:
+    import librosa  # the library: this file's own name is lacuna.extractors.librosa
+
+    names = [n for n in librosa.feature.__all__ if n not in NOT_BY_FRAME]
+    if name not in names:
+        raise MalformedInput(f"features: expected f0 or names of librosa.feature ({', '.join(names)}), got {name!r}")
+    return getattr(librosa.feature, name)
+
+
+def _check(name: str, arguments: dict[str, Any]) -> None:
+    """Refuse unknown names and arguments before the first file is opened."""
+    if name == "f0":
+        known = {"fmin", "fmax"}
+    else:
+        parameters = inspect.signature(_function(name)).parameters
+        if "kwargs" in parameters:
+            return  # mfcc and others hand what they do not know to melspectrogram: the trial run in Extractor judges
+        known = set(parameters) - {"y", "sr"}
+    unknown = sorted(set(arguments) - known)
+    if unknown:
+        raise MalformedInput(f"features: {name}: expected arguments among {sorted(known)}, got {', '.join(unknown)}")
+
+
+class Extractor:
+    """A clip's sound as librosa's features, (T, D) float32; times are k · hop / rate s, the centres of the windows."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._features = [_parsed(feature) for feature in settings.chosen]
+        # One second of a tone tells the columns, and refuses arguments that librosa itself refuses.
+        rate = settings.rate or 22050
+        tone = np.sin(2 * np.pi * 220 / rate * np.arange(rate)).astype(np.float32)
+        self.columns = tuple(
+            f"{name}_{i}" if len(rows) > 1 else name
+            for (name, _), rows in zip(self._features, self._rows(tone, rate))
+            for i in range(len(rows))
+        )
+
+    def versions(self) -> dict[str, str]:
+        """What decides the values beside the settings: librosa, and the decoder."""
+        return {name: importlib.metadata.version(name) for name in ("librosa", "numpy", "av")}
+
+    def __call__(self, clip: Clip) -> FeatureSequence:
+        if clip.path is None:
+            return empty_sequence(self.columns)
+        rate = self.settings.rate or media.probe(clip.path).audio_rate
+        samples = media.audio(clip.path, rate, clip.start, clip.end) if rate else None
+        if samples is None or not len(samples):
+            return empty_sequence(self.columns)
+        return self.of_samples(samples, rate)
+
+    def of_samples(self, samples: np.ndarray, rate: int) -> FeatureSequence:
+        """The features of mono samples (n,) at `rate` Hz."""
+        rows = self._rows(samples, rate)
+        frames = min(r.shape[1] for r in rows)  # uncentred features have a window's frames fewer
+        values = np.concatenate([r[:, :frames] for r in rows]).T.astype(np.float32)
+        times = np.arange(frames) * self.settings.framing[0] / rate
+        return FeatureSequence(np.ascontiguousarray(values), times, np.ones(frames, bool), self.columns)
+
+    def _rows(self, samples: np.ndarray, rate: int) -> list[np.ndarray]:
+        """Per feature (its rows, T)."""
+        import librosa
+
+        with warnings.catch_warnings():
+            # Silence and sounds shorter than a window are facts of a clip that librosa handles, if not quietly.
+            warnings.filterwarnings("ignore", module=r"librosa.*")
+            try:
+                return [self._feature(name, arguments, samples, rate) for name, arguments in self._features]
+            except (librosa.ParameterError, TypeError) as error:
+                raise MalformedInput(f"features: expected arguments that librosa takes: {error}") from error
+
+    def _feature(self, name: str, arguments: dict[str, Any], samples: np.ndarray, rate: int) -> np.ndarray:
+        hop, window = self.settings.framing
+        if name == "f0":
+            return _log_f0(samples, rate, hop, self.settings.f0, **arguments)[None]
+        function = _function(name)
+        parameters = inspect.signature(function).parameters
+        given = {"sr": rate, "hop_length": hop, "n_fft": window, "frame_length": window}
+        takes = {k: v for k, v in given.items() if k in parameters or (name == "mfcc" and k in ("hop_length", "n_fft"))}
+        return function(y=samples, **(takes | arguments))
+
+
+def _log_f0(
+    samples: np.ndarray, rate: int, hop: int, tracker: str, fmin: float = F0_RANGE[0], fmax: float = F0_RANGE[1]
+) -> np.ndarray:
+    """Natural log of F0 in Hz, (T,); 0 where the sound is not voiced.
+
+    yin does not tell voiced from unvoiced: it is voiced where yin's F0 lies inside the range and the frame is within
+    40 dB of the loudest one.
+    """
+    import librosa
+
+    if tracker == "pyin":
+        f0, voiced, _ = librosa.pyin(samples, fmin=fmin, fmax=fmax, sr=rate, hop_length=hop)
+    else:
+        f0 = librosa.yin(samples, fmin=fmin, fmax=fmax, sr=rate, hop_length=hop)
+        loudness = librosa.feature.rms(y=samples, frame_length=WINDOW, hop_length=hop)[0]
+        voiced = (f0 < 0.99 * fmax) & (f0 > 1.01 * fmin) & (loudness > 0.01 * loudness.max()) & (loudness > 1e-6)
+    return np.where(voiced, np.log(np.where(voiced, f0, 1.0)), 0.0)
