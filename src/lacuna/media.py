@@ -1,24 +1,36 @@
 """Decoding with PyAV. In: a media file and a span in seconds. Out: upright RGB frames with times, mono samples, images.
 
-Times are taken from the container's time stamps, never from frame counts: variable frame rates and damaged frames keep
-their place. Nothing here holds more than a second of video, so memory does not grow with a clip's length.
+Second 0 is the container's start, for pictures and sound alike, so that they stay together where one begins later.
+Times are taken from time stamps, never from frame counts: variable frame rates and damaged frames keep their place.
+Pictures are held one at a time and sound is cut before it is resampled: memory does not grow with a file's length.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 from av.audio.resampler import AudioResampler
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from lacuna.types import MalformedInput
 
 av.logging.set_level(av.logging.PANIC)  # FFmpeg's remarks on damaged frames: we count and tell them ourselves
+
+EPS = 1e-6  # s: time stamps are fractions, spans are floats
+TOLERANCE = 0.5  # s by which pictures may end before the header, or the span, says that they do
+PREROLL = 0.5  # s of sound decoded before a span, because the first frames after a seek lack their predecessors
+MARGIN = 0.05  # s of sound given to the resampler on both sides of a span: far more than its filter's reach
+GAP = 0.1  # s by which sound may be off its time stamps (rounding, encoder delay) before silence is put in
+
+# Containers without an index, where a seek lands between pictures or with wrong time stamps: read from the start.
+_UNSEEKABLE = {"mpeg", "mpegts", "mpegvideo", "h264", "hevc", "m4v", "mp3", "aac", "ac3"}
 
 
 @dataclass(frozen=True)
@@ -49,22 +61,30 @@ def _opened(path: Path) -> Iterator[av.container.InputContainer]:
     if not Path(path).stat().st_size:
         raise MalformedInput(f"{path}: expected a media file, found 0 bytes")
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        # "file:" and the whitelist: a name with a colon is no protocol, and a playlist in disguise opens nothing else.
+        options = {"protocol_whitelist": "file"}
+        with av.open(f"file:{path}", options=options, metadata_errors="replace") as container:
             yield container
     except av.error.FFmpegError as error:
         raise MalformedInput(f"{path}: expected a readable media file: {error.strerror}") from error
 
 
+def _stream(container: av.container.InputContainer, kind: str) -> av.stream.Stream | None:
+    """The first stream of "video" or "audio" that can be decoded; cover pictures are no video."""
+    for stream in getattr(container.streams, kind):
+        if stream.codec_context is not None and not stream.disposition & av.stream.Disposition.attached_pic:
+            return stream
+    return None
+
+
 def probe(path: Path) -> MediaInfo:
     """Open the file and read its headers; MalformedInput where it is no media file."""
     with _opened(path) as container:
-        video = next(iter(container.streams.video), None)
-        audio = next(iter(container.streams.audio), None)
+        video, audio = _stream(container, "video"), _stream(container, "audio")
         if video is None and audio is None:
             raise MalformedInput(f"{path}: expected a video or audio stream, found none")
-        duration = (container.duration or 0) / av.time_base
         return MediaInfo(
-            duration=duration,
+            duration=(container.duration or 0) / av.time_base,
             video=video is not None,
             audio=audio is not None,
             rate=float(video.average_rate or 0) if video else 0.0,
@@ -74,112 +94,237 @@ def probe(path: Path) -> MediaInfo:
         )
 
 
+def check(path: Path, start: float = 0.0, end: float | None = None) -> None:
+    """MalformedInput unless the span has pictures at its start and packets up to its end. Decodes a few frames only."""
+    next(frames(path, start, end))
+    with _opened(path) as container:
+        stream = _stream(container, "video")
+        length = (
+            float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / av.time_base
+        )
+        if end is not None and length and end > length + TOLERANCE:
+            raise MalformedInput(f"{path}: expected a span within its {length:.2f} s, got an end of {end} s")
+        if not length or container.format.name in _UNSEEKABLE:
+            return  # without an index, the length is that of what is there
+        goal = (length if end is None else min(end, length)) - TOLERANCE
+        reached = _reached(container, stream, goal)
+    if reached < goal - EPS:
+        said = f"{length:.2f} s of video as its header says"
+        raise MalformedInput(f"{path}: expected {said}, found {reached:.2f} s (was the file cut short?)")
+
+
+def _reached(container: av.container.InputContainer, stream: av.VideoStream, goal: float) -> float:
+    """The end in seconds of the last packet found on the way to `goal`."""
+    reached, origin = 0.0, stream.start_time or 0
+    container.seek(max(0, int(max(0.0, goal) / stream.time_base) + origin), stream=stream)
+    try:
+        for packet in container.demux(stream):
+            if packet.pts is not None and packet.size:
+                reached = max(reached, float((packet.pts - origin + (packet.duration or 0)) * stream.time_base))
+            if reached >= goal:
+                break
+    except av.error.FFmpegError:
+        pass  # what was reached before the damage tells enough
+    return reached
+
+
+def _decoded(path: Path, kind: str, start: float) -> Iterator[tuple[av.frame.Frame, float]]:
+    """Frames of the video or audio stream with their times, the first at or before `start` where there is one."""
+    for seeks in (True, False) if start > 0 else (False,):
+        with _opened(path) as container:
+            stream = _stream(container, kind)
+            if stream is None or (seeks and not _sought(container, stream, start)):
+                continue
+            decoded = _timed(container, stream)
+            first = next(decoded, None)
+            if seeks and (first is None or first[1] > start + EPS):
+                continue  # the seek overshot: read it all
+            if first is not None:
+                yield first
+                yield from decoded
+            return
+
+
+def _sought(container: av.container.InputContainer, stream: av.stream.Stream, start: float) -> bool:
+    if container.format.name in _UNSEEKABLE:
+        return False
+    try:
+        container.seek(int((start + _origin(container)) / stream.time_base), stream=stream)
+    except av.error.FFmpegError:
+        return False
+    return True
+
+
+def _origin(container: av.container.InputContainer) -> float:
+    """Second 0: where the first of the decodable streams starts, in the container's own time."""
+    streams = [s for s in (_stream(container, "video"), _stream(container, "audio")) if s is not None]
+    return float(min((s.start_time * s.time_base for s in streams if s.start_time is not None), default=0))
+
+
+def _timed(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator[tuple[av.frame.Frame, float]]:
+    """Decodable frames, each with a time after the one before."""
+    stream.codec_context.thread_type = "NONE"  # work is spread over clips; threads inside one would contend
+    origin, previous, step, skipped = _origin(container), -math.inf, 0.04, 0.0
+    if isinstance(stream, av.VideoStream) and stream.average_rate:
+        step = float(1 / stream.average_rate)
+    for packet in container.demux(stream):
+        try:
+            decoded = packet.decode()
+        except av.error.FFmpegError:
+            continue  # a damaged packet; those after it have time stamps of their own
+        for frame in decoded:
+            time = previous + step if frame.time is None else float(frame.time) - origin + skipped
+            if time < previous - 1:  # clocks set back in the middle (recordings joined): go on from here
+                skipped += previous + step - time
+                time = previous + step
+            if not math.isfinite(time) or (time <= previous and isinstance(frame, av.VideoFrame)):
+                continue
+            previous = time
+            yield frame, time
+
+
 def frames(path: Path, start: float = 0.0, end: float | None = None, fps: float | None = None) -> Iterator[Frame]:
     """Frames of [start, end), sampled at `fps` by time (each grid point takes the frame shown then); all if None.
 
     A frame that cannot be decoded is passed over. MalformedInput: no video stream, or not one frame in the span.
     """
-    count = 0
     with _opened(path) as container:
-        if not container.streams.video:
+        if _stream(container, "video") is None:
             raise MalformedInput(f"{path}: expected a video stream, found none")
-        shown = _decoded(container, start, end)
-        for frame, time in shown if fps is None else _sampled(shown, fps):
-            count += 1
-            yield Frame(time, _upright(frame))
+    count, length = 0, math.inf if end is None else end - start
+    shown = ((frame, time - start) for frame, time in _decoded(path, "video", start))
+    for frame, time in _within(shown, length) if fps is None else _sampled(shown, length, fps):
+        count += 1
+        yield Frame(time, _upright(frame))
     if not count:
         raise MalformedInput(f"{path}: expected video frames from {start} s to {end or 'its end'}, found none")
 
 
-def _decoded(
-    container: av.container.InputContainer, start: float, end: float | None
-) -> Iterator[tuple[av.VideoFrame, float]]:
-    """Decodable frames of the span with their time from its start."""
-    stream = container.streams.video[0]
-    stream.thread_type = "NONE"  # work is spread over clips; threads inside one would contend
-    origin = float((stream.start_time or 0) * stream.time_base)
-    if start > 0:
-        container.seek(int((start + origin) / stream.time_base), stream=stream)
-    for packet in container.demux(stream):
-        try:
-            pictures = packet.decode()
-        except av.error.InvalidDataError:
-            continue
-        for picture in pictures:
-            if picture.time is None:
-                continue
-            time = float(picture.time) - origin
-            if end is not None and time >= end - 1e-6:
-                return
-            if time >= start - 1e-6:
-                yield picture, max(0.0, time - start)
-
-
-def _sampled(shown: Iterator[tuple[av.VideoFrame, float]], fps: float) -> Iterator[tuple[av.VideoFrame, float]]:
-    """For each grid time k / fps within the span, the frame on screen then, with the grid time."""
-    k, previous, step = 0, None, 1 / fps
+def _within(shown: Iterator[tuple[av.VideoFrame, float]], length: float) -> Iterator[tuple[av.VideoFrame, float]]:
+    """Frames that begin in [0, length); where none does, the one that stays on screen throughout."""
+    held, count = None, 0
     for picture, time in shown:
-        while previous is not None and k * step < time - 1e-6:
-            yield previous, k * step
+        if time >= length - EPS:
+            break
+        if time >= -EPS:
+            count += 1
+            yield picture, max(0.0, time)
+        held = picture, time
+    if not count and held is not None and held[1] + _shown_for(held[0]) > EPS:
+        yield held[0], 0.0
+
+
+def _sampled(
+    shown: Iterator[tuple[av.VideoFrame, float]], length: float, fps: float
+) -> Iterator[tuple[av.VideoFrame, float]]:
+    """For each grid time k / fps in [0, length), the frame on screen then, with the grid time."""
+    k, held, until = 0, None, 0.0
+    for picture, time in shown:
+        if held is None:
+            k = max(0, math.ceil((time - EPS) * fps))  # pictures may start later than the sound
+        while held is not None and k / fps < min(time, length) - EPS:
+            yield held, k / fps
             k += 1
-        if previous is None and k == 0:
-            k = int(np.ceil(time * fps - 1e-6))  # the picture may start later than the sound
-        previous, last = picture, time
-    if previous is not None and k * step <= last + 1e-6:
-        yield previous, k * step
+        if time >= length - EPS:
+            return
+        held, until = picture, time + _shown_for(picture)
+    while held is not None and k / fps < min(until, length) - EPS:
+        yield held, k / fps
+        k += 1
+
+
+def _shown_for(picture: av.VideoFrame) -> float:
+    """Seconds that a frame stays on screen; containers that do not say, or say nonsense, get 1/25 s."""
+    seconds = float((picture.duration or 0) * (picture.time_base or 0))
+    return seconds if 0 < seconds <= 10 else 0.04
 
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:
+    """The picture as players show it: turned and mirrored as the container's display matrix says."""
     image = frame.to_ndarray(format="rgb24")
-    turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+    matrix = next((m for m in frame.side_data if m.type.name == "DISPLAYMATRIX"), None)
+    if matrix is None:
+        return image
+    # x' = a x + c y, y' = b x + d y, as 16.16 numbers; only signs matter for the eight upright positions
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5]
+    if abs(int(b)) > abs(int(a)):
+        image, a, d = image.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 def audio(path: Path, rate: int, start: float = 0.0, end: float | None = None) -> np.ndarray | None:
-    """Mono samples (n,) float32 in [-1, 1] of [start, end), resampled once to `rate` Hz; None without an audio track."""
+    """Mono samples (n,) float32 of [start, end), resampled once to `rate` Hz; None without an audio track.
+
+    Sample i is heard at start + i / rate: a track that begins late, or has holes, is silent there.
+    """
     with _opened(path) as container:
-        stream = next(iter(container.streams.audio), None)
-        if stream is None:
+        if _stream(container, "audio") is None:
             return None
-        pieces = list(_resampled(container, stream, rate, start, end))
-    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+    # Asked of the decoder, because headers understate the rate of some AAC.
+    source = next((frame.sample_rate for frame, _ in _decoded(path, "audio", 0.0)), rate)
+    # The resampler starts on a source sample that is an output sample too, so that a span has the phase of the whole.
+    step = Fraction(rate, source).denominator
+    first = max(0, math.floor((start - MARGIN) * source / step)) * step
+    last = None if end is None else math.ceil((end + MARGIN) * source)
+    pieces = list(_resampled(_cut(path, source, first, last), source, rate))
+    samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+    skipped = round(start * rate) - first * rate // source
+    return samples[skipped : None if end is None else skipped + round(end * rate) - round(start * rate)]
 
 
-def _resampled(
-    container: av.container.InputContainer, stream: av.AudioStream, rate: int, start: float, end: float | None
-) -> Iterator[np.ndarray]:
-    """Pieces cut to the span by their time stamps. The cut is made after resampling, to the nearest sample."""
+def _cut(path: Path, source: int, first: int, last: int | None) -> Iterator[np.ndarray]:
+    """The mono samples first <= i < last of the track at its own rate, silence where it has none."""
+    position, following = first, None  # the next sample wanted; the one that follows what was decoded
+    for frame, time in _decoded(path, "audio", max(0.0, first / source - PREROLL)):
+        if frame.sample_rate != source:
+            raise MalformedInput(f"{path}: expected {source} Hz throughout, got {frame.sample_rate} at {time:.2f} s")
+        samples, stamp = _mono(frame), round(time * source)
+        if following is None or abs(stamp - following) > GAP * source:
+            following = stamp
+        begin, following = following, following + len(samples)
+        quiet = (begin if last is None else min(begin, last)) - position
+        if quiet > 0:
+            yield from _silence(quiet, source)
+            position += quiet
+        wanted = samples[position - begin : None if last is None else max(0, last - begin)] if position >= begin else []
+        if len(wanted):
+            yield wanted
+            position += len(wanted)
+        if last is not None and position >= last:
+            return
+
+
+def _silence(samples: int, source: int) -> Iterator[np.ndarray]:
+    for done in range(0, samples, source):
+        yield np.zeros(min(source, samples - done), np.float32)
+
+
+def _mono(frame: av.AudioFrame) -> np.ndarray:
+    """(n,) float32: the mean of two channels; of more, the centre before the sides before the back, no bass channel."""
+    samples = frame.to_ndarray()
+    names = [channel.name for channel in frame.layout.channels]
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, len(names)).T
+    if samples.dtype.kind != "f":
+        low, bits = (128, 8) if samples.dtype == np.uint8 else (0, 8 * samples.dtype.itemsize)
+        samples = (samples.astype(np.float64) - low) / 2 ** (bits - 1)
+    weights = np.ones(len(names))
+    if len(names) > 2 and "FC" in names:
+        front = {"FC": 1.0, "FL": math.sqrt(0.5), "FR": math.sqrt(0.5), "LFE": 0.0}
+        weights = np.array([front.get(name, 0.5) for name in names])
+    return (weights / weights.sum() @ samples).astype(np.float32)
+
+
+def _resampled(pieces: Iterator[np.ndarray], source: int, rate: int) -> Iterator[np.ndarray]:
+    if source == rate:
+        yield from pieces
+        return
     resampler = AudioResampler(format="flt", layout="mono", rate=rate)
-    origin = float((stream.start_time or 0) * stream.time_base)
-    if start > 0:
-        container.seek(max(0, int((start + origin - 0.5) / stream.time_base)), stream=stream)
-    position: int | None = None
-    first, last = round(start * rate), None if end is None else round(end * rate)
-    for frame in _audio_frames(container, stream):
-        if position is None:
-            position = round((float(frame.time or 0) - origin) * rate) if frame is not None else 0
-        for piece in resampler.resample(frame):
-            samples = piece.to_ndarray()[0]
-            low, high = max(0, first - position), len(samples) if last is None else last - position
-            position += len(samples)
-            if high > low:
-                yield samples[low:high].astype(np.float32)
-            if last is not None and position >= last:
-                return
-
-
-def _audio_frames(
-    container: av.container.InputContainer, stream: av.AudioStream
-) -> Iterator[av.AudioFrame | None]:
-    for packet in container.demux(stream):
-        try:
-            decoded = packet.decode()
-        except av.error.InvalidDataError:
-            continue
-        for frame in decoded:
-            frame.pts = None if frame.pts is None else frame.pts
-            yield frame
-    yield None  # flush the resampler
+    for samples in pieces:
+        given = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
+        given.sample_rate = source
+        yield from (out.to_ndarray()[0].copy() for out in resampler.resample(given))
+    yield from (out.to_ndarray()[0].copy() for out in resampler.resample(None))
 
 
 def image(path: Path) -> np.ndarray:
@@ -187,5 +332,5 @@ def image(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise MalformedInput(f"{path}: expected a readable picture: {error}") from error

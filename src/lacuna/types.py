@@ -58,6 +58,16 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class Reject:
+    """One row of rejects.csv: what was refused (a clip, or one modality of it), the file meant, the reason, the stage."""
+
+    id: str
+    file: str
+    reason: str
+    stage: str = "prepare"
+
+
+@dataclass(frozen=True)
 class FeatureSequence:
     """T frames of D named features: `values` (T, D) float32 or int64, `times` (T,) s, `seen` (T,) bool, `columns`.
 
