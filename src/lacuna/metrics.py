@@ -124,7 +124,7 @@ def baseline_classification(train: np.ndarray, classes: np.ndarray, count: int) 
     return classification(np.tile(frequencies, (len(classes), 1)), classes)
 
 
-def paired_bootstrap(ours: np.ndarray, others: np.ndarray, draws: int = 10_000, seed: int = 0) -> dict[str, float]:
+def paired_bootstrap(ours: np.ndarray, others: np.ndarray, draws: int = 2000, seed: int = 0) -> dict[str, float]:
     """Mean of (N,) paired differences ours - others (per sample, or per seed), its 95 % interval, and a two-sided p."""
     differences = np.asarray(ours, float) - np.asarray(others, float)
     means = _resampled(len(differences), draws, seed) @ differences / len(differences)
