@@ -95,12 +95,13 @@ class TextEncoder(nn.Module):
         self.encoder, self._vocabulary = _build(source)
         config = self.encoder.config
         self.width = config.hidden_size
-        self.portable = {
-            "source": source if isinstance(source, str) else source["source"],
-            "config": config.to_diff_dict() | {"model_type": config.model_type},
-            "unknown": self._vocabulary.unknown,
-            "padding": self._vocabulary.padding,
-        }
+        if finetune:  # a frozen encoder is read again from its source, and its weights are not copied
+            self.portable = {
+                "source": source if isinstance(source, str) else source["source"],
+                "config": config.to_diff_dict() | {"model_type": config.model_type},
+                "unknown": self._vocabulary.unknown,
+                "padding": self._vocabulary.padding,
+            }
         self._segments = "token_type_ids" in inspect.signature(self.encoder.forward).parameters
         self._most_segments = getattr(config, "type_vocab_size", 2)
         self.encoder.requires_grad_(finetune)
