@@ -93,12 +93,18 @@ def collate(samples: Sequence[Sample], lengths: Mapping[str, int] | None = None)
     return Batch(tuple(s.clip.id for s in samples), modalities, labels)
 
 
+def cut_positions(sequence: FeatureSequence, most: int | None) -> np.ndarray:
+    """Positions that are kept of a sequence: the first `most`, but of tokens the last one too."""
+    kept = np.arange(len(sequence) if most is None else min(most, len(sequence)))
+    if len(kept) < len(sequence) and is_tokens(sequence):
+        kept[-1] = len(sequence) - 1  # [SEP] closes a cut sentence too, as tokenizers that truncate have it
+    return kept
+
+
 def _cut(sequence: FeatureSequence, most: int | None) -> FeatureSequence:
     if most is None or len(sequence) <= most:
         return sequence
-    kept = np.arange(most)
-    if is_tokens(sequence):
-        kept[-1] = len(sequence) - 1  # [SEP] closes a cut sentence too, as tokenizers that truncate have it
+    kept = cut_positions(sequence, most)
     return FeatureSequence(sequence.values[kept], sequence.times[kept], sequence.seen[kept], sequence.columns)
 
 

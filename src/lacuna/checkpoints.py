@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,12 +45,20 @@ class Card:
 def save(folder: Path, model: nn.Module, card: Card) -> None:
     """Write both files, weights first: a folder with a model.json is whole."""
     folder.mkdir(parents=True, exist_ok=True)
+    card = replace(card, settings=_portable(model, card.settings))
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     kept = {name: value for name, value in state.items() if name not in _frozen_names(model)}
     with replacing(folder / "model.safetensors") as temporary:
         save_file(kept, temporary)
     with replacing(folder / "model.json") as temporary:
         temporary.write_text(json.dumps(asdict(card), indent=1, sort_keys=True), encoding="utf-8")
+
+
+def _portable(model: nn.Module, settings: dict[str, object]) -> dict[str, object]:
+    """Settings that need no source for a text encoder whose weights are in the checkpoint."""
+    encoder = getattr(model, "text_encoder", None)
+    inside = encoder is not None and not _frozen_names(model)
+    return settings | {"encoder": encoder.portable} if inside else settings
 
 
 def _frozen_names(model: nn.Module) -> set[str]:

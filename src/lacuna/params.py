@@ -62,9 +62,9 @@ class Extract(Section):
         _check_names("extractors", [*self.extractors, *(self.model_extra or {})])
         return self
 
-    def settings(self, name: str, dataset: str) -> object:
-        """The settings of one extractor for one dataset."""
-        return plugin_settings("extractors", name, (self.model_extra or {}).get(name, {}), dataset)
+    def plain_settings(self, name: str, dataset: str) -> Plugin:
+        """The settings of one extractor for one dataset, as they stand in the file."""
+        return merged((self.model_extra or {}).get(name, {}), dataset)
 
 
 class Align(Section):
@@ -134,9 +134,13 @@ class Evaluate(Section):
     bootstrap: int = Field(1000, ge=0, description="resamples behind each 95 % interval")
 
 
-class Report(Section):
+class Figures(Section):
     clip: str = Field("", description="id of the clip to show; empty: the first of the test split")
     frames: int = Field(6, gt=0, description="how many of its frames")
+
+
+class Report(Section):
+    title: str = Field("Lacuna", description="heading of the page")
 
 
 class Params(BaseModel):
@@ -156,6 +160,7 @@ class Params(BaseModel):
     export: Export
     train: Train
     evaluate: Evaluate = Evaluate()
+    figures: Figures = Figures()
     report: Report = Report()
 
     @model_validator(mode="after")

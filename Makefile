@@ -1,0 +1,32 @@
+# make repro: the demo, from raw video to report.  make test: the tests.  Both make .venv from the locked set if needed.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: repro test test-slow clean
+
+repro: .venv/.installed
+	$(BIN)/dvc repro
+	@$(BIN)/lacuna scores
+	@echo "Report: processed/report/index.html"
+
+test: .venv/.installed-test
+	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
+
+test-slow: .venv/.installed-test
+	$(BIN)/python -m pytest -m "slow or gpu"
+
+.venv/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	# torch first and pinned: what follows finds it there and does not take another build.
+	$(BIN)/pip install --quiet --progress-bar off $(shell grep '^torch==' requirements.lock)
+	$(BIN)/pip install --quiet --progress-bar off -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@
+
+.venv/.installed-test: .venv/.installed requirements-test.lock
+	$(BIN)/pip install --quiet --progress-bar off -r requirements-test.lock
+	touch $@
+
+clean:
+	rm -rf .venv processed/* .cache

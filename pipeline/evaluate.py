@@ -1,0 +1,17 @@
+"""Stage evaluate: checkpoints of one model + variants → scores/<model>.json, and every prediction in scores/<model>.npz."""
+
+import sys
+from pathlib import Path
+
+from lacuna.judging import judge
+from lacuna.params import load_params
+
+
+def main(dataset: str, model: str) -> None:
+    scores = judge(load_params(), Path("processed", dataset), model)
+    for pattern, levels in scores["patterns"].items():
+        print(f"{dataset}: {model} under {pattern}: {', '.join(levels)}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

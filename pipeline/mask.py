@@ -1,0 +1,23 @@
+"""Stage mask: features → variants/<pattern>.h5, which frames survive at each level and seed."""
+
+import sys
+from pathlib import Path
+
+from lacuna.params import load_params, plugin
+from lacuna.samples import read_samples
+from lacuna.variants import levels_of, write_variants
+
+
+def main(dataset: str, pattern: str) -> None:
+    params, out = load_params(), Path("processed", dataset)
+    settings = params.mask.of(dataset)
+    samples, origins = read_samples(out, params.train.of(dataset).features)
+    levels = levels_of(pattern, settings.rates, list(origins), settings.subsets)
+    path = out / "variants" / f"{pattern}.h5"
+    shares = write_variants(path, samples, plugin("patterns", pattern), levels, settings.seeds)
+    for modality, lost in shares.items():
+        print(f"{dataset}: {pattern} loses {', '.join(f'{x:.0%}' for x in lost)} of {modality} at {levels}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,19 @@
+"""Stage train: features → models/<model>/<seed>/: the weights best on validation, what built them, and the history."""
+
+import sys
+from pathlib import Path
+
+from lacuna.experiments import train_model
+from lacuna.params import load_params
+
+
+def main(dataset: str, model: str, seed: str) -> None:
+    out = Path("processed", dataset)
+    card, history = train_model(load_params(), out, model, int(seed), out / "models" / model / seed)
+    best = history.rows[history.best - 1]
+    print(f"{dataset}: {model} seed {seed}: best epoch {card.best_epoch} of {len(history.rows)}, "
+          f"validation loss {best['valid_loss']:.4f}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,170 @@
+"""Judge trained models under simulated loss. In: checkpoints, samples, variants. Out: predictions and scores of `test`.
+
+Every model is asked on the same masks (variants files), so comparisons are paired. Batches are collated once and masked
+as tensors: a whole table costs little more than its forward passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from sklearn.linear_model import RidgeClassifierCV, RidgeCV
+from torch import Tensor, nn
+
+from lacuna import metrics
+from lacuna.batches import Batch, InputSpec, Padded, collate, cut_positions
+from lacuna.masking import Level
+from lacuna.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample, is_tokens
+from lacuna.variants import Variants
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How scores are counted: the task, the scale of scores ("mosi" or "sims") and the number of classes (0: scores)."""
+
+    task: str
+    scale: str
+    classes: int
+
+    def scores(self, predictions: np.ndarray, labels: np.ndarray) -> dict[str, object]:
+        if self.classes:
+            return metrics.classification(predictions, labels)
+        return metrics.regression(predictions, labels, self.scale)
+
+    def intervals(self, predictions: np.ndarray, labels: np.ndarray, draws: int) -> dict[str, object]:
+        if self.classes:
+            return metrics.classification_intervals(predictions, labels, draws)
+        return metrics.regression_intervals(predictions, labels, self.scale, draws)
+
+    def majority(self, train: np.ndarray, labels: np.ndarray) -> dict[str, object]:
+        if self.classes:
+            return metrics.baseline_classification(train, labels, self.classes)
+        return metrics.baseline_regression(train, labels, self.scale)
+
+
+@torch.inference_mode()
+def predict_variants(
+    model: nn.Module, samples: Sequence[Sample], spec: InputSpec, variants: Variants, device: torch.device
+) -> Iterator[tuple[Level, int, dict[str, np.ndarray]]]:
+    """(level, mask seed, outputs in the samples' order) for every level and seed of a variants file."""
+    model.to(device).eval()
+    order = np.argsort([sum(len(f) for f in s.features.values()) for s in samples], kind="stable")
+    groups = [[samples[i] for i in order[k : k + BATCH]] for k in range(0, len(order), BATCH)]
+    batches = [collate(group, spec.lengths).to(device) for group in groups]
+    back = np.argsort(order)
+    for level in variants.levels:
+        for seed in variants.seeds:
+            outputs = [
+                model(lose(batch, group, variants, level, seed, spec)) for batch, group in zip(batches, groups)
+            ]
+            yield level, seed, _joined(outputs, [len(g) for g in groups], back)
+
+
+def lose(
+    batch: Batch, samples: Sequence[Sample], variants: Variants, level: Level, seed: int, spec: InputSpec
+) -> Batch:
+    """A collated batch as a variant leaves it: what `collate` makes of samples masked one by one."""
+    modalities = {}
+    for modality, padded in batch.modalities.items():
+        survives = np.zeros(padded.seen.shape, bool)
+        for i, sample in enumerate(samples):
+            row = variants.survivors(sample.clip.id, modality, level, seed)
+            row = row[cut_positions(sample.features[modality], spec.lengths.get(modality))]
+            survives[i, : len(row)] = row
+        tokens = is_tokens(samples[0].features[modality])
+        modalities[modality] = _emptied(padded, torch.from_numpy(survives).to(padded.seen.device), tokens)
+    return replace(batch, modalities=modalities)
+
+
+def _emptied(padded: Padded, survives: Tensor, tokens: bool) -> Padded:
+    if tokens:
+        values = padded.values.clone()
+        values[..., TOKEN_COLUMNS.index("input_ids")].masked_fill_(~survives & padded.real, LOST_TOKEN)
+    else:
+        values = padded.values * survives[..., None]
+    return replace(padded, values=values, seen=padded.seen & survives)
+
+
+def _joined(outputs: list[dict[str, Tensor]], sizes: list[int], back: np.ndarray) -> dict[str, np.ndarray]:
+    """One array per output that has a row per sample; frames that other batches have not are zeros."""
+    joined = {}
+    for name, first in outputs[0].items():
+        parts = [o[name].float().cpu().numpy() for o in outputs]
+        if first.ndim and all(len(p) == n for p, n in zip(parts, sizes)):
+            shape = [max(p.shape[k] for p in parts) for k in range(1, first.ndim)]
+            pads = [[(0, 0), *((0, most - size) for most, size in zip(shape, p.shape[1:]))] for p in parts]
+            joined[name] = np.concatenate([np.pad(p, pad) for p, pad in zip(parts, pads)])[back]
+    return joined
+
+
+def text_baseline(train: Sequence[Sample], test: Sequence[Sample], judged: Judged) -> np.ndarray | None:
+    """What a linear model of the words alone predicts on `test`: ridge on bags of words, or on mean embeddings.
+
+    Returns (N,) scores or (N, K) votes, None where there is no text.
+    """
+    if "text" not in train[0].features:
+        return None
+    rows, labels = _text_rows([*train, *test]), np.array([s.clip.label for s in train])
+    known = np.isfinite(labels)
+    fitted, asked = rows[: len(train)][known], rows[len(train) :]
+    if judged.classes:
+        model = RidgeClassifierCV(alphas=np.logspace(-2, 4, 13)).fit(fitted, labels[known].astype(int))
+        return np.eye(judged.classes)[model.predict(asked)]
+    return RidgeCV(alphas=np.logspace(-2, 4, 13)).fit(fitted, labels[known]).predict(asked)
+
+
+def _text_rows(samples: Sequence[Sample]) -> np.ndarray:
+    """(N, V) normalised counts of surviving words, or (N, D) means of seen embeddings."""
+    texts = [s.features["text"] for s in samples]
+    if not is_tokens(texts[0]):
+        return np.stack([t.values[t.seen].mean(0) if t.seen.any() else np.zeros(len(t.columns)) for t in texts])
+    words = [t.values[t.seen, 0] for t in texts]
+    names, places = np.unique(np.concatenate(words), return_inverse=True)
+    rows = np.zeros((len(samples), len(names)), np.float32)
+    np.add.at(rows, (np.repeat(np.arange(len(words)), [len(w) for w in words]), places), 1)
+    return rows / np.maximum(1, np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class Run:
+    """The scores of one checkpoint under one draw of one pattern."""
+
+    pattern: str
+    level: Level
+    mask_seed: int
+    train_seed: int
+    scores: dict[str, object]
+
+
+def summary(runs: Sequence[Run]) -> dict[str, dict[str, dict[str, dict[str, float | None]]]]:
+    """{pattern: {level: {metric: {"mean", "std"}}}} over training and mask seeds, single-valued metrics only."""
+    table: dict[str, dict[str, dict[str, dict[str, float | None]]]] = {}
+    for pattern, level in dict.fromkeys((r.pattern, r.level) for r in runs):
+        scores = [r.scores for r in runs if (r.pattern, r.level) == (pattern, level)]
+        names = [n for n, v in scores[0].items() if not isinstance(v, list)]
+        pairs = {name: metrics.mean_std([s[name] for s in scores]) for name in names}
+        table.setdefault(pattern, {})[str(level)] = {n: {"mean": m, "std": d} for n, (m, d) in pairs.items()}
+    return table
+
+
+def over_rates(levels: dict[str, dict[str, dict[str, float | None]]]) -> dict[str, dict[str, float | None]]:
+    """{metric: {"mean", "auilc"}} over the numeric levels of one pattern, None where a level's score is undefined."""
+    rates = [level for level in levels if _is_rate(level)]
+    result = {}
+    for name in levels[rates[0]] if rates else ():
+        means = [levels[level][name]["mean"] for level in rates]
+        whole = all(m is not None for m in means)
+        result[name] = {
+            "mean": float(np.mean(means)) if whole else None,
+            "auilc": metrics.auilc([float(r) for r in rates], means) if whole and len(rates) > 1 else None,
+        }
+    return result
+
+
+def _is_rate(level: str) -> bool:
+    return level.replace(".", "", 1).isdigit()

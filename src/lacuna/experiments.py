@@ -1,0 +1,122 @@
+"""One training run of the pipeline, whole: features on disk → a checkpoint and its history; and what it takes to judge it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from lacuna import checkpoints
+from lacuna.batches import InputSpec
+from lacuna.cache import default_root, digest_of, digest_of_file
+from lacuna.checkpoints import Card
+from lacuna.evaluation import Judged
+from lacuna.params import Params, Train, checked, plugin
+from lacuna.resuming import read_progress, write_progress
+from lacuna.samples import Sample, Scaler, is_tokens, of_split, polarity, read_samples
+from lacuna.store import Origin, replacing
+from lacuna.training import Data, History, Settings, choose_device, fit
+from lacuna.types import SPLITS, MalformedInput
+
+VERSIONS = ("torch", "transformers", "numpy")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Samples as a model is to see them (scaled, labels as the task has them), by split, and what made them."""
+
+    splits: dict[str, list[Sample]]
+    origins: dict[str, Origin]
+    scaler: Scaler
+    judged: Judged
+
+
+def read_corpus(folder: Path, train: Train, label_range: tuple[float, float], scaler: Scaler | None = None) -> Corpus:
+    """The labelled samples of `processed/<dataset>`; the scaler is fitted on the train split if none is given."""
+    samples, origins = read_samples(folder, train.features)
+    if train.task == "polarity":
+        samples = [polarity(sample) for sample in samples]
+    splits = {split: of_split(samples, split) for split in SPLITS}
+    if scaler is None:
+        scaler = Scaler.fit(splits["train"], _scaled(samples, origins)) if train.standardize else Scaler({}, {})
+    splits = {name: [scaler(sample) for sample in members] for name, members in splits.items()}
+    return Corpus(splits, origins, scaler, _judged(train.task, samples, label_range))
+
+
+def _scaled(samples: Sequence[Sample], origins: dict[str, Origin]) -> list[str]:
+    return [m for m in origins if samples and not is_tokens(samples[0].features[m])]
+
+
+def _judged(task: str, samples: Sequence[Sample], label_range: tuple[float, float]) -> Judged:
+    if task == "regression":
+        return Judged(task, "sims" if label_range[1] <= 1 else "mosi", 0)
+    if task == "polarity":
+        return Judged(task, "", 3)
+    return Judged(task, "", 1 + int(max(s.clip.label for s in samples if s.clip.labels)))
+
+
+def train_model(params: Params, processed: Path, name: str, seed: int, folder: Path) -> tuple[Card, History]:
+    """Train one model with one seed and write its checkpoint and history.csv into `folder`.
+
+    A run that was killed goes on after its last whole epoch and ends with the same numbers.
+    """
+    dataset = processed.name
+    train, label_range = params.train.of(dataset), params.prepare.of(dataset).label_range
+    corpus = read_corpus(processed, train, label_range)
+    settings = checked(Settings, train.training_settings(name, dataset), f"train.{name}.training")
+    module, model_settings = plugin("models", name), train.model_settings(name, dataset)
+    spec = InputSpec.of(corpus.splits["train"], train.lengths, corpus.judged.classes)
+    torch.manual_seed(seed)
+    model = module.Model(model_settings, spec)
+    made_by = (name, asdict(model_settings), asdict(settings), asdict(spec), train.model_dump(), seed)
+    state = default_root() / "training" / f"{digest_of(*made_by, *_digests(processed, train.features))}.safetensors"
+    history = fit(
+        model,
+        Data(corpus.splits["train"], corpus.splits["valid"], spec, _pattern(settings)),
+        settings,
+        seed,
+        choose_device(train.device),
+        read_progress(state),
+        lambda progress: write_progress(state, progress),
+    )
+    card = Card(
+        model=name,
+        settings=asdict(model_settings),
+        spec=asdict(spec),
+        task=train.task,
+        label_range=label_range,
+        origins={m: asdict(origin) for m, origin in corpus.origins.items()},
+        scaler=checkpoints.scaler_values(corpus.scaler),
+        training=asdict(settings),
+        seed=seed,
+        params_hash=digest_of(params.model_dump()),
+        dataset=dataset,
+        versions={p: importlib.metadata.version(p) for p in VERSIONS},
+        best_epoch=history.best,
+    )
+    checkpoints.save(folder, model, card)
+    write_history(folder / "history.csv", history)
+    state.unlink(missing_ok=True)
+    return card, history
+
+
+def write_history(path: Path, history: History) -> None:
+    """One row an epoch, one column a loss term."""
+    with replacing(path) as temporary:
+        pd.DataFrame(history.rows).to_csv(temporary, index=False, float_format="%.6g")
+
+
+def _pattern(settings: Settings) -> object:
+    return None if settings.pattern == "none" else plugin("patterns", settings.pattern)
+
+
+def _digests(processed: Path, features: Sequence[str]) -> list[str]:
+    files = [processed / "clips.jsonl", *(processed / "features" / f"{name.partition('/')[0]}.h5" for name in features)]
+    for file in files:
+        if not file.is_file():
+            raise MalformedInput(f"{file}: expected features to train on, found none (run `dvc repro extract`)")
+    return [digest_of_file(file) for file in files]

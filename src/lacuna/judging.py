@@ -1,0 +1,111 @@
+"""The table of one model on one data set, whole: its checkpoints and the variants on disk → scores JSON and predictions.
+
+`test` is read here and nowhere else. The protocol is `validation`: each seed's checkpoint is the one with the best
+validation loss.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from lacuna import checkpoints
+from lacuna.batches import InputSpec
+from lacuna.evaluation import Run, over_rates, predict_variants, summary, text_baseline
+from lacuna.experiments import Corpus, read_corpus
+from lacuna.params import Params
+from lacuna.store import replacing
+from lacuna.training import choose_device
+from lacuna.types import MalformedInput
+from lacuna.variants import Variants
+
+
+def judge(params: Params, processed: Path, model: str) -> dict[str, object]:
+    """Write `scores/<model>.json` and `.npz` under `processed`, and return the former's content."""
+    dataset = processed.name
+    train, evaluate = params.train.of(dataset), params.evaluate.of(dataset)
+    corpus = read_corpus(processed, train, params.prepare.of(dataset).label_range)
+    labels = np.array([s.clip.label for s in corpus.splits["test"]])
+    if not np.isfinite(labels).any():
+        raise MalformedInput(f"{dataset}: expected labelled clips in the split test, got none")
+    runs: list[Run] = []
+    arrays: dict[str, np.ndarray] = {"ids": np.array([s.clip.id for s in corpus.splits["test"]]), "labels": labels}
+    for pattern in evaluate.patterns:
+        variants = Variants(processed / "variants" / f"{pattern}.h5")
+        for seed in params.seeds:
+            for run, outputs in _runs(corpus, processed / "models" / model / str(seed), variants, labels, train.device):
+                runs.append(run)
+                key = f"{pattern}/{run.level}/{run.mask_seed}/{seed}"
+                arrays |= {f"{key}/{n}": outputs[n] for n in ("prediction", "uncertainty") if n in outputs}
+    scores = _table(params, processed, model, corpus, runs)
+    scores["intervals"] = _intervals(corpus, arrays, runs, labels, evaluate.bootstrap)
+    _write(processed / "scores", model, scores, arrays)
+    return scores
+
+
+def _runs(
+    corpus: Corpus, folder: Path, variants: Variants, labels: np.ndarray, device: str
+) -> Iterator[tuple[Run, dict[str, np.ndarray]]]:
+    """The scores and outputs of one checkpoint at every level and mask seed."""
+    network, card = checkpoints.load(folder)
+    checkpoints.check_features(card, corpus.origins)
+    spec = InputSpec(**card.spec)
+    for level, mask_seed, outputs in predict_variants(
+        network, corpus.splits["test"], spec, variants, choose_device(device)
+    ):
+        scores = corpus.judged.scores(outputs["prediction"], labels)
+        yield Run(variants.pattern, level, mask_seed, card.seed, scores), outputs
+
+
+def _table(params: Params, processed: Path, model: str, corpus: Corpus, runs: list[Run]) -> dict[str, object]:
+    patterns = summary(runs)
+    return {
+        "dataset": processed.name,
+        "model": model,
+        "protocol": params.evaluate.protocol,
+        "task": corpus.judged.task,
+        "scale": corpus.judged.scale,
+        "clips": {split: len(members) for split, members in corpus.splits.items()},
+        "seeds": {"train": params.seeds, "mask": sorted({r.mask_seed for r in runs})},
+        "baselines": baselines(corpus),
+        "patterns": patterns,
+        "over_rates": {name: over_rates(levels) for name, levels in patterns.items()},
+        "runs": [asdict(run) for run in runs],
+    }
+
+
+def baselines(corpus: Corpus) -> dict[str, dict[str, object]]:
+    """Scores on the complete test split of saying always the same, and of a linear model of the words."""
+    train, test = corpus.splits["train"], corpus.splits["test"]
+    labels = np.array([s.clip.label for s in test])
+    result = {"majority": corpus.judged.majority(np.array([s.clip.label for s in train]), labels)}
+    told = text_baseline(train, test, corpus.judged)
+    return result if told is None else result | {"text_linear": corpus.judged.scores(told, labels)}
+
+
+def _intervals(
+    corpus: Corpus, arrays: dict[str, np.ndarray], runs: list[Run], labels: np.ndarray, draws: int
+) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """{pattern: {level: {metric: [low, high]}}}: bootstrap over test clips, its bounds averaged over the runs."""
+    bounds: dict[str, dict[str, dict[str, list[tuple[float, float]]]]] = {}
+    for run in runs if draws else ():
+        told = arrays[f"{run.pattern}/{run.level}/{run.mask_seed}/{run.train_seed}/prediction"]
+        place = bounds.setdefault(run.pattern, {}).setdefault(str(run.level), {})
+        for name, bound in corpus.judged.intervals(told, labels, draws).items():
+            if bound:
+                place.setdefault(name, []).append(bound)
+    return {
+        pattern: {level: {n: np.mean(b, 0).tolist() for n, b in names.items()} for level, names in levels.items()}
+        for pattern, levels in bounds.items()
+    }
+
+
+def _write(folder: Path, model: str, scores: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
+    with replacing(folder / f"{model}.npz") as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    with replacing(folder / f"{model}.json") as temporary:
+        temporary.write_text(json.dumps(scores, indent=1), encoding="utf-8")
