@@ -70,6 +70,9 @@ class Extractor:
         self._device = device_of(settings.device)
         self._network = _resnet.for_inference(_resnet.network(settings.weights, settings.seed), settings.precision)
         self._network.to(self._device)
+        # In bfloat16 a picture's values are the same to the bit in any batch; float32 on a CPU has them so only alone.
+        alone = settings.precision == "float32" and self._device.type == "cpu"
+        self._batch_size = 1 if alone else settings.batch_size
         self._faces = _resnet.FaceFinder() if settings.crop == "face" else None
 
     def versions(self) -> dict[str, str]:
@@ -83,16 +86,14 @@ class Extractor:
         return self.many([clip])[0]
 
     def many(self, clips: Sequence[Clip]) -> list[FeatureSequence]:
-        """One sequence a clip; pictures of all clips share batches, which changes no value. Raises for the first clip
-        that cannot be read.
-        """
+        """One sequence a clip; pictures of all clips share batches. Raises for the first clip that cannot be read."""
         shared: Iterator[tuple[int, Picture]] = (
             (i, picture) for i, clip in enumerate(clips) for picture in self._pictures(clip)
         )
         rows: list[list[np.ndarray]] = [[] for _ in clips]
         times: list[list[float]] = [[] for _ in clips]
         seen: list[list[bool]] = [[] for _ in clips]
-        for batch in _batched(shared, self.settings.batch_size):
+        for batch in _batched(shared, self._batch_size):
             for (i, (time, image)), values in zip(batch, self._features([image for _, (_, image) in batch])):
                 rows[i].append(values)
                 times[i] += [time] * len(values)

@@ -18,6 +18,7 @@ from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 MODALITY = "text"
 VERSION = 1
+DTYPE = "int64"
 
 
 @dataclass(frozen=True)
