@@ -1,0 +1,175 @@
+"""The laws of simulated loss, for every pattern; and the published loaders' masks, bit for bit."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lacuna.masking import Draw, Place, lose, mask
+from lacuna.patterns import frames, legacy, mixed, modality
+from lacuna.samples import HIDDEN_COLUMN, LOST_TOKEN, TOKEN_COLUMNS, Sample
+from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
+
+ROOT = Path(__file__).resolve().parents[1]
+MASKS = Path(os.environ.get("LACUNA_FIXTURES", ROOT / "../shared/fixtures")) / "lnln/masks.npz"
+PATTERNS = (frames, mixed, modality, legacy)
+CLIP = Clip("v$_$0", "demo", "train", "words")
+PLACE = Place(3, 10, {"text": 40, "audio": 40, "vision": 40})
+
+lengths = st.integers(1, 40)
+rates = st.floats(0, 1)
+
+
+def sequence(length: int, columns: tuple[str, ...] = ("x", "y")) -> FeatureSequence:
+    rng = np.random.default_rng(length)
+    if columns == TOKEN_COLUMNS:
+        values = np.stack([rng.integers(200, 900, length), np.ones(length), np.zeros(length)], 1).astype(np.int64)
+    else:
+        values = rng.normal(size=(length, len(columns))).astype(np.float32) + 10  # never 0 by chance
+    return FeatureSequence(values, np.arange(length) / 25, np.ones(length, bool), columns)
+
+
+def sample(length: int) -> Sample:
+    features = {"text": sequence(length, TOKEN_COLUMNS), "audio": sequence(length), "vision": sequence(length)}
+    return Sample(CLIP, features)
+
+
+def seen(masked: Sample) -> dict[str, list[bool]]:
+    return {m: s.seen.tolist() for m, s in masked.features.items()}
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@given(length=lengths, level=rates, seed=st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_a_mask_is_a_pure_function_of_its_draw(pattern, length, level, seed):
+    first = seen(mask(sample(length), pattern, level, seed, place=PLACE))
+    np.random.seed(0)
+    np.random.uniform(size=7)
+    alone = sample(length)
+    alone = replace(alone, features={"vision": alone.features["vision"]})
+    assert seen(mask(alone, pattern, level, seed, place=PLACE))["vision"] == first["vision"]
+    assert seen(mask(sample(length), pattern, level, seed, place=PLACE)) == first
+
+
+def test_masking_leaves_the_global_generator_alone():
+    before = np.random.get_state()[1].copy()
+    for pattern in PATTERNS:
+        mask(sample(20), pattern, 0.5, 1, place=PLACE)
+    assert (np.random.get_state()[1] == before).all()
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@given(length=lengths, level=rates)
+@settings(max_examples=25, deadline=None)
+def test_cls_and_sep_survive(pattern, length, level):
+    text = mask(sample(length), pattern, level, 0, place=PLACE).features["text"]
+    assert text.seen[0] and text.seen[-1]
+    assert text.values[0, 0] != LOST_TOKEN and text.values[-1, 0] != LOST_TOKEN
+
+
+@pytest.mark.parametrize("pattern", (frames, mixed, modality))
+def test_hidden_states_keep_their_ends_and_other_embeddings_do_not(pattern):
+    hidden, words = sequence(9, (HIDDEN_COLUMN, "hidden_1")), sequence(9, ("glove_0", "glove_1"))
+    draws = [Draw("d", str(i), "text", pattern.__name__, 1.0, 0) for i in range(40)]
+    assert all(pattern.survivors(hidden, d)[[0, -1]].all() for d in draws)
+    assert not all(pattern.survivors(words, d)[[0, -1]].all() for d in draws)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_clip_without_the_modality_stays_without(pattern):
+    nothing = Sample(CLIP, {"audio": empty_sequence(("x",)), "text": empty_sequence(TOKEN_COLUMNS, np.int64)})
+    masked = mask(nothing, pattern, 0.5, 0, place=PLACE)
+    assert all(len(s) == 0 for s in masked.features.values())
+
+
+@pytest.mark.parametrize("pattern", (frames, legacy))
+@pytest.mark.parametrize("level", (0.0, 0.1, 0.5, 0.9, 1.0))
+def test_the_rate_is_what_was_asked_for(pattern, level):
+    place = Place(0, 1, {"audio": 20_000})
+    survives = pattern.survivors(sequence(20_000), Draw("d", "c", "audio", "p", level, 0, 0, place))
+    assert abs(1 - survives.mean() - level) < 4 * np.sqrt(max(level * (1 - level), 1e-9) / 20_000) + 1e-9
+
+
+def test_modality_loses_all_or_nothing_at_the_rate():
+    draws = [Draw("d", str(i), "audio", "modality", 0.3, 0) for i in range(2000)]
+    kept = [modality.survivors(sequence(5), d) for d in draws]
+    assert all(k.all() or not k.any() for k in kept)
+    assert abs(np.mean([not k.any() for k in kept]) - 0.3) < 0.04
+
+
+def test_modality_by_name_keeps_those_named():
+    masked = mask(sample(6), modality, "text+audio", 0)
+    assert masked.features["audio"].seen.all() and masked.features["text"].seen.all()
+    assert not masked.features["vision"].seen.any()
+
+
+def test_mixed_leaves_half_whole_and_draws_the_rate_for_the_rest():
+    lost = [1 - mixed.survivors(sequence(400), Draw("d", str(i), "audio", "mixed", 0, 0)).mean() for i in range(1000)]
+    whole = np.mean([x == 0 for x in lost])
+    assert 0.45 < whole < 0.56
+    rest = np.array([x for x in lost if x > 0])
+    assert abs(rest.mean() - 0.5) < 0.05 and abs(rest.std() - np.sqrt(1 / 12)) < 0.03
+
+
+@pytest.mark.parametrize("pattern", (frames, mixed))
+def test_each_draw_modality_and_clip_loses_other_frames(pattern):
+    def of(clip: str = "c", name: str = "audio", draw: int = 0) -> tuple[bool, ...]:
+        drawn = (pattern.survivors(sequence(60), Draw("d", clip, name, "p", 0.5, 0, d)) for d in range(draw, draw + 4))
+        return tuple(np.concatenate(list(drawn)))
+
+    assert len({of(), of("other"), of(name="vision"), of(draw=100)}) == 4
+
+
+@given(length=lengths, data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_what_is_lost_is_empty_and_the_rest_untouched(length, data):
+    survives = np.array(data.draw(st.lists(st.booleans(), min_size=length, max_size=length)))
+    before, after = sequence(length), lose(sequence(length), survives)
+    assert (after.values[~survives] == 0).all() and (after.values[survives] == before.values[survives]).all()
+    tokens, lost = sequence(length, TOKEN_COLUMNS), lose(sequence(length, TOKEN_COLUMNS), survives)
+    assert (lost.values[~survives, 0] == LOST_TOKEN).all()
+    assert (lost.values[:, 1:] == tokens.values[:, 1:]).all()  # the place of a lost word stays known
+    assert (lost.seen == survives).all()
+
+
+def test_a_rate_beyond_one_is_refused():
+    with pytest.raises(MalformedInput, match="missing rate: expected 0 to 1"):
+        mask(sample(3), frames, 1.5, 0)
+
+
+def test_legacy_without_a_place_says_what_it_needs():
+    with pytest.raises(MalformedInput, match="place in its split"):
+        mask(sample(3), legacy, 0.5, 0)
+
+
+def test_legacy_modalities_share_their_stream():
+    """The erratum it keeps: equal padding, equal frames lost."""
+    masked = mask(sample(40), legacy, 0.5, 1111, place=PLACE)
+    assert (masked.features["audio"].seen == masked.features["vision"].seen).all()
+
+
+@pytest.mark.skipif(not MASKS.is_file(), reason=f"NO PARITY CHECKED: no {MASKS} (set LACUNA_FIXTURES)")
+@pytest.mark.parametrize("name", ("text", "audio", "vision"))
+def test_legacy_is_the_published_mask_bit_for_bit(name):
+    fixture = np.load(MASKS, allow_pickle=False)
+    published = fixture[f"{name}_missing_mask"]
+    count, padded = published.shape
+    given_, masked = fixture[f"{name}_modality"], fixture[f"{name}_modality_m"]
+    for i, length in enumerate(fixture[f"{name}_lens"]):
+        place = Place(i, count, {name: padded})
+        draw = Draw("d", str(i), name, "legacy", float(fixture[f"{name}_rate"][i, 0]), int(fixture["seed"]), 0, place)
+        if name == "text":
+            values = np.stack([given_[i, :length], np.ones(length), np.zeros(length)], 1).astype(np.int64)
+            before = FeatureSequence(values, np.arange(length) / 1.0, np.ones(length, bool), TOKEN_COLUMNS)
+        else:
+            columns = tuple(f"c{k}" for k in range(given_.shape[2]))
+            before = FeatureSequence(given_[i, :length], np.arange(length) / 1.0, np.ones(length, bool), columns)
+        survives = legacy.survivors(before, draw)
+        assert (survives == published[i, :length].astype(bool)).all()
+        after = lose(before, survives).values
+        ours = np.where(after[:, 0] == LOST_TOKEN, 100, after[:, 0]) if name == "text" else after
+        assert (ours == masked[i, :length]).all()
