@@ -8,7 +8,7 @@ Pictures are held one at a time and sound is cut before it is resampled: memory 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -99,9 +99,7 @@ def check(path: Path, start: float = 0.0, end: float | None = None) -> None:
     next(frames(path, start, end))
     with _opened(path) as container:
         stream = _stream(container, "video")
-        length = (
-            float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / av.time_base
-        )
+        length = _said_length(container, stream)
         if end is not None and length and end > length + TOLERANCE:
             raise MalformedInput(f"{path}: expected a span within its {length:.2f} s, got an end of {end} s")
         if not length or container.format.name in _UNSEEKABLE:
@@ -111,6 +109,16 @@ def check(path: Path, start: float = 0.0, end: float | None = None) -> None:
     if reached < goal - EPS:
         said = f"{length:.2f} s of video as its header says"
         raise MalformedInput(f"{path}: expected {said}, found {reached:.2f} s (was the file cut short?)")
+
+
+def _said_length(container: av.container.InputContainer, stream: av.VideoStream) -> float:
+    """Seconds of video that the headers promise; 0 where they do not say."""
+    length = (container.duration or 0) / av.time_base
+    if stream.duration:
+        length = float(stream.duration * stream.time_base)
+    if container.format.name == "avi" and stream.average_rate:
+        length = max(length, float(stream.frames / stream.average_rate))  # FFmpeg guesses the rest from the bytes left
+    return length
 
 
 def _reached(container: av.container.InputContainer, stream: av.VideoStream, goal: float) -> float:
@@ -191,11 +199,12 @@ def frames(path: Path, start: float = 0.0, end: float | None = None, fps: float 
     with _opened(path) as container:
         if _stream(container, "video") is None:
             raise MalformedInput(f"{path}: expected a video stream, found none")
-    count, length = 0, math.inf if end is None else end - start
+    count, length, upright = 0, math.inf if end is None else end - start, None
     shown = ((frame, time - start) for frame, time in _decoded(path, "video", start))
     for frame, time in _within(shown, length) if fps is None else _sampled(shown, length, fps):
+        upright = upright or _orientation(frame)
         count += 1
-        yield Frame(time, _upright(frame))
+        yield Frame(time, upright(frame.to_ndarray(format="rgb24")))
     if not count:
         raise MalformedInput(f"{path}: expected video frames from {start} s to {end or 'its end'}, found none")
 
@@ -239,17 +248,20 @@ def _shown_for(picture: av.VideoFrame) -> float:
     return seconds if 0 < seconds <= 10 else 0.04
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    """The picture as players show it: turned and mirrored as the container's display matrix says."""
-    image = frame.to_ndarray(format="rgb24")
+def _orientation(frame: av.VideoFrame) -> Callable[[np.ndarray], np.ndarray]:
+    """How a picture is turned and mirrored to be as players show it, by the display matrix of its file.
+
+    Asked of the first frame only: PyAV ties a frame and its side data into a cycle, which holds the picture's memory.
+    """
     matrix = next((m for m in frame.side_data if m.type.name == "DISPLAYMATRIX"), None)
     if matrix is None:
-        return image
+        return lambda image: image
     # x' = a x + c y, y' = b x + d y, as 16.16 numbers; only signs matter for the eight upright positions
-    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5]
-    if abs(int(b)) > abs(int(a)):
-        image, a, d = image.transpose(1, 0, 2), c, b
-    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+    a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(matrix), np.int32)[:5])
+    swaps = abs(b) > abs(a)
+    rows, columns = (b, c) if swaps else (d, a)
+    flips = slice(None, None, -1 if rows < 0 else 1), slice(None, None, -1 if columns < 0 else 1)
+    return lambda image: np.ascontiguousarray((image.transpose(1, 0, 2) if swaps else image)[flips])
 
 
 def audio(path: Path, rate: int, start: float = 0.0, end: float | None = None) -> np.ndarray | None:
