@@ -10,7 +10,8 @@ from sklearn.metrics import f1_score
 
 from lacuna import metrics
 
-FIXTURE = Path(os.environ.get("LACUNA_FIXTURES", "../shared/fixtures")) / "lnln" / "metrics.json"
+ROOT = Path(__file__).resolve().parents[1]
+FIXTURE = Path(os.environ.get("LACUNA_FIXTURES", ROOT / "../shared/fixtures")) / "lnln" / "metrics.json"
 
 
 def test_mosi_scores_by_hand():

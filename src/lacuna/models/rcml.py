@@ -20,7 +20,9 @@ from lacuna.layers import Source, TextEncoder
 class Settings:
     """The collectors, how their opinions are fused, and the weights of the loss."""
 
-    hidden: tuple[int, ...] = ()  # hidden widths of a collector; as published there are none: one linear layer
+    hidden: (
+        tuple[int, ...] | dict[str, tuple[int, ...]]
+    ) = ()  # widths within a collector (of each view); published: none
     dropout: float = 0.1  # between hidden layers
     fusion: ev.Fusion = (
         "mean"  # mean | sequential, the published code's, where the order of the views changes their weights
@@ -60,8 +62,12 @@ class Model(nn.Module):
             settings = replace(settings, encoder=self.text_encoder.portable)
         self.settings = settings
         self.collectors = nn.ModuleDict(
-            {n: ev.collector((widths[n], *settings.hidden), classes, settings.dropout) for n in self.names}
+            {n: ev.collector((widths[n], *self._hidden(n)), classes, settings.dropout) for n in self.names}
         )
+
+    def _hidden(self, name: str) -> tuple[int, ...]:
+        hidden = self.settings.hidden
+        return tuple(hidden.get(name, ())) if isinstance(hidden, dict) else hidden
 
     def evidence(self, batch: Batch) -> Tensor:
         """Evidence of each view, (V, B, K)."""
