@@ -1,0 +1,90 @@
+"""What models share: text as hidden states from ids or embeddings, a gradient turned round, padding cut and added."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from lacuna.batches import InputSpec, collate
+from lacuna.layers import GradientReversal, TextEncoder, fit_to, pad_to, reverse_gradient
+from lacuna.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample
+from lacuna.types import Clip, FeatureSequence
+
+CONFIG = {"model_type": "bert", "vocab_size": 50, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+CONFIG |= {"intermediate_size": 32, "max_position_embeddings": 32}
+BERT = {"source": "test", "unknown": 3, "padding": 0, "config": CONFIG}
+TOKENS = InputSpec({"text": 3}, {"text": 9}, tokens=True)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_seed():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def tokens(length: int, seed: int = 0) -> FeatureSequence:
+    ids = np.random.default_rng(seed).integers(5, 50, length)
+    values = np.stack([ids, np.ones(length), np.zeros(length)], 1).astype(np.int64)
+    return FeatureSequence(values, np.arange(length) / 3, np.ones(length, bool), TOKEN_COLUMNS)
+
+
+def texts(*sequences: FeatureSequence):
+    return collate([Sample(Clip(str(i), "d", "test"), {"text": s}) for i, s in enumerate(sequences)])["text"]
+
+
+def test_reversed_gradients():
+    x = torch.ones(3, requires_grad=True)
+    (reverse_gradient(x, 0.5) * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+    assert x.grad.tolist() == [-0.5, -1.0, -1.5]
+    assert GradientReversal()(x).tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_text_encoder_is_rebuilt_without_its_source():
+    encoder, text = TextEncoder(TOKENS, BERT).eval(), texts(tokens(4), tokens(9, 1))
+    again = TextEncoder(TOKENS, encoder.portable).eval()
+    again.load_state_dict(encoder.state_dict())
+    torch.testing.assert_close(again(text), encoder(text))
+    assert encoder.width == 24 and not any("pooler" in name for name in encoder.state_dict())
+
+
+def test_the_embedded_encoder_is_rebuilt_from_plain_json():
+    encoder, text = TextEncoder(TOKENS).eval(), texts(tokens(4), tokens(9, 1))
+    again = TextEncoder(TOKENS, json.loads(json.dumps(encoder.portable))).eval()
+    again.load_state_dict(encoder.state_dict())
+    torch.testing.assert_close(again(text), encoder(text))
+    assert encoder.portable["source"] == "embedded" and encoder.portable["unknown"] == 100
+
+
+def test_lost_words_are_unknown_words_and_padding_is_padding():
+    encoder, given = TextEncoder(TOKENS, BERT).eval(), []
+    encoder.encoder.register_forward_pre_hook(lambda _, __, kw: given.append(kw), with_kwargs=True)
+    short = tokens(5)
+    short.values[2, 0] = LOST_TOKEN
+    encoder(texts(short, tokens(8, 1)))
+    assert given[0]["input_ids"][0, 2] == 3 and given[0]["input_ids"][0, 5:].tolist() == [0, 0, 0]
+    assert given[0]["attention_mask"].sum(1).tolist() == [5, 8]  # the place of a lost word stays known
+
+
+def test_a_frozen_encoder_neither_learns_nor_drops_out():
+    text = texts(tokens(4), tokens(9, 1))
+    encoder = TextEncoder(TOKENS, BERT, finetune=False).train()
+    assert not encoder(text).requires_grad
+    torch.testing.assert_close(encoder(text), encoder(text))
+    assert not any(p.requires_grad for p in encoder.parameters())
+    assert encoder.portable == BERT  # its weights stay with their source
+
+
+def test_embeddings_pass_through():
+    words = FeatureSequence(np.ones((4, 5), np.float32), np.arange(4.0), np.ones(4, bool), tuple("abcde"))
+    text, encoder = texts(words), TextEncoder(InputSpec({"text": 5}, {"text": 9}))
+    assert encoder(text) is text.values and encoder.width == 5 and not list(encoder.parameters())
+
+
+def test_padding_added_and_cut():
+    text = texts(tokens(4), tokens(6, 1))
+    longer = pad_to(text, 9)
+    assert longer.values.shape == (2, 9, 3) and (longer.real == (torch.arange(9) < torch.tensor([[4], [6]]))).all()
+    back = fit_to(longer, 5)
+    assert back.lengths.tolist() == [4, 5] and (back.values == text.values[:, :5]).all()
+    assert fit_to(text, 9) is text
