@@ -1,0 +1,134 @@
+"""A .mat of views becomes clips and sequences; files that are none are refused by name."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.io
+
+from lacuna import conflict
+from lacuna.datasets import multiview
+from lacuna.samples import Sample
+from lacuna.types import Clip, FeatureSequence, MalformedInput
+
+SETTINGS = SimpleNamespace(seed=0, fractions=(0.7, 0.1, 0.2), label_range=(-3, 3))
+DATA = Path(os.environ.get("LACUNA_DATA", Path(__file__).resolve().parents[1] / "../shared/data")) / "multiview"
+
+
+def write(root: Path, key: str = "gt", transposed: bool = False) -> list[np.ndarray]:
+    views = [np.arange(40.0).reshape(10, 4), np.arange(30).reshape(10, 3)]
+    cells = np.empty((1, 2), object)
+    for v, view in enumerate(views):
+        cells[0, v] = view.T if transposed else view
+    scipy.io.savemat(root / "faces.mat", {"X": cells, key: np.repeat([3, 7], 5)[:, None]})
+    return views
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("key", ["gt", "Y"])
+def test_reads_views_either_way_round(tmp_path, key, transposed):
+    views = write(tmp_path, key, transposed)
+    assert multiview.matches(tmp_path)
+    clips = list(multiview.read(tmp_path, "faces", SETTINGS))
+    assert [c.label for c in clips] == [0.0] * 5 + [1.0] * 5
+    assert sorted(c.split for c in clips) == ["test"] * 2 + ["train"] * 7 + ["valid"]
+    assert clips == list(multiview.read(tmp_path, "faces", SETTINGS))
+    assert multiview.modalities(tmp_path) == ["view0", "view1"]
+    for name, view in zip(multiview.modalities(tmp_path), views):
+        origin, sequences = multiview.features(tmp_path, name)
+        rows = dict(sequences)
+        assert list(rows) == [c.id for c in clips] and origin.columns[0] == f"{name}_0"
+        np.testing.assert_array_equal(np.concatenate([s.values for s in rows.values()]), view)
+    assert multiview.features(tmp_path, "audio") is None
+
+
+def test_a_row_that_is_not_a_number_is_unseen():
+    sequence = dict(multiview._sequences(Path("x.mat"), np.array([[1.0, np.nan]]), ("a", "b")))["x$_$0"]
+    assert not sequence.seen[0] and not sequence.values.any()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [({"Y": [1, 2]}, "expected X and gt or Y"), ({"X": np.ones((2, 2))}, "expected X and gt or Y")],
+)
+def test_refuses_what_lacks_a_part(tmp_path, content, message):
+    scipy.io.savemat(tmp_path / "x.mat", content)
+    with pytest.raises(MalformedInput, match=message):
+        list(multiview.read(tmp_path, "x", SETTINGS))
+
+
+def test_refuses_what_is_no_mat(tmp_path):
+    (tmp_path / "x.mat").write_bytes(b"not a matlab file" * 20)
+    with pytest.raises(MalformedInput, match="expected a MATLAB file"):
+        list(multiview.read(tmp_path, "x", SETTINGS))
+
+
+def test_refuses_views_of_other_lengths(tmp_path):
+    cells = np.empty((1, 1), object)
+    cells[0, 0] = np.ones((4, 4))
+    scipy.io.savemat(tmp_path / "x.mat", {"X": cells, "Y": [1, 2]})
+    with pytest.raises(MalformedInput, match="2 rows or columns"):
+        multiview.modalities(tmp_path)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"LACUNA_DATA: no {DATA}, the public files are not read")
+def test_reads_the_public_files(tmp_path):
+    for name, sizes in (("PIE_face_10", [484, 256, 279]), ("handwritten", [240, 76, 216, 47, 64, 6])):
+        root = tmp_path / name
+        root.mkdir()
+        (root / f"{name}.mat").symlink_to(DATA.resolve() / f"{name}.mat")
+        assert [len(multiview.features(root, m)[0].columns) for m in multiview.modalities(root)] == sizes
+
+
+def test_mended_conflict_stays_within_the_test_rows():
+    classes, test = np.arange(200) % 5, np.arange(150, 200)
+    plan = conflict.plan(classes, test, 3, conflict.Settings(), seed=1)
+    assert plan == conflict.plan(classes, test, 3, conflict.Settings(), seed=1)
+    assert plan != conflict.plan(classes, test, 3, conflict.Settings(), seed=2)
+    assert len(plan.swapped) == 20 and len({row for row, _ in plan.noisy}) == 5
+    for row, _, donor in plan.swapped:
+        assert donor in test and classes[donor] != classes[row]
+
+
+def test_published_conflict_copies_the_next_class():
+    classes, test = np.arange(200) % 5, np.arange(150, 200)
+    plan = conflict.plan(classes, test, 3, conflict.Settings(protocol="published"), seed=1)
+    for row, _, donor in plan.swapped:
+        assert donor == (classes[row] + 1) % 5
+    noisy = [len({r for r, _ in conflict.plan(classes, test, 3, conflict.Settings(protocol="published"), s).noisy})
+             for s in range(40)]  # fmt: skip
+    assert 2.8 < np.mean(noisy) < 3.8  # a third of five get no noise
+
+
+def test_conflict_of_arrays_and_of_samples():
+    views = [np.zeros((10, 2), np.float32), np.arange(10, dtype=np.float32)[:, None]]
+    changed = conflict.apply(views, conflict.Plan(((0, 0),), ((1, 1, 5),)), 0.5, seed=0)
+    assert changed[0][0].any() and changed[1][1] == 5 and views[1][1] == 1
+    assert sum((a != b).any() for a, b in zip(np.hstack(changed), np.hstack(views))) == 2
+    samples = [
+        Sample(
+            Clip(f"a$_${i}", "a", "test", labels={"M": i % 2}),
+            {m: FeatureSequence(np.full((i + 1, 1), i, np.float32), np.zeros(i + 1), np.ones(i + 1, bool), ("x",))
+             for m in ("audio", "vision")},
+        )
+        for i in range(10)
+    ]  # fmt: skip
+    spoilt = conflict.conflictive(samples, conflict.Settings(noise_ratio=0, conflict_ratio=1), seed=0)
+    for before, after in zip(samples, spoilt):
+        changed = [m for m in before.features if len(before.features[m]) != len(after.features[m])]
+        assert len(changed) == 1 and before.clip == after.clip
+        assert after.features[changed[0]].values[0, 0] % 2 != before.clip.label
+    assert any(
+        (a.features[m].values != b.features[m].values).any()
+        for a, b in zip(samples, conflict.conflictive(samples, conflict.Settings(noise_ratio=1, conflict_ratio=0), 0))
+        for m in a.features
+    )
+
+
+def test_refuses_impossible_settings():
+    with pytest.raises(MalformedInput, match="protocol"):
+        conflict.Settings(protocol="mine")
+    with pytest.raises(MalformedInput, match="noise_ratio"):
+        conflict.Settings(noise_ratio=2)
