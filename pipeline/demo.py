@@ -1,0 +1,22 @@
+"""Stage demo: nothing → raw/demo, synthetic videos with labels, in the raw layout of MMSA-FET."""
+
+from pathlib import Path
+
+from lacuna.compute import map_items, progress
+from lacuna.demo import Settings, make
+from lacuna.params import load_params, run_stage
+
+
+def main() -> None:
+    params = load_params()
+    settings = Settings(**params.demo.model_dump(exclude={"per_dataset"}))
+    make(
+        Path("raw", "demo"),
+        settings,
+        lambda function, lines: progress(map_items(function, lines, params.workers), len(lines), "demo"),
+    )
+    print(f"raw/demo: {settings.clips} synthetic clips")
+
+
+if __name__ == "__main__":
+    run_stage(main)

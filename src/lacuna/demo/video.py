@@ -1,0 +1,41 @@
+"""Encoding. In: frames and samples. Out: an MP4 file (H.264, AAC), the same bytes for the same input, whole or absent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+
+import av
+import numpy as np
+
+QUALITY = "20"  # x264's constant rate factor
+AUDIO_BITRATE = 64_000
+
+
+def write_video(path: Path, frames: Iterable[np.ndarray], fps: int, samples: np.ndarray, rate: int) -> None:
+    """Write frames (rows, columns, 3) uint8 at `fps` and mono float32 samples (n,) at `rate` Hz; even numbers of px."""
+    frames = iter(frames)
+    first = next(frames)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.part")
+    # bitexact: no version strings or dates inside; one thread: x264 cuts frames differently with several.
+    with av.open(str(unfinished), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+        video = container.add_stream(
+            "libx264", rate=fps, options={"preset": "veryfast", "crf": QUALITY, "threads": "1"}
+        )
+        video.thread_count, video.pix_fmt = 1, "yuv420p"
+        video.height, video.width = first.shape[:2]
+        video.codec_context.flags |= av.codec.context.Flags.bitexact
+        audio = container.add_stream("aac", rate=rate, layout="mono")
+        audio.bit_rate = AUDIO_BITRATE
+        audio.codec_context.flags |= av.codec.context.Flags.bitexact
+        for image in chain([first], frames):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(video.encode())
+        sound = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        sound.sample_rate, sound.pts = rate, 0
+        container.mux(audio.encode(sound))
+        container.mux(audio.encode())
+    os.replace(unfinished, path)
