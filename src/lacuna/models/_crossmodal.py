@@ -1,0 +1,132 @@
+"""The transformer of MulT (Tsai et al., ACL 2019), as DMD uses it. In: frames of one or two modalities. Out: frames.
+
+Pre-norm; keys and values come from the other modality as it was embedded, at every layer. B samples, T frames of the
+target, S frames of the source, D width, H heads, E width of a head.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Values (B, T, D), of which the first `lengths_B` >= 1 are real."""
+
+    values_BTD: Tensor
+    lengths_B: Tensor
+
+    @property
+    def real_BT(self) -> Tensor:
+        return torch.arange(self.values_BTD.shape[1], device=self.lengths_B.device) < self.lengths_B[:, None]
+
+    def last(self, x_BTD: Tensor) -> Tensor:
+        """The last real position of each sample, (B, 1, D)."""
+        return x_BTD[torch.arange(len(x_BTD), device=x_BTD.device), self.lengths_B - 1][:, None]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Heads, layers and dropout of a transformer."""
+
+    heads: int
+    depth: int
+    attention_dropout: float = 0.0
+    relu_dropout: float = 0.0
+    residual_dropout: float = 0.0
+    embed_dropout: float = 0.0
+    skip_zeros: bool = False  # frames whose first value is 0 get no position (published)
+
+
+def sinusoids(frames: int, width: int, like: Tensor) -> Tensor:
+    """(T, D) positions counted from 1: sines, then cosines, of wavelengths from 2π to 20000π."""
+    half = width // 2
+    scale_E = torch.exp(torch.arange(half, device=like.device) * -(math.log(10000) / max(1, half - 1)))
+    angle_TE = torch.arange(1, frames + 1, device=like.device)[:, None] * scale_E
+    return F.pad(torch.cat([angle_TE.sin(), angle_TE.cos()], 1), (0, width % 2)).to(like.dtype)
+
+
+def allowed(target: Frames, source: Frames, causal: bool) -> Tensor:
+    """(B, 1, T, S) bool: real frames, and, if causal, none later than the target's plus the difference in length."""
+    keys_B1S = source.real_BT[:, None]
+    if causal:
+        frames, keys = target.values_BTD.shape[1], source.values_BTD.shape[1]
+        lead_TS = torch.arange(keys, device=keys_B1S.device) - torch.arange(frames, device=keys_B1S.device)[:, None]
+        # Counted on real lengths, so that padding does not move the horizon.
+        keys_B1S = keys_B1S & (lead_TS <= (target.lengths_B - source.lengths_B).abs()[:, None, None])
+    return keys_B1S[:, None]
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward, each: x + f(norm(x)). One norm serves queries, keys and values."""
+
+    def __init__(self, width: int, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.norm_attention, self.norm_feed = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        for linear in (self.qkv, self.out, self.widen, self.narrow):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x_BTD: Tensor, source_BSD: Tensor, allowed_BHTS: Tensor) -> Tensor:
+        x_BTD = x_BTD + self._drop(self._attend(x_BTD, source_BSD, allowed_BHTS), self.shape.residual_dropout)
+        hidden = self._drop(F.relu(self.widen(self.norm_feed(x_BTD))), self.shape.relu_dropout)
+        return x_BTD + self._drop(self.narrow(hidden), self.shape.residual_dropout)
+
+    def _attend(self, x_BTD: Tensor, source_BSD: Tensor, allowed_BHTS: Tensor) -> Tensor:
+        width, normed_BTD = x_BTD.shape[-1], self.norm_attention(x_BTD)
+        if source_BSD is x_BTD:
+            q, k, v = self.qkv(normed_BTD).chunk(3, -1)
+        else:
+            q = F.linear(normed_BTD, self.qkv.weight[:width], self.qkv.bias[:width])
+            normed_BSD = self.norm_attention(source_BSD)
+            k, v = F.linear(normed_BSD, self.qkv.weight[width:], self.qkv.bias[width:]).chunk(2, -1)
+        heads = (x.unflatten(-1, (self.shape.heads, -1)).transpose(1, 2) for x in (q, k, v))  # (B, H, T or S, E)
+        dropout = self.shape.attention_dropout if self.training else 0.0
+        mixed_BHTE = F.scaled_dot_product_attention(*heads, attn_mask=allowed_BHTS, dropout_p=dropout)
+        return self.out(mixed_BHTE.transpose(1, 2).flatten(2))
+
+    def _drop(self, x: Tensor, rate: float) -> Tensor:
+        return F.dropout(x, rate, self.training)
+
+
+class CrossmodalTransformer(nn.Module):
+    """Target frames that ask source frames (or themselves), layer after layer, then a layer norm."""
+
+    def __init__(self, width: int, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.layers = nn.ModuleList(Layer(width, shape) for _ in range(shape.depth))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, target: Frames, source: Frames, causal: bool) -> Tensor:
+        """(B, T, D): what the target's frames take from the source's."""
+        x_BTD, source_BSD = self._embed(target), self._embed(source)
+        allowed_BHTS = allowed(target, source, causal)
+        for layer in self.layers:
+            x_BTD = layer(x_BTD, source_BSD, allowed_BHTS)
+        return self.norm(x_BTD)
+
+    def readout(self, frames: Frames, causal: bool) -> Tensor:
+        """(B, D): self-attention, read at the last real position; the last layer computes no other."""
+        x_BTD = self._embed(frames)
+        allowed_BHTS = allowed(frames, frames, causal)
+        for layer in self.layers[:-1]:
+            x_BTD = layer(x_BTD, x_BTD, allowed_BHTS)
+        last_B1D = self.layers[-1](frames.last(x_BTD), x_BTD, frames.real_BT[:, None, None])
+        return self.norm(last_B1D)[:, 0]
+
+    def _embed(self, frames: Frames) -> Tensor:
+        x_BTD = frames.values_BTD
+        places_BTD = sinusoids(x_BTD.shape[1], x_BTD.shape[2], x_BTD)
+        if self.shape.skip_zeros:
+            places_BTD = places_BTD * (x_BTD[..., :1] != 0)
+        x_BTD = math.sqrt(x_BTD.shape[2]) * x_BTD + places_BTD
+        return F.dropout(x_BTD, self.shape.embed_dropout, self.training)
