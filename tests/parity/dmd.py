@@ -64,7 +64,8 @@ def build(case: Case, **changes: object) -> dmd.Model:
 
 def batches(case: Case) -> tuple[Batch, Batch]:
     tensors = case["batch"]
-    values = {"text": tensors["text_hidden"], "audio": tensors["audio"], "vision": tensors["vision"]}
+    text = tensors.get("text_hidden", tensors["text"])  # GloVe comes as it is
+    values = {"text": text, "audio": tensors["audio"], "vision": tensors["vision"]}
     batch = harness.batch_of({m: harness.padded(v) for m, v in values.items()}, {"M": tensors["labels"].flatten()})
     return batch, batch
 
