@@ -1,13 +1,41 @@
-"""What the text extractors share: token ids of texts. In: a tokenizer and texts. Out: one (T, 3) array a text."""
+"""What the text extractors share: cleaning, and token ids. In: a tokenizer and texts. Out: one (T, 3) array a text."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from lacuna.types import FeatureSequence, MalformedInput
+
+# In the order they are applied: a retweet's mark holds a mention.
+CLEANING: dict[str, tuple[re.Pattern[str], str]] = {
+    "retweets": (re.compile(r"\bRT @\w+:?\s*"), ""),  # "RT @x: "
+    "links": (re.compile(r"https?:/{0,2}\S*|\bt\.co/\S*|\bwww\.\S+", re.IGNORECASE), ""),  # cut ones ("http:/…") too
+    "mentions": (re.compile(r"(?<!\w)@\w+"), ""),
+    "hashtags": (re.compile(r"(?<!\w)[#＃]\w+"), ""),  # the whole tag
+    "hashes": (re.compile(r"[#＃](?=\w)"), ""),  # the mark alone: "#happy" becomes "happy"
+}
+CASE = "case"  # lower case
+
+
+def check_cleaning(names: Sequence[str]) -> None:
+    """Refuse what is no kind of cleaning."""
+    known = (*CLEANING, CASE)
+    for name in names:
+        if name not in known:
+            raise MalformedInput(f"clean: expected any of {', '.join(known)}; got {name!r}")
+
+
+def cleaned(text: str, names: Sequence[str]) -> str:
+    """The text without what `names` name (retweets, links, mentions, hashtags, hashes), in lower case with `case`."""
+    for name, (pattern, instead) in CLEANING.items():
+        if name in names:
+            text = pattern.sub(instead, text)
+    text = text.lower() if CASE in names else text
+    return " ".join(text.split()) if names else text
 
 
 def encode(tokenizer: Any, texts: Sequence[str], most: int) -> list[np.ndarray]:  # noqa: ANN401 (a tokenizer)

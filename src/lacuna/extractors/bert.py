@@ -24,10 +24,13 @@ ROBERTA_OFFSET = 2  # RoBERTa's positions start after its padding index 1
 
 @dataclass(frozen=True)
 class Settings:
-    """source: hub id, directory or "embedded"; max_length: tokens kept; batch_size: texts at once on a GPU."""
+    """source: hub id, directory or "embedded"; max_length: tokens kept; clean: what is taken out of the text first,
+    any of retweets, links, mentions, hashtags, hashes, case; batch_size: texts at once on a GPU.
+    """
 
     source: str = pretrained.EMBEDDED
     max_length: int = 50
+    clean: tuple[str, ...] = ()
     batch_size: int = 64
     device: str = "auto"
 
@@ -35,6 +38,7 @@ class Settings:
         if not self.source:
             raise MalformedInput("source: expected a hub id, a directory or 'embedded', got ''")
         _text.check_length(self.max_length)
+        _text.check_cleaning(self.clean)
         if self.batch_size < 1:
             raise MalformedInput(f"batch_size: expected at least 1, got {self.batch_size}")
 
@@ -65,7 +69,8 @@ class Extractor:
         """One sequence a clip. On a CPU texts go one by one, which makes the values the same to the bit whatever the
         batch (batches would gain 1.7 ×, and move the sixth digit); on a GPU in padded, masked batches of like length.
         """
-        tokens = _text.encode(self._tokenizer, [clip.text for clip in clips], self.settings.max_length)
+        texts = [_text.cleaned(clip.text, self.settings.clean) for clip in clips]
+        tokens = _text.encode(self._tokenizer, texts, self.settings.max_length)
         hidden: dict[int, np.ndarray] = {}
         for batch in self._batches(tokens):
             hidden |= dict(zip(batch, self._hidden([tokens[i] for i in batch])))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lacuna.extractors import _text
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 MODALITY = "text"
@@ -23,15 +24,19 @@ WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 
 @dataclass(frozen=True)
 class Settings:
-    """file: `word v1 v2 …` a line; lowercase: as the vectors' makers did; max_length: words kept."""
+    """file: `word v1 v2 …` a line; lowercase: as the vectors' makers did; max_length: words kept; clean: what is
+    taken out of the text first, any of retweets, links, mentions, hashtags, hashes, case.
+    """
 
     file: str = ""
     lowercase: bool = True
     max_length: int = 50
+    clean: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.file:
             raise MalformedInput("glove: file: expected a text file of word vectors, got ''")
+        _text.check_cleaning(self.clean)
         if self.max_length < 1:
             raise MalformedInput(f"max_length: expected at least 1, got {self.max_length}")
 
@@ -54,7 +59,8 @@ class Extractor:
         return {"file": self._digest}
 
     def __call__(self, clip: Clip) -> FeatureSequence:
-        words = WORD.findall(clip.text.lower() if self.settings.lowercase else clip.text)[: self.settings.max_length]
+        text = _text.cleaned(clip.text, self.settings.clean)
+        words = WORD.findall(text.lower() if self.settings.lowercase else text)[: self.settings.max_length]
         seen = np.array([word.encode() in self._places for word in words], bool)
         values = np.zeros((len(words), self._width), np.float32)
         for i in np.flatnonzero(seen):

@@ -23,15 +23,19 @@ DTYPE = "int64"
 
 @dataclass(frozen=True)
 class Settings:
-    """source: hub id, directory or "embedded"; max_length: tokens kept, [CLS] and [SEP] among them (MMSA: 50, 39)."""
+    """source: hub id, directory or "embedded"; max_length: tokens kept, [CLS] and [SEP] among them (MMSA: 50, 39);
+    clean: what is taken out of the text first, any of retweets, links, mentions, hashtags, hashes, case.
+    """
 
     source: str = pretrained.EMBEDDED
     max_length: int = 50
+    clean: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.source:
             raise MalformedInput("source: expected a hub id, a directory or 'embedded', got ''")
         _text.check_length(self.max_length)
+        _text.check_cleaning(self.clean)
 
 
 class Extractor:
@@ -55,5 +59,6 @@ class Extractor:
 
     def many(self, clips: Sequence[Clip]) -> list[FeatureSequence]:
         """One sequence a clip, the same as one at a time."""
-        arrays = _text.encode(self._tokenizer, [clip.text for clip in clips], self.settings.max_length)
+        texts = [_text.cleaned(clip.text, self.settings.clean) for clip in clips]
+        arrays = _text.encode(self._tokenizer, texts, self.settings.max_length)
         return [_text.positions(np.ascontiguousarray(rows), self.columns) for rows in arrays]

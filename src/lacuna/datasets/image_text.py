@@ -1,0 +1,109 @@
+"""Text + image posts. In: train.txt (`guid,tag`), test_without_label.txt, data/<guid>.jpg|.txt. Out: a clip a post.
+
+A clip's path is the post's picture, its label the tag as a score (negative -1, neutral 0, positive 1, so that task
+`polarity` has classes 0, 1, 2). Each tag is split into train, valid and test by a hash of seed and guid: the same posts
+land in the same split whatever their order, and a new post moves at most those at the borders. What has no tag is
+`unlabelled`: it is only predicted.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from lacuna import media
+from lacuna.datasets import Settings
+from lacuna.datasets._tables import find_file, read_table
+from lacuna.types import SPLITS, UNKNOWN, Clip, MalformedInput, Reject
+
+LOOKED_FOR = "train.txt (guid,tag) and data/<guid>.jpg|.txt"
+TAGS = {"negative": -1.0, "neutral": 0.0, "positive": 1.0}
+UNTAGGED = {"", "null", "none", "nan"}
+LABELLED, UNLABELLED = "train.txt", "test_without_label.txt"
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+
+
+def matches(root: Path) -> bool:
+    """train.txt or test_without_label.txt beside a folder data/."""
+    tables = find_file(root, LABELLED) or find_file(root, UNLABELLED)
+    return tables is not None and (root / "data").is_dir()
+
+
+def read(root: Path, dataset: str, settings: Settings) -> Iterator[Clip | Reject]:
+    """Rows of both tables in order; MalformedInput where a table itself cannot be read."""
+    rows = [row for name in (LABELLED, UNLABELLED) for row in _rows(root, name)]
+    splits = _splits([(guid, tag) for _, guid, tag in rows if tag in TAGS], settings)
+    seen: dict[str, str] = {}
+    for place, guid, tag in rows:
+        name = f"data$_${guid}"
+        try:
+            if guid in seen:
+                raise MalformedInput(f"expected each guid once, got it again (first in {seen[guid]})")
+            if tag not in TAGS and tag not in UNTAGGED:
+                raise MalformedInput(f"tag: expected one of {', '.join(TAGS)} or null, got {tag!r}")
+            seen[guid] = place
+            picture, text = _files(root / "data", guid)
+            labels = {"M": TAGS[tag]} if tag in TAGS else {}
+            yield Clip(name, dataset, splits.get(guid, UNKNOWN), decoded(text.read_bytes()).strip(), labels, picture)
+        except MalformedInput as error:
+            yield Reject(name, place, str(error))
+
+
+def _rows(root: Path, name: str) -> Iterator[tuple[str, str, str]]:
+    """(file and line, guid, tag) of one table, if it is there."""
+    path = find_file(root, name)
+    if path is not None:
+        for number, row in read_table(path, ("guid", "tag")).rows:
+            yield f"{path.as_posix()}:{number}", row["guid"], row["tag"].lower()
+
+
+def _files(folder: Path, guid: str) -> tuple[Path, Path]:
+    """The picture and the text of a post."""
+    if not guid or "/" in guid or "\\" in guid or guid.startswith("."):
+        raise MalformedInput(f"guid: expected a file's name within {folder}, got {guid!r}")
+    picture = next((p for s in PICTURES if (p := folder / f"{guid}{s}").is_file()), None) or next(
+        (p for s in PICTURES if (p := folder / f"{guid}{s.upper()}").is_file()), None
+    )
+    if picture is None:
+        raise MalformedInput(f"expected a picture, found none at {(folder / guid).as_posix()}.jpg")
+    text = folder / f"{guid}.txt"
+    if not text.is_file():
+        raise MalformedInput(f"expected a text, found none at {text.as_posix()}")
+    return picture, text
+
+
+def _splits(tagged: list[tuple[str, str]], settings: Settings) -> dict[str, str]:
+    """{guid: split}, each tag cut at the same fractions."""
+    by_tag: dict[str, set[str]] = defaultdict(set)
+    for guid, tag in tagged:
+        by_tag[tag].add(guid)
+    splits = {}
+    for guids in by_tag.values():
+        order = sorted(guids, key=lambda guid: hashlib.sha256(f"{settings.seed}\0{guid}".encode()).digest())
+        train, valid, _ = settings.fractions
+        ends = [round(train * len(order)), round((train + valid) * len(order)), len(order)]
+        for split, start, end in zip(SPLITS, [0, *ends], ends):
+            splits |= dict.fromkeys(order[start:end], split)
+    return splits
+
+
+def decoded(data: bytes) -> str:
+    """Text as utf-8, else gb18030, either of which may be cut within its last character; else with replacements."""
+    for encoding in ("utf-8-sig", "gb18030"):
+        decoder = codecs.getincrementaldecoder(encoding)()
+        try:
+            text = decoder.decode(data)  # keeps back a character that the end cuts short
+        except UnicodeDecodeError:
+            continue
+        # With a cut end, only characters beyond ascii say that it was this encoding.
+        if not decoder.getstate()[0] or not text.isascii():
+            return text
+    return data.decode("utf-8", "replace")
+
+
+def check(clip: Clip) -> None:
+    """MalformedInput unless the clip's picture can be read."""
+    media.image(clip.path)
