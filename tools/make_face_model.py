@@ -20,9 +20,11 @@ from lacuna.extractors._openface.columns import LANDMARKS, MODES
 from lacuna.extractors._openface.motions import MIRROR, MOTIONS
 
 # (length over which neighbours move together mm, standard deviation mm, share of it that both sides have alike)
-SMOOTH = ((70.0, 6.0, 0.8), (30.0, 3.5, 0.8), (14.0, 1.6, 0.8))
-DEPTH = 0.6  # deformations in depth, which pictures hardly tell, in proportion to those across
-EXPRESSION = 1.5  # standard deviation of an action unit's intensity
+SMOOTH = ((70.0, 4.0, 0.8), (30.0, 3.5, 0.8), (14.0, 1.0, 0.8))
+DEPTH = 0.3  # deformations in depth, which pictures hardly tell, in proportion to those across
+# landmarks that differ more from face to face than their neighbours: the nose's base and the eyes
+LIVELY = {range(31, 36): 2.0, range(36, 48): 1.4}
+EXPRESSION = 2.5  # standard deviation of an action unit's intensity
 
 
 def covariance(face: np.ndarray) -> np.ndarray:
@@ -31,9 +33,12 @@ def covariance(face: np.ndarray) -> np.ndarray:
     axes = np.diag([1.0, 1.0, DEPTH**2])
     reflected = np.diag([-1.0, 1.0, DEPTH**2])
     total = np.zeros((3 * LANDMARKS, 3 * LANDMARKS))
+    lively = np.ones(LANDMARKS)
+    for landmarks, factor in LIVELY.items():
+        lively[list(landmarks)] = factor
     for length, deviation, alike in SMOOTH:
         distance = np.linalg.norm(face[:, None] - face[None], axis=-1)
-        near = np.exp(-((distance / length) ** 2) / 2)
+        near = np.exp(-((distance / length) ** 2) / 2) * np.outer(lively, lively)
         share = (2 * alike - 1) * deviation**2
         total += deviation**2 * np.kron(near, axes) + share * np.kron(near[:, mirror], reflected)
     fields = MOTIONS[:, :LANDMARKS].reshape(len(MOTIONS), -1) * (EXPRESSION / 5)

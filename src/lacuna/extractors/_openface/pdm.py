@@ -15,7 +15,7 @@ import numpy as np
 
 from lacuna.extractors._openface.geometry import angles, looking_along, rotation
 
-NOISE = 0.5  # mm: how exactly the landmarks are taken; less trust gives smaller p_k
+NOISE = 0.25  # mm: how exactly the landmarks are taken; less trust gives smaller p_k
 
 
 class ShapeModel:

@@ -24,8 +24,12 @@ DEPTH = 0.5  # trust in a displacement toward the camera, in proportion to one a
 _WEIGHTS = np.array([1.0, 1.0, DEPTH])
 _FIELDS = (MOTIONS * _WEIGHTS).reshape(len(MOTIONS), -1) / STRONGEST  # mm per unit of intensity
 _GRAM = _FIELDS @ _FIELDS.T + RIDGE * np.eye(len(_FIELDS)) / STRONGEST**2
-# Which quantile of a clip is neutral. Most units rest in the middle of their travel; lips and jaw rest closed.
-_REST = np.array([{25: 0.1, 26: 0.1, 28: 0.5}.get(unit, 0.5) for unit in UNITS])
+# Movement that no unit is charged with, in intensity: the mesh's own trembling, and what a stronger unit explains as well.
+SLACK = 0.4
+# Which quantile of a clip is a unit's rest; opposed units (smile and frown) share one resting point. Lips and jaw rest
+# closed; a raised brow and a smile are taken for movements sooner than a lowered brow and a frown.
+_QUANTILES = {1: 0.35, 2: 0.35, 5: 0.6, 45: 0.4, 6: 0.25, 12: 0.25, 15: 0.75, 25: 0.1, 26: 0.1}
+_REST = np.array([_QUANTILES.get(unit, 0.5) for unit in UNITS])
 
 
 def head_shapes(kept: np.ndarray) -> np.ndarray:
@@ -42,7 +46,7 @@ def intensities(shapes: np.ndarray) -> np.ndarray:
     pulls = moved.reshape(len(moved), -1) @ _FIELDS.T
     signed = np.linalg.solve(_GRAM, pulls.T).T
     rest = np.array([np.quantile(column, share) for column, share in zip(signed.T, _REST)])
-    return np.minimum(_non_negative((signed - rest) @ _GRAM), STRONGEST)
+    return np.minimum(_non_negative((signed - rest) @ _GRAM - SLACK * np.diag(_GRAM)), STRONGEST)
 
 
 def _non_negative(pulls: np.ndarray) -> np.ndarray:

@@ -1,0 +1,139 @@
+"""OpenFace's own output. In: a clip, and a folder of finished CSV files or the FeatureExtraction binary. Out: its rows.
+
+OpenFace prints its errors and returns 0 all the same, so what is believed is the CSV alone: it must be there, have the
+columns that were asked for, and rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lacuna.types import Clip, MalformedInput
+
+ARGUMENTS = ("-2Dfp", "-3Dfp", "-pdmparams", "-pose", "-aus", "-gaze")
+_STATE = ("timestamp", "confidence", "success")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of one face: times (T,) s, good (T,) bool, values (T, D) of the columns asked for."""
+
+    times: np.ndarray
+    good: np.ndarray
+    values: np.ndarray
+
+
+def read_csv(path: Path, columns: tuple[str, ...], min_confidence: float) -> Table:
+    """An OpenFace CSV; of several faces the largest one's rows. `good` where success is 1 and the confidence suffices."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        rows = csv.reader(file, skipinitialspace=True)
+        header = [name.strip() for name in next(rows, [])]
+        missing = [name for name in (*_STATE, *columns) if name not in header]
+        if missing:
+            some = ", ".join(missing[:5])
+            raise MalformedInput(f"{path}: expected OpenFace's columns; {len(missing)} are missing: {some} …")
+        try:
+            numbers = np.array([[float(value) for value in row] for row in rows if row])
+        except ValueError as error:
+            raise MalformedInput(f"{path}: expected numbers as long as the header in each row: {error}") from error
+    if not len(numbers):
+        raise MalformedInput(f"{path}: expected at least one row, found the header alone")
+    place = {name: i for i, name in enumerate(header)}
+    if "face_id" in place:
+        numbers = numbers[numbers[:, place["face_id"]] == _main_face(numbers, place)]
+    times, confidence, success = (numbers[:, place[name]] for name in _STATE)
+    values = numbers[:, [place[name] for name in columns]]
+    good = (success > 0.5) & (confidence >= min_confidence) & np.isfinite(values).all(axis=1)  # it writes -nan at times
+    return Table(times, good, np.where(good[:, None], values, 0).astype(np.float32))
+
+
+def _main_face(numbers: np.ndarray, place: dict[str, int]) -> float:
+    """The face id with most successful rows, weighted by the face's size where the file tells it."""
+    size = numbers[:, place["success"]].astype(float)
+    if "p_scale" in place:
+        size = size * np.nan_to_num(numbers[:, place["p_scale"]])
+    ids = np.unique(numbers[:, place["face_id"]])
+    totals = [size[numbers[:, place["face_id"]] == face].sum() for face in ids]
+    return float(ids[int(np.argmax(totals))])
+
+
+def finished(folder: Path, clip: Clip) -> tuple[Path, bool]:
+    """The clip's file in a folder of finished ones, and whether its times are those of the whole media file."""
+    video_id, _, clip_id = clip.id.partition("$_$")
+    own = [folder / f"{clip.id}.csv"] + ([folder / video_id / f"{clip_id}.csv"] if clip_id else [])
+    for path in own:
+        if path.is_file():
+            return path, False
+    whole = folder / f"{video_id}.csv"
+    if whole.is_file() and clip.path is not None and Path(clip.path).stem == video_id:
+        return whole, True
+    tried = ", ".join(str(path) for path in (*own, whole))
+    raise MalformedInput(f"clip {clip.id}: expected a finished OpenFace file, found none of {tried}")
+
+
+def run_binary(binary: Path, media: Path, folder: Path) -> Path:
+    """Run FeatureExtraction on a media file; its CSV in `folder`. MalformedInput with what it printed if there is none."""
+    command = [str(binary), "-f", str(media), "-out_dir", str(folder), "-of", "out", *ARGUMENTS]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    made = folder / "out.csv"
+    if done.returncode or not made.is_file() or not made.stat().st_size:
+        said = " | ".join((done.stdout + done.stderr).strip().splitlines()[-4:]) or "nothing"
+        raise MalformedInput(
+            f"{media}: expected a CSV from {binary.name} (it returned {done.returncode}); it said: {said}"
+        )
+    return made
+
+
+class OpenFace:
+    """`read(clip, columns, fps)` from one of the two sources."""
+
+    def __init__(self, binary: str | None, folder: str | None, min_confidence: float) -> None:
+        self._min_confidence = min_confidence
+        self._folder = Path(folder) if folder else None
+        self._binary = None
+        if binary:
+            found = shutil.which(binary)
+            if found is None:
+                raise MalformedInput(f"face: openface: expected the FeatureExtraction binary, found none at {binary}")
+            self._binary = Path(found).resolve()
+            self.version = hashlib.sha256(self._binary.read_bytes()).hexdigest()[:16]
+        elif self._folder is None or not self._folder.is_dir():
+            raise MalformedInput(f"face: csv: expected a folder of OpenFace files, found none at {folder}")
+        else:
+            self.version = "finished files"
+
+    def read(
+        self, clip: Clip, columns: tuple[str, ...], fps: float | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Times (T,) s from the clip's start, seen (T,), values (T, D), sampled at `fps` by time."""
+        if self._binary is None:
+            path, whole = finished(self._folder, clip)
+            table = read_csv(path, columns, self._min_confidence)
+        else:
+            with tempfile.TemporaryDirectory(prefix="lacuna-openface-") as folder:
+                path, whole = run_binary(self._binary, Path(clip.path).resolve(), Path(folder)), True
+                table = read_csv(path, columns, self._min_confidence)
+        start = clip.start if whole else 0.0
+        end = np.inf if clip.end is None or not whole else clip.end
+        inside = np.flatnonzero((table.times >= start - 1e-6) & (table.times < end - 1e-6))
+        if not len(inside):
+            raise MalformedInput(f"clip {clip.id}: expected rows from {start} s to {end} s in {path.name}, found none")
+        times, rows = _sampled(table.times[inside] - start, inside, fps)
+        return times, table.good[rows], table.values[rows]
+
+
+def _sampled(times: np.ndarray, rows: np.ndarray, fps: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """At each k / fps from the first row to the last, the row on screen then, as `media.frames` does; all if None."""
+    times = np.maximum(times, 0.0)
+    if fps is None:
+        return times, rows
+    grid = np.arange(np.ceil(times[0] * fps - 1e-6), np.floor(times[-1] * fps + 1e-6) + 1) / fps
+    return grid, rows[np.searchsorted(times, grid + 1e-6, side="right") - 1]
