@@ -6,7 +6,8 @@ Each module of this room knows one layout (those that start with `_` and `reject
 - `read(root, dataset, settings) -> Iterator[Clip | Reject]`: in their order; MalformedInput where none can be read;
 - `check(clip) -> None` (optional): MalformedInput unless the clip's media can be read; called for many clips at once;
 - `features(root, modality) -> (Origin, Iterator[(clip id, FeatureSequence)]) | None` (optional): given features, with
-  modality "tokens" for token ids, "text" for embeddings, "audio", "vision" or "image".
+  modality "tokens" for token ids, "text" for embeddings, "audio", "vision" or "image";
+- `modalities(root) -> list[str]` (optional): names of modalities that no extractor has.
 """
 
 from __future__ import annotations
@@ -105,17 +106,19 @@ def _verdict(check: Callable[[Clip], None], record: Clip | Reject) -> Clip | Rej
 def given_features(
     root: Path, dataset: str, extractor: str
 ) -> tuple[Origin, Iterator[tuple[str, FeatureSequence]]] | None:
-    """What raw/<dataset> itself gives in place of an extractor's work; None where it gives media.
+    """What raw/<dataset> itself gives in place of an extractor's work; None where the extractor is to do it.
 
-    A layout of given features has no media: an extractor whose modality it lacks gets no frames from it.
+    It is for a folder of media, and for text that comes as words only. Sound or pictures that are not given cannot be
+    had otherwise: no frames. `extractor` may also name a modality of the layout's own (`view0`).
     """
     layout = layout_of(root)
     if not hasattr(layout, "features"):
         return None
+    if extractor in getattr(layout, "modalities", lambda _: ())(root):
+        return layout.features(root, extractor)
     module = importlib.import_module(f"lacuna.extractors.{extractor}")
     tokens = module.MODALITY == "text" and getattr(module, "DTYPE", "float32") == "int64"
     given = layout.features(root, "tokens" if tokens else module.MODALITY)
-    if given is None:
-        kind = "token ids" if tokens else f"{module.MODALITY} features"
-        raise MalformedInput(f"{root}: expected {kind} in place of {extractor!r}, found none (see `lacuna info`)")
+    if given is None and module.MODALITY != "text":
+        return Origin("given", module.MODALITY, ("none",), {}, {}), iter(())
     return given

@@ -23,7 +23,7 @@ VIDEO_SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV file: its path, (line number, {column: stripped text}) of each row, and lines with too few or many fields."""
+    """A CSV file: its path, (line number, {column: stripped text}) of each row, lines with too few or many fields."""
 
     path: Path
     rows: list[tuple[int, dict[str, str]]]
