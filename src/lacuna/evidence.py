@@ -135,7 +135,8 @@ def edl_loss(evidence: Tensor, target: Tensor, form: Form, kl_weight: float) -> 
         loss = ((y - alpha / strength).square() + variance).sum(-1)
     else:
         log = {"digamma": torch.digamma, "log": torch.log}[form]
-        loss = (y * (log(strength) - log(alpha))).sum(-1)
+        # Only the right class's term is not zero: digamma is dear, and K times dearer over all classes.
+        loss = (log(strength) - log(alpha.gather(-1, target[..., None])))[..., 0]
     return loss + kl_weight * kl_to_uniform(y + (1 - y) * alpha)
 
 
