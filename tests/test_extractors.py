@@ -276,7 +276,6 @@ def test_sound_may_be_silent_short_or_absent(bench: Bench, way: str, name: str) 
         ("resnet50", {"output": "all"}, "output"),
         ("resnet50", {"crop": "hand"}, "crop"),
         ("resnet50", {"size": 100}, "size"),
-        ("resnet50", {"size": 160, "output": "regions"}, "regions"),
         ("resnet50", {"fps": 0.0}, "fps"),
         ("resnet50", {"precision": "int8"}, "precision"),
         ("resnet50", {"weights": ""}, "weights"),

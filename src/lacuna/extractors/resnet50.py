@@ -1,6 +1,7 @@
 """ResNet50 (torchvision) on pictures. In: a picture, or a clip's frames or faces. Out: 2048 columns, float32.
 
-`global` is one row a picture (the average pool), `regions` its 7 × 7 map as 49 rows, read left to right, top to bottom.
+`global` is one row a picture (the average pool), `regions` its 7 × 7 map as 49 rows, read left to right, top to bottom
+(at 224 px; (size / 32)² rows at others).
 A clip whose path is a video gives a picture every 1 / fps s: the frame, or its largest face (none: zeros, unseen).
 The network runs with its batch norms folded in, channels last, in bfloat16, 16 pictures at once.
 """
@@ -23,7 +24,6 @@ from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 MODALITY = "image"
 VERSION = 1
-REGIONS = 49  # 7 × 7 at 224 px
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 
 Picture = tuple[float, np.ndarray | None]  # its time in s, and (H, W, 3) uint8, None where there is no face
@@ -54,8 +54,6 @@ class Settings:
             raise MalformedInput("weights: expected imagenet, random or a file, got ''")
         if self.size < 32 or self.size % 32:
             raise MalformedInput(f"size: expected a multiple of 32 px, got {self.size}")
-        if self.output == "regions" and self.size != 224:
-            raise MalformedInput(f"size: expected 224 px for 49 regions, got {self.size}")
         if not self.fps > 0 or self.batch_size < 1:
             raise MalformedInput(f"fps and batch_size: expected more than 0, got {self.fps} and {self.batch_size}")
 
@@ -120,15 +118,15 @@ class Extractor:
 
     @torch.inference_mode()
     def _features(self, images: Sequence[np.ndarray | None]) -> np.ndarray:
-        """(n, 1 or 49, 2048) of n pictures (size, size, 3) uint8; zeros where there is none."""
-        rows = REGIONS if self.settings.output == "regions" else 1
+        """(n, 1 or regions, 2048) of n pictures (size, size, 3) uint8; zeros where there is none."""
+        rows = (self.settings.size // 32) ** 2 if self.settings.output == "regions" else 1
         features = np.zeros((len(images), rows, len(self.columns)), np.float32)
         there = [i for i, image in enumerate(images) if image is not None]
         if there:
             pixels_BHWC = torch.from_numpy(np.stack([images[i] for i in there])).to(self._device)
             map_BCHW = self._network(_resnet.normalized(pixels_BHWC, self.settings.precision)).float()
-            found_BRC = map_BCHW.flatten(2).transpose(1, 2) if rows > 1 else map_BCHW.mean((2, 3))[:, None]
-            features[there] = found_BRC.cpu().numpy()
+            map_BRC = map_BCHW.flatten(2).transpose(1, 2)
+            features[there] = (map_BRC if rows > 1 else map_BRC.mean(1, keepdim=True)).cpu().numpy()
         return features
 
 
