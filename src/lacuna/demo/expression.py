@@ -173,7 +173,7 @@ def _between(
     reach: tuple[np.ndarray | float, np.ndarray | float],
     fade: np.ndarray,
 ) -> np.ndarray:
-    """dy (rows, columns) that puts an opening's edges at `edges`; skin follows over `reach` px, what is behind stays."""
+    """dy (rows, columns) putting an opening's edges at `edges`; skin follows over `reach` px, what is behind stays."""
     above, below = part.edge(part.upper, u), part.edge(part.lower, u)
     upper, lower = edges
     rise, drop = upper - above, lower - below

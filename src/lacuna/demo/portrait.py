@@ -1,7 +1,7 @@
 """The face that acts the demo: NASA's portrait of Eileen Collins, public domain, as scikit-image ships it.
 
-In: the picture and `landmarks.csv` (points of that picture, px, found once with MediaPipe's face mesh). Out: an enlarged
-crop to warp, the curves of lips and lids, and a mask of the backdrop, which every speaker has in a colour of their own.
+In: the picture and `landmarks.csv` (points of that picture, px, found once with MediaPipe's face mesh). Out: a crop to
+warp, enlarged, the curves of lips and lids, and a mask of the backdrop, of which every speaker has another colour.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def backdrop() -> np.ndarray:
     points = (np.array(OUTLINE) - (LEFT, TOP)) * SCALE
     mask = np.ones(canvas().shape[:2], np.float32)
     cv2.fillPoly(mask, [points.astype(np.int32)], 0.0)
-    mask = cv2.dilate(mask, np.ones((5, 5), np.uint8))  # the outline is drawn a little loose
+    mask = cv2.dilate(mask, np.ones((7, 7), np.uint8))  # the outline is drawn a little loose
     return cv2.GaussianBlur(mask, (0, 0), 1.5 * SCALE)[..., None]
 
 

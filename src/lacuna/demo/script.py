@@ -77,7 +77,7 @@ def _speaker(rng: np.random.Generator, video: str) -> Speaker:
         tract=rng.uniform(0.94, 1.1),
         rate=rng.uniform(0.92, 1.08),
         loudness=rng.uniform(-2, 2),
-        backdrop=tuple(rng.uniform(0.45, 1.2, 3)),
+        backdrop=tuple(rng.uniform(0.55, 1.1) * rng.uniform(0.78, 1.18, 3)),
         light=tuple(rng.uniform(0.75, 1.1) * rng.uniform(0.94, 1.06, 3)),
         yaw=rng.uniform(-0.1, 0.1),
         zoom=rng.uniform(0.95, 1.08),
@@ -87,7 +87,7 @@ def _speaker(rng: np.random.Generator, video: str) -> Speaker:
 def _meaning(rng: np.random.Generator, said: set[str]) -> tuple[str, dict[str, float]]:
     """A sentence and the labels of what words, voice and face say; the words' label is their own score."""
     mood = rng.uniform(-3, 3)
-    wish, voice, face = np.clip(0.6 * mood + rng.normal(0, 1.1, 3), -3, 3)
+    wish, voice, face = np.clip(0.55 * mood + rng.normal(0, 1.2, 3), -3, 3)
     text, score = sentence(rng, wish, said)
     parts = {"T": score, "A": float(voice), "V": float(face)}
     whole = sum(weight * parts[part] for part, weight in WEIGHTS.items())

@@ -1,6 +1,6 @@
-"""Sentences whose words carry a sentiment. In: a generator and a wished score. Out: a sentence and its score in [-3, 3].
+"""Sentences whose words carry a sentiment. In: a generator and a wished score. Out: a sentence, its score in [-3, 3].
 
-A small grammar of reviews: opinion words of graded strength, intensifiers, negations, contrasts, and neutral statements.
+A small grammar of reviews: opinion words of graded strength, intensifiers, negations, contrasts, neutral statements.
 """
 
 from __future__ import annotations
@@ -116,7 +116,8 @@ def _neutral(draw: _Draw) -> tuple[str, float]:
 
 
 FORMS: tuple[Callable[[_Draw], tuple[str, float]], ...] = (
-    _statement, _statement, _exclamation, _verdict, _verdict, _negation, _contrast, _agreement, _neutral,
+    _statement, _statement, _statement, _exclamation, _exclamation, _verdict, _verdict, _verdict, _agreement,
+    _agreement, _negation, _contrast, _neutral,
 )  # fmt: skip
 
 

@@ -18,14 +18,15 @@ STEP = 110  # samples for which the resonators stand still: 5 ms
 BANDWIDTHS = (70.0, 100.0, 150.0, 250.0)
 # First three formants, Hz (after Peterson and Barney, 1952).
 VOWELS = {
-    "a": (730, 1090, 2440), "e": (530, 1840, 2480), "i": (400, 1990, 2550), "o": (570, 840, 2410), "u": (440, 1020, 2240),
-    "y": (300, 2250, 3000), "ee": (270, 2290, 3010), "ea": (300, 2250, 2980), "oo": (310, 900, 2240),
-    "ou": (640, 1000, 2400), "ai": (560, 1750, 2500), "er": (490, 1350, 1690),
+    "a": (730, 1090, 2440), "e": (530, 1840, 2480), "i": (400, 1990, 2550), "o": (570, 840, 2410),
+    "u": (440, 1020, 2240), "y": (300, 2250, 3000), "ee": (270, 2290, 3010), "ea": (300, 2250, 2980),
+    "oo": (310, 900, 2240), "ou": (640, 1000, 2400), "ai": (560, 1750, 2500), "er": (490, 1350, 1690),
 }  # fmt: skip
 # Voicing, noise, centre of the noise in Hz, length in ms, of each class of consonant.
 CONSONANTS = {
-    "sz": (0.0, 0.5, 5500.0, 90), "cx": (0.0, 0.4, 4200.0, 85), "fh": (0.0, 0.22, 2600.0, 75), "vj": (0.4, 0.15, 3200.0, 65),
-    "ptk": (0.0, 0.12, 3000.0, 70), "qbdg": (0.12, 0.06, 1500.0, 60), "mn": (0.5, 0.0, 0.0, 70), "lrw": (0.6, 0.0, 0.0, 60),
+    "sz": (0.0, 0.5, 5500.0, 90), "cx": (0.0, 0.4, 4200.0, 85), "fh": (0.0, 0.22, 2600.0, 75),
+    "vj": (0.4, 0.15, 3200.0, 65), "ptk": (0.0, 0.12, 3000.0, 70), "qbdg": (0.12, 0.06, 1500.0, 60),
+    "mn": (0.5, 0.0, 0.0, 70), "lrw": (0.6, 0.0, 0.0, 60),
 }  # fmt: skip
 NEUTRAL_TRACT = (450, 1400, 2500)
 
@@ -55,13 +56,14 @@ class Phone:
 
 def phones(text: str) -> list[Phone]:
     """The sounds of a sentence, words parted by a short hush."""
+    hush = Phone(NEUTRAL_TRACT, 0.0, 0.0, 0.0, 35)
     sounds: list[Phone] = []
     for word in re.findall(r"[a-z]+", text.lower()):
         spelling = re.sub(r"(?<=[^aeiou])e$", "", word) or word
         for group in re.findall(r"[aeiouy]+|[^aeiouy]", spelling):
             sounds.append(_vowel(group) if group[0] in "aeiouy" else _consonant(group))
-        sounds.append(Phone(NEUTRAL_TRACT, 0.0, 0.0, 0.0, 35))
-    return sounds
+        sounds.append(hush)
+    return sounds or [hush]
 
 
 def syllables(text: str) -> int:
