@@ -45,6 +45,8 @@ def samples_of(
     labels: str = "M",
     aligned: bool = False,
     interleaved: bool = False,
+    vocabulary: int = 20000,
+    limit: float = 3.0,
     seed: int = 0,
 ) -> Made:
     """Samples by split with text, audio and vision of random lengths (the first clip has the longest)."""
@@ -54,18 +56,18 @@ def samples_of(
     splits = splits[::2] + splits[1::2] if interleaved else splits
     samples, tokens = [], {}
     for i, split in enumerate(splits):
-        scores = {name: float(np.round(rng.uniform(-3, 3), 3)) for name in labels}
+        scores = {name: float(np.round(rng.uniform(-limit, limit), 3)) for name in labels}
         clip = Clip(f"video{i // 3}$_${i}", "synthetic", split, f"sentence {i}", scores)
         lengths = longest if i == 0 else [int(rng.integers(4, most + 1)) for most in longest]
         lengths = (lengths[0],) * 3 if aligned else lengths
-        tokens[clip.id] = _tokens(rng, lengths[0])
+        tokens[clip.id] = _tokens(rng, lengths[0], vocabulary)
         features = {m: _features(rng, o.columns, n, aligned) for (m, o), n in zip(origins.items(), lengths)}
         samples.append(Sample(clip, features))
     return Made(samples, DictOfTokens(tokens), origins)
 
 
-def _tokens(rng: np.random.Generator, length: int) -> FeatureSequence:
-    values = np.stack([rng.integers(1000, 20000, length), np.ones(length, int), np.zeros(length, int)], 1)
+def _tokens(rng: np.random.Generator, length: int, vocabulary: int) -> FeatureSequence:
+    values = np.stack([rng.integers(1000, vocabulary, length), np.ones(length, int), np.zeros(length, int)], 1)
     values[[0, -1], 0] = 101, 102
     return FeatureSequence(values.astype(np.int64), np.arange(length) / 3, np.ones(length, bool), TOKEN_COLUMNS)
 
