@@ -1,0 +1,68 @@
+"""What trained models tell of the test split beside scores. In: checkpoints and features. Out: `inside.Asked`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lacuna import checkpoints
+from lacuna.batches import InputSpec
+from lacuna.experiments import read_corpus
+from lacuna.params import Params
+from lacuna.report.inside import Asked
+from lacuna.samples import Sample, has_special_tokens
+from lacuna.training import choose_device, predict
+from lacuna.variants import Variants
+
+TOLD_BY_RATE = ("completeness", "uncertainty")  # outputs that are worth asking for at every missing rate
+
+
+def ask(params: Params, processed: Path) -> list[Asked]:
+    """Each model's first seed, on at most `figures.asked` clips of the test split."""
+    train = params.train.of(processed.name)
+    folders = [processed / "models" / model / str(params.seeds[0]) for model in params.models]
+    folders = [folder for folder in folders if (folder / "model.json").is_file()]
+    if not folders:
+        return []
+    corpus = read_corpus(processed, train, params.prepare.of(processed.name).label_range)
+    test = corpus.splits["test"][: params.figures.of(processed.name).asked]
+    variants = _frames(processed / "variants")
+    return [_ask(folder, test, variants, train.device) for folder in folders] if test else []
+
+
+def _frames(folder: Path) -> Variants | None:
+    """The pattern that loses single frames, for a missing rate that means the same for each clip."""
+    path = folder / "frames.h5"
+    return Variants(path) if path.is_file() else None
+
+
+def _ask(folder: Path, test: list[Sample], variants: Variants | None, device: str) -> Asked:
+    network, card = checkpoints.load(folder)
+    spec, place = InputSpec(**card.spec), choose_device(device)
+    outputs = predict(network, test, spec, place)
+    by_rate, left = {}, {}
+    if variants is not None and any(name in outputs for name in TOLD_BY_RATE):
+        for rate in (level for level in variants.levels if isinstance(level, float)):
+            lossy = [variants.apply(sample, rate, variants.seeds[0]) for sample in test]
+            told = predict(network, lossy, spec, place)
+            by_rate[rate] = {name: told[name] for name in TOLD_BY_RATE if name in told}
+            left[rate] = np.array([_left(sample) for sample in lossy])
+    return Asked(
+        model=card.model,
+        labels=np.array([sample.clip.label for sample in test]),
+        classes=spec.classes,
+        outputs=outputs,
+        by_rate=by_rate,
+        left=left if "text" in spec.widths else {},
+        pairs=tuple(getattr(network, "pairs", ())),
+    )
+
+
+def _left(sample: Sample) -> float:
+    """The share of a clip's words that survived; [CLS] and [SEP], which always do, left out."""
+    text = sample.features.get("text")
+    if text is None or not len(text):
+        return 0.0
+    seen = text.seen[1:-1] if has_special_tokens(text) else text.seen
+    return float(seen.mean()) if len(seen) else 0.0

@@ -1,0 +1,82 @@
+"""Plain words for the field's terms. In: keys of scores, patterns and losses. Out: what the page calls them."""
+
+from __future__ import annotations
+
+METRICS = {
+    "mae": "Mean absolute error",
+    "corr": "Pearson correlation",
+    "acc7": "Acc-7",
+    "acc5": "Acc-5",
+    "acc3": "Acc-3",
+    "acc2": "Acc-2",
+    "f1": "F1",
+    "has0_acc2": "Acc-2, negative / non-negative",
+    "has0_f1": "F1, negative / non-negative",
+    "non0_acc2": "Acc-2, negative / positive",
+    "non0_f1": "F1, negative / positive",
+    "accuracy": "Accuracy",
+    "macro_f1": "Macro F1",
+    "weighted_f1": "Weighted F1",
+}
+MAIN = {
+    "mosi": ("mae", "corr", "has0_acc2", "acc7"),
+    "sims": ("mae", "corr", "acc2", "acc5"),
+    "classes": ("accuracy", "macro_f1", "weighted_f1"),
+}
+PATTERNS = {
+    "frames": "single frames and words are lost at random",
+    "span": "whole stretches of time are lost",
+    "modality": "whole modalities are lost",
+    "noise": "frames are replaced by noise",
+    "legacy": "frames are lost by the exact masks of the published loaders",
+    "mixed": "a mixture of patterns, as in training",
+}
+SPLITS = {"train": "train", "valid": "validation", "test": "test", "unlabelled": "unlabelled"}
+BASELINES = {"majority": "always the same answer", "text_linear": "linear model of the words"}
+TERMS = {
+    "loss": "the weighted sum of all terms, on which the best epoch is chosen",
+    "sp": "sentiment prediction: squared error of the score",
+    "cc": "completeness: how well the share of surviving text is guessed",
+    "adv": "adversarial: telling the corrected text features from complete ones",
+    "rec": "reconstruction: rebuilding the features of the complete clip",
+    "task": "the sentiment task itself",
+    "sim": "similarity: the modalities' shared vectors are drawn together",
+    "diff": "difference: private and shared vectors are kept apart",
+    "recon": "reconstruction from private and shared vectors",
+    "evidential": "evidence for the right class, and none for the others",
+    "conflict": "how much the views contradict each other",
+}
+
+
+def metric(key: str) -> str:
+    """The name of a metric, as it stands above a plot."""
+    mark = key.removeprefix("mmsa_")
+    return METRICS.get(mark, mark) + (" (as MMSA counts)" if mark != key else "")
+
+
+def lower_is_better(key: str) -> bool:
+    return "mae" in key
+
+
+def pattern(key: str) -> str:
+    return PATTERNS.get(key, f"pattern {key}")
+
+
+def main_metrics(task: str, scale: str) -> tuple[str, ...]:
+    """The metrics that are drawn, the first one before all others."""
+    return MAIN["classes"] if task != "regression" else MAIN.get(scale, MAIN["mosi"])
+
+
+def subset(level: str) -> str:
+    """A level such as "audio+text" as words."""
+    return level.replace("+", " + ")
+
+
+def is_rate(level: str) -> bool:
+    """Whether a level is a missing rate (else it names the modalities that are left)."""
+    return level.replace(".", "", 1).isdigit()
+
+
+def percent(share: float) -> str:
+    """A share as a whole percentage, or with one decimal where that matters."""
+    return f"{share:.0%}" if share in (0, 1) or 0.01 <= share <= 0.99 else f"{share:.1%}"

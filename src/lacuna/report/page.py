@@ -1,0 +1,65 @@
+"""The page. In: a title, the sections of each data set, how they were made. Out: one HTML file that loads nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+
+from lacuna.report.html import Section, code, details, paragraph, table
+
+LEAD = (
+    "What a model of sentiment still knows when parts of a video are lost: what it was given, how it learnt, and how "
+    "far it falls."
+)
+WORDS = (
+    (
+        "Clip",
+        "A few seconds of one person speaking, with the transcript (text), the sound (audio) and the picture (vision).",
+    ),
+    ("Sentiment", "How negative or positive the clip is, as a score or as a class."),
+    ("Missing rate", "The share of frames and words that are taken away before the model is asked."),
+    ("Pattern", "How they are taken away: here and there, in stretches, or a whole modality at once."),
+    ("Seed", "A number that fixes chance. Runs with several seeds show how much of a score is luck."),
+    ("Mean absolute error", "How far the predicted score is from the true one, on average."),
+    ("Pearson correlation", "Whether predicted and true scores rise together: 1 at best, 0 for guessing."),
+    ("Acc-2, Acc-3, Acc-5, Acc-7", "The share of clips put into the right one of 2, 3, 5 or 7 classes of sentiment."),
+    ("F1", "Like accuracy, but each class counts by how well it is found and how rarely it is named wrongly."),
+    ("Area", "The area under the curve of a metric against the missing rate (AUILC): one number for robustness."),
+    ("Bootstrap 95 % interval", "Where the score would probably lie with other test clips of the same kind."),
+)
+
+
+def page(title: str, fragments: Mapping[str, str], making: Section) -> str:
+    """`fragments` is {data set: the HTML of its sections}; `making` tells how it all was made."""
+    body = "".join(f'<h2 id="{escape(name)}">{escape(name)}</h2>\n{html}' for name, html in fragments.items())
+    links = "".join(_links(name, html) for name, html in fragments.items())
+    links += f'<b>All</b><a href="#words">Words</a><a href="#{making.id}">{escape(making.title)}</a>'
+    style = files("lacuna.report").joinpath("page.css").read_text(encoding="utf-8")
+    return (
+        "<!DOCTYPE html>\n"
+        '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">\n<style>\n{style}</style>\n</head>\n<body>\n'
+        f'<header class="top"><h1>{escape(title)}</h1><p>{escape(LEAD)}</p></header>\n'
+        f'<div class="layout">\n<nav aria-label="Sections">{links}</nav>\n<main>\n{body}'
+        f"<h2>Reading and repeating</h2>\n{_words().html()}{making.html()}</main>\n</div>\n</body>\n</html>\n"
+    )
+
+
+def _links(name: str, html: str) -> str:
+    found = re.findall(r'<section id="([^"]*)">\s*<h3>(.*?)</h3>', html)
+    return f"<b>{escape(name)}</b>" + "".join(f'<a href="#{anchor}">{heading}</a>' for anchor, heading in found)
+
+
+def _words() -> Section:
+    rows = "".join(f"<dt>{escape(word)}</dt><dd>{escape(meaning)}</dd>" for word, meaning in WORDS)
+    return Section("words", "Words", f"<dl>{rows}</dl>\n")
+
+
+def making(facts: Sequence[tuple[str, str]], params: str, commands: str) -> Section:
+    """How the page was made: facts (commit, device, versions), the settings, and the commands that make it again."""
+    body = paragraph("Everything above follows from the raw data, the settings below, and these commands.")
+    body += code(commands) + table(["What", "Value"], facts, 2) + details("All settings (params.yaml)", code(params))
+    return Section("reproduction", "Reproduction", body)

@@ -1,0 +1,125 @@
+"""One clip made ready to be shown. In: processed/<dataset> and the clip's media. Out: a `report.scene.Scene`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lacuna import media, pretrained
+from lacuna.params import Params
+from lacuna.report.faces import Shot
+from lacuna.report.scene import Masks, Scene
+from lacuna.samples import is_tokens
+from lacuna.store import FeatureFile, Origin
+from lacuna.types import Clip, FeatureSequence, MalformedInput
+from lacuna.variants import Variants
+
+RATE = 16000  # Hz of the wave that is drawn
+PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
+MOST_SECONDS = 60.0  # of a longer clip, the beginning is shown
+
+
+def stage_scene(params: Params, processed: Path, clips: Sequence[Clip]) -> Scene:
+    """The clip that params names, or the first complete one of the test split."""
+    features, origins = {}, {}
+    with_features = [processed / "features" / f"{name}.h5" for name in params.train.of(processed.name).features]
+    clip = choose(clips, with_features, params.figures.of(processed.name).clip)
+    for path in with_features:
+        with FeatureFile(path) as file:
+            if len(file[clip.id]):
+                features[file.origin.modality], origins[file.origin.modality] = file[clip.id], file.origin
+    return Scene(
+        clip=clip,
+        shots=shots(clip, features.get("vision"), params.figures.of(processed.name).frames),
+        samples=_samples(clip),
+        rate=RATE,
+        features=features,
+        tokens=tokens(clip, features.get("text"), origins.get("text")),
+        masks=[_masks(path, clip, features) for path in sorted((processed / "variants").glob("*.h5"))],
+    )
+
+
+def choose(clips: Sequence[Clip], features: Sequence[Path], wanted: str) -> Clip:
+    """The clip of that id; else the first of the test split of which every file has frames; else the first of all."""
+    if wanted:
+        found = [clip for clip in clips if clip.id == wanted]
+        if not found:
+            raise MalformedInput(f"figures.clip: expected the id of an accepted clip, got {wanted!r}")
+        return found[0]
+    files = [FeatureFile(path) for path in features]
+    complete = [{i for i, n in zip(file.ids, file.lengths()) if n} for file in files if file.lengths().any()]
+    for file in files:
+        file.close()
+    for clip in sorted(clips, key=lambda clip: clip.split != "test"):
+        if all(clip.id in ids for ids in complete):
+            return clip
+    return clips[0]
+
+
+def shots(clip: Clip, vision: FeatureSequence | None, count: int) -> list[Shot]:
+    """`count` frames spread over the clip, each with the face that was measured at its time."""
+    if clip.path is None or not clip.path.is_file():
+        return []
+    if clip.path.suffix.lower() in PICTURES:
+        return [Shot(0.0, media.image(clip.path), None)]
+    if not media.probe(clip.path).video:
+        return []
+    wanted = _wanted(clip, vision, count)
+    nearest: list[media.Frame | None] = [None] * len(wanted)
+    for frame in media.frames(clip.path, clip.start, _shown_end(clip)):
+        for i, time in enumerate(wanted):
+            if nearest[i] is None or abs(frame.time - time) < abs(nearest[i].time - time):
+                nearest[i] = frame
+    return [Shot(f.time, f.image, _face(vision, f.time)) for f in nearest if f is not None]
+
+
+def _wanted(clip: Clip, vision: FeatureSequence | None, count: int) -> np.ndarray:
+    """(count,) s: the middles of `count` equal stretches, put onto times at which the face was measured."""
+    if vision is not None and len(vision) >= count:
+        times = vision.times[vision.times < MOST_SECONDS]
+        return times[((np.arange(count) + 0.5) / count * len(times)).astype(int)]
+    length = (clip.end or media.probe(clip.path).duration) - clip.start
+    return (np.arange(count) + 0.5) / count * min(length, MOST_SECONDS)
+
+
+def _shown_end(clip: Clip) -> float:
+    limit = clip.start + MOST_SECONDS
+    return limit if clip.end is None else min(clip.end, limit)
+
+
+def _face(vision: FeatureSequence | None, time: float) -> dict[str, float] | None:
+    if vision is None or not len(vision):
+        return None
+    row = int(np.abs(vision.times - time).argmin())
+    return dict(zip(vision.columns, vision.values[row].tolist())) if vision.seen[row] else None
+
+
+def _samples(clip: Clip) -> np.ndarray | None:
+    if clip.path is None or not clip.path.is_file() or clip.path.suffix.lower() in PICTURES:
+        return None
+    return media.audio(clip.path, RATE, clip.start, _shown_end(clip))
+
+
+def tokens(clip: Clip, text: FeatureSequence | None, origin: Origin | None) -> list[str]:
+    """The words as the model reads them: one a position of the text's features, none where that cannot be told."""
+    if text is None or origin is None:
+        return []
+    if not is_tokens(text):
+        words = clip.text.split()
+        return words if len(words) == len(text) else []
+    ids = text.values[:, 0].tolist()
+    try:
+        return list(pretrained.tokenizer(str(origin.settings.get("source", ""))).convert_ids_to_tokens(ids))
+    except MalformedInput:
+        return [str(number) for number in ids]  # the tokenizer cannot be had here: numbers are better than nothing
+
+
+def _masks(path: Path, clip: Clip, features: dict[str, FeatureSequence]) -> Masks:
+    variants = Variants(path)
+    left = {
+        m: np.stack([variants.survivors(clip.id, m, level, variants.seeds[0]) for level in variants.levels])
+        for m in features
+    }
+    return Masks(variants.pattern, tuple(map(str, variants.levels)), left)
