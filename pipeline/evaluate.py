@@ -1,10 +1,9 @@
 """Stage evaluate: checkpoints of one model + variants → scores/<model>.json, and every prediction in scores/<model>.npz."""
 
-import sys
 from pathlib import Path
 
 from lacuna.judging import judge
-from lacuna.params import load_params
+from lacuna.params import load_params, run_stage
 
 
 def main(dataset: str, model: str) -> None:
@@ -14,4 +13,4 @@ def main(dataset: str, model: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_stage(main)

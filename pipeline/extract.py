@@ -1,13 +1,12 @@
 """Stage extract: clips → features/<extractor>.h5, and <extractor>.rejects.csv with the clips that have none of it."""
 
-import sys
 from pathlib import Path
 
 from lacuna.cache import default_root
-from lacuna.datasets import Reject, given_features
+from lacuna.datasets import given_features
 from lacuna.datasets.rejects import write_rejects
 from lacuna.extraction import Extraction, extract
-from lacuna.params import load_params
+from lacuna.params import load_params, run_stage
 from lacuna.samples import read_clips
 from lacuna.store import write_features
 
@@ -27,4 +26,4 @@ def main(dataset: str, extractor: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_stage(main)

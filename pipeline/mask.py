@@ -1,9 +1,8 @@
 """Stage mask: features → variants/<pattern>.h5, which frames survive at each level and seed."""
 
-import sys
 from pathlib import Path
 
-from lacuna.params import load_params, plugin
+from lacuna.params import load_params, plugin, run_stage
 from lacuna.samples import read_samples
 from lacuna.variants import levels_of, write_variants
 
@@ -20,4 +19,4 @@ def main(dataset: str, pattern: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_stage(main)

@@ -1,11 +1,10 @@
 """Stage prepare: raw/<dataset> → clips.jsonl, and rejects.csv with what was refused and why."""
 
-import sys
 from pathlib import Path
 
 from lacuna.datasets import prepare
 from lacuna.datasets.rejects import check_share, write_rejects
-from lacuna.params import load_params
+from lacuna.params import load_params, run_stage
 from lacuna.samples import write_clips
 
 
@@ -20,4 +19,4 @@ def main(dataset: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_stage(main)

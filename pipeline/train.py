@@ -1,10 +1,9 @@
 """Stage train: features → models/<model>/<seed>/: the weights best on validation, what built them, and the history."""
 
-import sys
 from pathlib import Path
 
 from lacuna.experiments import train_model
-from lacuna.params import load_params
+from lacuna.params import load_params, run_stage
 
 
 def main(dataset: str, model: str, seed: str) -> None:
@@ -16,4 +15,4 @@ def main(dataset: str, model: str, seed: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_stage(main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from lacuna.params import Params, Train, checked, plugin
 from lacuna.resuming import read_progress, write_progress
 from lacuna.samples import Sample, Scaler, is_tokens, of_split, polarity, read_samples
 from lacuna.store import Origin, replacing
-from lacuna.training import Data, History, Settings, choose_device, fit
+from lacuna.training import Data, History, Progress, Settings, choose_device, fit
 from lacuna.types import SPLITS, MalformedInput
 
 VERSIONS = ("torch", "transformers", "numpy")
@@ -81,7 +82,7 @@ def train_model(params: Params, processed: Path, name: str, seed: int, folder: P
         seed,
         choose_device(train.device),
         read_progress(state),
-        lambda progress: write_progress(state, progress),
+        Keeper(state),
     )
     card = Card(
         model=name,
@@ -102,6 +103,18 @@ def train_model(params: Params, processed: Path, name: str, seed: int, folder: P
     write_history(folder / "history.csv", history)
     state.unlink(missing_ok=True)
     return card, history
+
+
+class Keeper:
+    """Writes a run's state after an epoch, at most once in `every` seconds: it is three times the model's size."""
+
+    def __init__(self, path: Path, every: float = 30.0) -> None:
+        self._path, self._every, self._last = path, every, time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        if time.monotonic() - self._last >= self._every:
+            write_progress(self._path, progress)
+            self._last = time.monotonic()
 
 
 def write_history(path: Path, history: History) -> None:

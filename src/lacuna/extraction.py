@@ -17,7 +17,9 @@ from lacuna.cache import Cache, digest_of, digest_of_file
 from lacuna.compute import Lost, map_items, progress
 from lacuna.params import plugin, plugin_settings
 from lacuna.store import Origin
-from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
+from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, empty_sequence
+
+BATCH = 64  # clips given at once to an extractor that takes many
 
 
 @dataclass
@@ -69,37 +71,52 @@ class Extraction:
     def __call__(self, clip: Clip) -> FeatureSequence | MalformedInput:
         """The clip's features, from the cache where they are there; an error is returned, for it is one clip's."""
         try:
-            key = self.key(clip)
-            arrays = self.cache.get(key)
-            if arrays is None:
-                sequence = self.extractor(clip)
-                arrays = {"values": sequence.values, "times": sequence.times, "seen": sequence.seen}
-                self.cache.put(key, arrays)
-            return FeatureSequence(**arrays, columns=self.origin.columns)
+            cached = self.cached(clip)
+            return self._keep(clip, self.extractor(clip)) if cached is None else cached
         except (MalformedInput, OSError) as error:
             return MalformedInput(f"{clip.id}: {error}")
 
+    @property
+    def batched(self) -> bool:
+        """Whether the extractor takes many clips at once (text, pictures), which is faster than more processes."""
+        return hasattr(plugin("extractors", self.name).Extractor, "many")
 
-@dataclass(frozen=True)
-class Flaw:
-    """A clip that has none of a modality, and why."""
+    def many(self, clips: Sequence[Clip]) -> list[FeatureSequence | MalformedInput]:
+        """The clips' features, those that are not in the cache made together."""
+        missing = [clip for clip in clips if self.cached(clip) is None]
+        try:
+            for clip, sequence in zip(missing, self.extractor.many(missing) if missing else ()):
+                self._keep(clip, sequence)
+        except (MalformedInput, OSError):
+            pass  # one of them is malformed: `self` below meets it alone, and names it
+        return [self(clip) for clip in clips]
 
-    clip: str
-    file: str
-    reason: str
+    def cached(self, clip: Clip) -> FeatureSequence | None:
+        arrays = self.cache.get(self.key(clip))
+        return None if arrays is None else FeatureSequence(**arrays, columns=self.origin.columns)
+
+    def _keep(self, clip: Clip, sequence: FeatureSequence) -> FeatureSequence:
+        self.cache.put(self.key(clip), {"values": sequence.values, "times": sequence.times, "seen": sequence.seen})
+        return sequence
 
 
 def extract(
-    extraction: Extraction, clips: Sequence[Clip], workers: int | str, flaws: list[Flaw]
+    extraction: Extraction, clips: Sequence[Clip], workers: int | str, rejects: list[Reject]
 ) -> Iterator[tuple[str, FeatureSequence]]:
-    """(clip id, features) in order; a clip that fails has no frames and is added to `flaws`, and so is one unseen."""
-    results = map_items(extraction, clips, workers)
-    for clip, result in zip(clips, progress(results, len(clips), f"{extraction.name:<10}")):
+    """(clip id, features) in order; a clip that fails has no frames and is added to `rejects`, as is one unseen."""
+    if extraction.batched:
+        parts = (clips[i : i + BATCH] for i in range(0, len(clips), BATCH))
+        results = (result for part in parts for result in extraction.many(part))
+    else:
+        results = map_items(extraction, clips, workers)
+    for result, clip in zip(progress(results, len(clips), f"{extraction.name:<10}"), clips):
         if isinstance(result, Lost | MalformedInput):
-            flaws.append(Flaw(clip.id, str(clip.path or ""), getattr(result, "reason", None) or str(result)))
+            reason = result.reason if isinstance(result, Lost) else str(result)
             result = empty_sequence(extraction.origin.columns, np.dtype(extraction.origin.dtype).type)
-        elif not result.seen.any():
-            flaws.append(Flaw(clip.id, str(clip.path or ""), _unseen(extraction.origin.modality, len(result))))
+        else:
+            reason = "" if result.seen.any() else _unseen(extraction.origin.modality, len(result))
+        if reason:
+            rejects.append(Reject(clip.id, clip.path.as_posix() if clip.path else "", reason, extraction.name))
         yield clip.id, result
 
 

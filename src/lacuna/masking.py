@@ -41,10 +41,13 @@ class Draw:
     place: Place | None = None
 
     def generator(self, *salt: str) -> np.random.Generator:
-        """Random numbers that belong to this draw alone; other `salt`, other numbers."""
-        key = "\0".join(
-            map(str, (self.dataset, self.clip, self.modality, self.pattern, self.level, self.seed, self.draw, *salt))
-        )
+        """Random numbers that belong to this draw alone; other `salt`, other numbers.
+
+        The level is left out on purpose: what is lost at one rate is lost at every higher one, so a curve over the
+        rates shows the rates and not the luck of the draw.
+        """
+        parts = (self.dataset, self.clip, self.modality, self.pattern, self.seed, self.draw, *salt)
+        key = "\0".join(map(str, parts))
         return np.random.default_rng(np.frombuffer(hashlib.sha256(key.encode()).digest(), np.uint32))
 
 

@@ -21,6 +21,8 @@ from lacuna.types import FeatureSequence, MalformedInput, empty_sequence
 
 LAYOUT = 1  # raised when a file of an older Lacuna can no longer be read
 CHUNK_BYTES = 1 << 18
+_UMASK = os.umask(0)
+os.umask(_UMASK)  # the only way to ask is to set
 WRITE_BYTES = 1 << 22  # frames gathered before a write: one clip at a time would write (and compress) chunks again
 
 
@@ -43,6 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        temporary.chmod(0o666 & ~_UMASK)  # some writers make files that only their owner may read
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
