@@ -33,7 +33,7 @@ def _files(root: Path) -> list[Path]:
 def read(root: Path, dataset: str, settings: Settings) -> Iterator[Clip | Reject]:
     """One clip a row, labelled with its class from 0; seeded splits of the sizes `settings.fractions`."""
     path = _files(root)[0]
-    classes = _read(path)[1]
+    classes = read_file(path)[1]
     order = np.random.default_rng(settings.seed).permutation(len(classes))
     ends = np.round(np.cumsum(settings.fractions) * len(classes)).astype(int)
     splits = np.empty(len(classes), object)
@@ -45,13 +45,13 @@ def read(root: Path, dataset: str, settings: Settings) -> Iterator[Clip | Reject
 
 def modalities(root: Path) -> list[str]:
     """The views' names, in the file's order."""
-    return _names(len(_read(_files(root)[0])[0]))
+    return _names(len(read_file(_files(root)[0])[0]))
 
 
 def features(root: Path, modality: str) -> tuple[Origin, Iterator[tuple[str, FeatureSequence]]] | None:
     """The sequences (of one frame) of one view; None for what is no view of the file. A row with NaN is unseen."""
     path = _files(root)[0]
-    views, _ = _read(path)
+    views, _ = read_file(path)
     names = _names(len(views))
     if modality not in names:
         return None
@@ -76,7 +76,7 @@ def _ids(path: Path, count: int) -> list[str]:
     return [f"{path.stem}$_${row:0{len(str(count - 1))}d}" for row in range(count)]
 
 
-def _read(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
+def read_file(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
     """V views (N, D_v) float64, and the (N,) classes 0 … K-1."""
     try:
         content = scipy.io.loadmat(path)
