@@ -1,4 +1,4 @@
-"""A tiny project for tests of the report: raw/tiny and processed/tiny, made by the library's own writers in a few seconds.
+"""A tiny project for tests of the report: raw/tiny and processed/tiny, made by the library's own writers.
 
 In: an empty folder. Out: `Params`, and the tree that stages prepare to evaluate would have left: twenty clips of random
 features that carry their label, one real video, one reject, and small models trained for two epochs.

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.manifold import TSNE
 
 from lacuna import metrics
-from lacuna.report.drawing import MUTED, SMALL, Picture, colour, drawing, legend
+from lacuna.report.drawing import MODALITY_COLOURS, MUTED, SMALL, Picture, colour, drawing, legend
 from lacuna.report.html import Section, grid, heading, paragraph
 
 SQUARE = (4.6, 3.9)
@@ -132,13 +132,12 @@ def _subspaces(asked: Asked) -> list[Picture]:
         "t-SNE: near on the map is near in the model. Private vectors (dots) should lie apart by modality, shared ones "
         "(crosses) should mix."
     )
-    modalities = list(dict.fromkeys(name.partition("_")[2] for name in names))
     with drawing(f"subspaces-{asked.model}", f"{asked.model}: subspaces", caption, SQUARE) as drawn:
         axes = drawn.axes()
         for i, name in enumerate(names):
             kind, _, modality = name.partition("_")
             x, y = placed[i * count : (i + 1) * count].T
-            paint, mark = colour(modalities.index(modality)), "o" if kind == "private" else "x"
+            paint, mark = MODALITY_COLOURS.get(modality, MUTED), "o" if kind == "private" else "x"
             axes.scatter(x, y, s=14, color=paint, marker=mark, alpha=0.7, linewidths=0.9, label=f"{kind} {modality}")
         axes.set_xticks([])
         axes.set_yticks([])

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from lacuna.report.drawing import INK, Picture, drawing, legend
 from lacuna.report.html import Section, grid, heading, paragraph, table
@@ -63,6 +64,7 @@ def _term(model: str, term: str, seeds: Sequence[Learning]) -> Picture:
         for run in seeds:
             if f"valid_{term}" in run.history and 1 <= run.best <= len(run.history[f"valid_{term}"]):
                 axes.plot(run.best, run.history[f"valid_{term}"][run.best - 1], "o", color=INK, markersize=4)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel(term)
         legend(axes)

@@ -104,7 +104,8 @@ def _bars(records: Sequence[Record], name: str, key: str) -> Picture | None:
     direction = "lower is better" if lower_is_better(key) else "higher is better"
     size = (4.6, max(2.6, 0.9 + 0.16 * len(levels) * (len(records) + 1)))
     caption = (
-        f"What is left of the clip, and the score with it; whiskers: one standard deviation. {direction.capitalize()}."
+        "What is left of the clip, and the score with it; whiskers: one standard deviation; dotted: always the same "
+        f"answer. {direction.capitalize()}."
     )
     with drawing(f"subsets-{name}-{key}", f"{metric(key)} by what is left", caption, size) as drawn:
         axes, thick = drawn.axes(), 0.82 / len(records)
@@ -119,7 +120,7 @@ def _bars(records: Sequence[Record], name: str, key: str) -> Picture | None:
             )  # fmt: skip
         value = records[0]["baselines"].get("majority", {}).get(key)
         if value is not None:
-            axes.axvline(value, color=MUTED, linestyle=":", linewidth=1.2, label=BASELINES["majority"])
+            axes.axvline(value, color=MUTED, linestyle=":", linewidth=1.2)
         axes.set_yticks(range(len(levels)), [subset(level) for level in levels])
         axes.invert_yaxis()
         axes.grid(False, axis="y")

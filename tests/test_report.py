@@ -1,0 +1,182 @@
+"""The report: one page that loads nothing, shows every section, and is the same each time it is made."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from report_tree import DATASET, build
+
+from lacuna.illustrating import illustrate, is_synthetic, read_rejects
+from lacuna.publishing import publish
+from lacuna.report import published
+from lacuna.report.inside import Asked
+from lacuna.report.inside import section as inside_section
+from lacuna.samples import read_clips
+from lacuna.staging import choose, shots
+from lacuna.types import MalformedInput
+
+SECTIONS = ("overview", "data", "clip", "training", "robustness", "inside")
+VOID = {"meta", "link", "img", "br", "hr"}
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+class Page(HTMLParser):
+    """Anchors, loaded addresses and whether every tag is closed."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.ids, self.loads, self.links, self.open, self.images = [], [], [], [], 0
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.images += tag == "img"
+        assert tag != "img" or attrs["alt"]
+        if "id" in attrs:
+            self.ids.append(attrs["id"])
+        self.links += [attrs["href"]] if tag == "a" else []
+        self.loads += [attrs[k] for k in ("src", "href") if k in attrs and tag != "a"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    root = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LACUNA_CACHE", str(root / "cache"))
+        yield root, build(root)
+
+
+@pytest.fixture(scope="module")
+def made(project):
+    root, params = project
+    illustrate(params, root / "raw" / DATASET, root / "processed" / DATASET, root / "figures" / DATASET)
+    return publish(params, root / "params.yaml", root / "figures", root / "report")
+
+
+def test_the_page_is_whole_and_loads_nothing(made):
+    page = Page(made.read_text(encoding="utf-8"))
+    assert not page.open
+    assert all(address.startswith("data:") for address in page.loads) and page.images > 20
+    assert len(page.ids) == len(set(page.ids))
+    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
+    assert "@import" not in made.read_text() and "url(" not in made.read_text()
+
+
+def test_the_page_has_every_section(made):
+    page = Page(made.read_text(encoding="utf-8"))
+    assert {f"{DATASET}-{name}" for name in SECTIONS} | {"words", "reproduction"} <= set(page.ids)
+    assert "published" not in page.ids
+
+
+def test_the_page_says_what_was_refused_and_that_data_are_synthetic(made):
+    html = made.read_text(encoding="utf-8")
+    assert "Synthetic data." in html and "expected a video, found &lt;none&gt;" in html
+    assert "no face in any frame" in html and "&amp; &lt;more&gt;" in html
+
+
+def test_figures_lie_beside_the_page_as_svg_and_png(made):
+    drawn = sorted((made.parent / "figures" / DATASET).iterdir())
+    svg, png = ({p.stem for p in drawn if p.suffix == kind} for kind in (".svg", ".png"))
+    assert svg == png and {"labels", "sound", "robustness-frames-mae", "training-lnln-loss", "frame-0"} <= svg
+    for path in drawn:
+        if path.suffix == ".svg":
+            assert ET.parse(path).getroot().tag.endswith("svg")
+
+
+def test_equal_input_gives_equal_bytes(project, made):
+    root, params = project
+    illustrate(params, root / "raw" / DATASET, root / "processed" / DATASET, root / "again" / DATASET)
+    assert digests(root / "again") == digests(root / "figures")
+
+
+def digests(folder):
+    return {p.relative_to(folder): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*.*")}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_draws_it_without_complaint_and_without_scrolling_sideways(made, tmp_path, width):
+    probe = (
+        "<script>document.title = [document.documentElement.scrollWidth, innerWidth, "
+        "[...document.images].filter(i => !i.complete || !i.naturalWidth).length].join(' ')</script></body>"
+    )
+    copy = tmp_path / "index.html"
+    script = probe.replace("<script>", "<script>onload = () => {").replace("</script>", "}</script>")
+    copy.write_text(made.read_text(encoding="utf-8").replace("</body>", script), encoding="utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+    flags += ["--disable-background-networking", "--disable-component-update", "--enable-logging=stderr"]
+    flags += [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900", "--dump-dom"]
+    done = subprocess.run([CHROMIUM, *flags, f"file://{copy}"], capture_output=True, text=True, timeout=120)
+    scroll, inner, broken = map(int, re.search(r"<title>(\d+) (\d+) (\d+)</title>", done.stdout).groups())
+    assert scroll <= inner and broken == 0
+    assert "CONSOLE" not in done.stderr
+
+
+def test_stages_name_what_is_missing(project, tmp_path):
+    root, params = project
+    with pytest.raises(MalformedInput, match=r"section.html: expected the figures of tiny"):
+        publish(params, root / "params.yaml", tmp_path, tmp_path / "report")
+    with pytest.raises(MalformedInput, match=r"rejects.csv"):
+        read_rejects(tmp_path)
+
+
+def test_the_clip_shown_can_be_named(project):
+    root, _ = project
+    clips = read_clips(root / "processed" / DATASET / "clips.jsonl")
+    assert choose(clips, [], "v$_$2").id == "v$_$2"
+    assert choose(clips, [], "").split == "test"
+    with pytest.raises(MalformedInput, match=r"figures.clip: .*got 'v'"):
+        choose(clips, [], "v")
+
+
+def test_frames_come_from_the_middles_of_equal_stretches(project):
+    root, _ = project
+    clip = read_clips(root / "processed" / DATASET / "clips.jsonl")[0]
+    assert [round(shot.time, 2) for shot in shots(clip, None, 3)] == [0.08, 0.24, 0.4]
+    assert shots(replace(clip, path=None), None, 3) == []
+
+
+def test_synthetic_is_what_says_so(tmp_path):
+    for name, text, expected in [("demo", "", True), ("a", "Synthetic data", True), ("b", "real", False)]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "README.txt").write_text(text)
+        assert is_synthetic(tmp_path / name) is expected
+    assert not is_synthetic(tmp_path / "none")
+
+
+def test_published_numbers_stand_beside_ours_only_where_they_belong(project):
+    root, _ = project
+    record = json.loads((root / "processed" / DATASET / "scores" / "lnln.json").read_text())
+    assert published.section(DATASET, [record]) is None
+    body = published.section("mosi", [record]).body
+    assert "test-selected" in body and "1.046" in body and "ours: lnln" in body
+
+
+def test_optional_outputs_are_drawn_where_they_are_there():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 30).astype(float)
+    outputs = {
+        "prediction": rng.dirichlet(np.ones(3), 30),
+        "uncertainty": rng.uniform(size=30),
+        "edges_homo": rng.dirichlet(np.ones(6), 30),
+    }
+    pairs = [(a, b) for a in ("text", "audio", "vision") for b in ("text", "audio", "vision") if a != b]
+    by_rate = {rate: {"uncertainty": rng.uniform(size=30)} for rate in (0.0, 0.5)}
+    asked = Asked("rcml", labels, 3, outputs, by_rate, {}, pairs)
+    names = {picture.name for picture in inside_section("d", [asked]).pictures}
+    assert names == {
+        "confusion-rcml", "reliability-rcml", "edges-homo-rcml", "uncertainty-rcml", "uncertainty-rate-rcml"
+    }  # fmt: skip
+    assert inside_section("d", []) is None
