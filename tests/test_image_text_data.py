@@ -135,6 +135,11 @@ def test_a_table_without_its_columns(tmp_path: Path) -> None:
         _prepared(root)
 
 
+def test_tags_are_written_as_they_are_asked_for(tmp_path: Path) -> None:
+    image_text.write_tags(tmp_path / "tags.txt", [("data$_$5127", 2), ("data$_$2803", 0), ("data$_$7", 1)])
+    assert (tmp_path / "tags.txt").read_text() == "guid,tag\n5127,positive\n2803,negative\n7,neutral\n"
+
+
 @pytest.mark.parametrize(
     ("names", "expected"),
     [

@@ -11,12 +11,13 @@ from __future__ import annotations
 import codecs
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lacuna import media
 from lacuna.datasets import Settings
 from lacuna.datasets._tables import find_file, read_table
+from lacuna.store import replacing
 from lacuna.types import SPLITS, UNKNOWN, Clip, MalformedInput, Reject
 
 LOOKED_FOR = "train.txt (guid,tag) and data/<guid>.jpg|.txt"
@@ -107,3 +108,12 @@ def decoded(data: bytes) -> str:
 def check(clip: Clip) -> None:
     """MalformedInput unless the clip's picture can be read."""
     media.image(clip.path)
+
+
+def write_tags(path: Path, tags: Iterable[tuple[str, int]]) -> None:
+    """(clip id, class 0, 1 or 2) as `guid,tag` lines: what is asked for the unlabelled file."""
+    names = list(TAGS)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.write("guid,tag\n")
+        for clip_id, index in tags:
+            file.write(f"{clip_id.rpartition('$_$')[2]},{names[index]}\n")
