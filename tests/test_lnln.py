@@ -271,7 +271,7 @@ def test_the_first_outputs_are_those_of_the_whole(keep, frames_, masked):
 def test_folded_norms_are_norm_then_projection():
     norm, projection, x = nn.LayerNorm(6), nn.Linear(6, 8, bias=False), torch.randn(3, 6)
     nn.init.normal_(norm.weight), nn.init.normal_(norm.bias)
-    folded = _lnln_blocks.projected(_lnln_blocks.normalised(x), (norm,), (projection,))
+    folded = _lnln_blocks.projected(_lnln_blocks.normalised(x), norm, projection)
     torch.testing.assert_close(folded, projection(norm(x)))
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from lacuna import pretrained
+from lacuna import pretrained, products
 from lacuna.batches import InputSpec, Padded
 from lacuna.samples import LOST_TOKEN
 
@@ -125,7 +125,7 @@ class TextEncoder(nn.Module):
         }
         if self._segments:
             inputs["token_type_ids"] = text.values[..., 2].clamp(min=0, max=max(0, self._most_segments - 1))
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.finetune):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.finetune), products.fast(real_BT.device):
             return self.encoder(**inputs).last_hidden_state
 
 

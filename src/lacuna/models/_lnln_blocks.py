@@ -21,11 +21,9 @@ def normalised(x: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[-1:])
 
 
-def projected(x_hat: Tensor, norms: Sequence[nn.LayerNorm], projections: Sequence[nn.Linear]) -> Tensor:
-    """cat of projection(norm(x)) for each pair, as ONE product of the normalised x: W(γ·x̂ + β) = (Wγ)x̂ + Wβ."""
-    weight = torch.cat([p.weight * n.weight for n, p in zip(norms, projections, strict=True)])
-    bias = torch.cat([p.weight @ n.bias for n, p in zip(norms, projections, strict=True)])
-    return F.linear(x_hat, weight, bias)
+def projected(x_hat: Tensor, norm: nn.LayerNorm, projection: nn.Linear) -> Tensor:
+    """projection(norm(x)) from the normalised x: W(γ·x̂ + β) = (Wγ)x̂ + Wβ, so that many norms of one x share x̂."""
+    return F.linear(x_hat, projection.weight * norm.weight, projection.weight @ norm.bias)
 
 
 def attend(q_BQI: Tensor, k_BTI: Tensor, v_BTI: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
@@ -40,7 +38,7 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         inner = heads * HEAD_WIDTH
-        self.heads, self.inner = heads, inner
+        self.heads = heads
         self.norm_q, self.norm_k, self.norm_v = (nn.LayerNorm(width) for _ in range(3))
         self.to_q, self.to_k, self.to_v = (nn.Linear(width, inner, bias=False) for _ in range(3))
         self.to_out = nn.Identity() if heads == 1 and inner == width else nn.Linear(inner, width)
@@ -57,13 +55,10 @@ class Attention(nn.Module):
         return self.read(x_hat[:, :keep], x_hat, mask)
 
     def read(self, target_hat: Tensor, source_hat: Tensor, mask: Tensor | None) -> Tensor:
-        if target_hat is source_hat:
-            norms, maps = (self.norm_q, self.norm_k, self.norm_v), (self.to_q, self.to_k, self.to_v)
-            q, k, v = projected(source_hat, norms, maps).split(self.inner, dim=-1)
-        else:
-            q = projected(target_hat, (self.norm_q,), (self.to_q,))
-            pair = projected(source_hat, (self.norm_k, self.norm_v), (self.to_k, self.to_v))
-            k, v = pair.split(self.inner, dim=-1)
+        # Three products, not one of three times the width: their gradients need not be joined again.
+        q = projected(target_hat, self.norm_q, self.to_q)
+        k = projected(source_hat, self.norm_k, self.to_k)
+        v = projected(source_hat, self.norm_v, self.to_v)
         return self.to_out(attend(q, k, v, self.heads, mask))
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lacuna import products
 from lacuna.batches import Batch, InputSpec, Padded
 from lacuna.layers import Source, TextEncoder, fit_to, pad_to, reverse_gradient
 from lacuna.models._lnln_blocks import CrossTransformer, HyperLayer, Transformer
@@ -196,7 +197,8 @@ class Model(nn.Module):
         real_BT = padded.real
         if self.settings.padding == "read" or bool(real_BT.all()):  # attention without a mask is faster
             real_BT = None
-        return self.embeddings[modality](x_BTD, real_BT)
+        with products.fast(x_BTD.device):
+            return self.embeddings[modality](x_BTD, real_BT)
 
     def embed_both(self, batch: Batch, complete: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """H¹ of the batch and of the complete batch; a sequence that lost nothing is encoded once for both."""

@@ -1,0 +1,102 @@
+"""How fast models train, against the plain published form. In: row names. Out: a table of samples/s, ratios and memory.
+
+    python benchmarks/training.py [--models lnln] [--batch 16] [--rounds 3] [--device cpu] [--clock wall] [--rows ...]
+
+Every row runs in processes of its own (so that its peak memory is its own), one thread on a CPU, and the rows take turns
+`rounds` times, so that a busy machine is busy for all; the medians are shown. `--clock cpu` counts processor time, which
+other programs disturb less. A model is one file `rows_<model>.py` with ROWS {name: Row}, BASE, `step` and `steps`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+MODELS = tuple(sorted(p.stem.removeprefix("rows_") for p in HERE.glob("rows_*.py")))
+
+
+def measure(model: str, row: str, batch: int, device: str, clock: str) -> dict[str, float]:
+    """Samples/s of one fair measurement after a warm-up step, and the peak memory of this process (GB)."""
+    import torch
+
+    torch.set_num_threads(1)
+    rows = importlib.import_module(f"rows_{model}")
+    run = rows.step(row, batch, device)
+    run()
+    now = time.process_time if clock == "cpu" else time.perf_counter
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    wait()
+    start = now()
+    samples = sum(run() for _ in range(rows.steps(row)))
+    wait()
+    seconds = now() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    if device == "cuda":
+        peak = torch.cuda.max_memory_allocated() / 1e9
+    return {"rate": samples / seconds, "peak": peak}
+
+
+def in_own_process(model: str, row: str, arguments: argparse.Namespace) -> dict[str, float]:
+    """`measure` in a fresh process."""
+    command = [sys.executable, __file__, "--one", model, row, "--batch", str(arguments.batch)]
+    command += ["--device", arguments.device, "--clock", arguments.clock]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    told = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return json.loads(told.stdout.splitlines()[-1])
+
+
+def table(model: str, arguments: argparse.Namespace) -> str:
+    """Measure a model's rows in turns and show their medians."""
+    rows = importlib.import_module(f"rows_{model}")
+    names = [name for name in rows.ROWS if not arguments.rows or name in arguments.rows or name == rows.BASE]
+    told: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for turn in range(arguments.rounds):
+        for name in names:
+            told[name].append(in_own_process(model, name, arguments))
+            print(f"  {turn + 1}/{arguments.rounds} {name}: {told[name][-1]}", file=sys.stderr, flush=True)
+    rates = {name: [t["rate"] for t in told[name]] for name in names}
+    lines = [
+        f"{model}, batch {arguments.batch}, {arguments.device}, {arguments.clock} clock, "
+        f"median of {arguments.rounds} (lowest to highest)",
+        "",
+        "| row | samples/s | ratio | peak GB |",
+        "|---|---|---|---|",
+    ]
+    base = statistics.median(rates[rows.BASE])
+    for name in names:
+        middle, low, high = statistics.median(rates[name]), min(rates[name]), max(rates[name])
+        peak = max(t["peak"] for t in told[name])
+        lines.append(
+            f"| {rows.ROWS[name].label} | {middle:.2f} ({low:.2f} to {high:.2f}) | {middle / base:.2f} | {peak:.1f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="*", default=MODELS, choices=MODELS)
+    parser.add_argument("--rows", nargs="*", default=())
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--clock", default="wall", choices=("wall", "cpu"))
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(measure(*arguments.one, arguments.batch, arguments.device, arguments.clock)))
+        return
+    for model in arguments.models:
+        print(table(model, arguments))
+
+
+if __name__ == "__main__":
+    main()

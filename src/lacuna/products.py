@@ -1,0 +1,75 @@
+"""Linear layers on a CPU at its full speed. In: what `torch.nn.functional.linear` is given. Out: what it gives.
+
+torch multiplies float32 on a CPU with MKL, which does not use AVX-512 on processors that are not Intel's; the oneDNN
+that torch also carries does, and is twice as fast there (float32 all the same). Where that operator is missing, on a
+GPU, under autocast or for small matrices, torch's own product is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+_SMALL = 1 << 22  # multiplications below which the call costs more than it saves
+
+
+def _product(a_MK: Tensor, b_NK: Tensor, bias_N: Tensor | None = None) -> Tensor:
+    """a @ b.T + bias by oneDNN."""
+    return torch.ops.mkldnn._linear_pointwise(a_MK, b_NK, bias_N, "none", [], "")
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, x_MK: Tensor, weight_NK: Tensor, bias_N: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x_MK, weight_NK)
+        return _product(x_MK, weight_NK, bias_N)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient_MN: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x_MK, weight_NK = ctx.saved_tensors
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        return (
+            _product(gradient_MN, weight_NK.t()) if of_x else None,
+            _product(gradient_MN.t(), x_MK.t()) if of_weight else None,
+            gradient_MN.sum(0) if of_bias else None,
+        )
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`F.linear`: (..., K) times (N, K) -> (..., N)."""
+    if not _gains(input, weight):
+        return F.linear(input, weight, bias)
+    return _Linear.apply(input.reshape(-1, input.shape[-1]), weight, bias).view(*input.shape[:-1], -1)
+
+
+def _gains(x: Tensor, weight_NK: Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and x.dtype == weight_NK.dtype == torch.float32
+        and x.numel() * len(weight_NK) >= _SMALL
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+class _FastLinear(TorchFunctionMode):
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        return (linear if func is F.linear else func)(*args, **(kwargs or {}))
+
+
+def fast(device: torch.device) -> AbstractContextManager[object]:
+    """Within it, every `nn.Linear`, of modules that are not ours too, goes through `linear`; on a CPU alone."""
+    return _FastLinear() if device.type == "cpu" else nullcontext()
