@@ -1,7 +1,11 @@
 """Random batches for tests of models: any modalities, widths and lengths, tokens or embeddings, scores or classes."""
 
-from collections.abc import Mapping, Sequence
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -86,3 +90,30 @@ def trimmed(batch: Batch) -> Batch:
         most = int(p.lengths.max())
         modalities[m] = Padded(p.values[:, :most], p.times[:, :most], p.seen[:, :most], p.lengths)
     return replace(batch, modalities=modalities)
+
+
+def benchmark(name: str) -> ModuleType:
+    """A module of benchmarks/, which is no package."""
+    path = Path(__file__).parents[1] / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def assert_same(
+    plain: torch.nn.Module, ours: torch.nn.Module, losses: tuple[dict, dict], rename: Callable[[dict], dict]
+) -> None:
+    """Loss terms that both tell, and the gradient of every parameter."""
+    theirs, told = losses
+    for name in theirs.keys() & told.keys():
+        torch.testing.assert_close(told[name], theirs[name], rtol=1e-5, atol=1e-6, msg=name)
+    for terms in losses:
+        terms["loss"].backward()
+    expected = rename({name: p.grad for name, p in plain.named_parameters() if p.grad is not None})
+    got = {name: p.grad for name, p in ours.named_parameters()}
+    assert got.keys() == expected.keys()
+    for name, gradient in expected.items():
+        error = float((got[name] - gradient).norm())
+        assert error <= 1e-4 * float(gradient.norm()) + 1e-8, name

@@ -4,9 +4,21 @@ from dataclasses import replace
 
 import pytest
 import torch
-from random_batches import TINY_BERT, padded_longer, random_batch, random_spec, rows, trimmed
+from random_batches import (
+    TINY_BERT,
+    assert_same,
+    benchmark,
+    padded_longer,
+    random_batch,
+    random_spec,
+    rows,
+    trimmed,
+)
 from torch.nn import functional as F
 
+from lacuna.batches import InputSpec
+from lacuna.convert import dmd as convert
+from lacuna.layers import pad_to
 from lacuna.models import _crossmodal, _distillation, dmd
 from lacuna.types import MalformedInput
 
@@ -191,3 +203,19 @@ def test_a_fixed_seed_learns_its_labels():
 def test_impossible_settings_are_refused(change):
     with pytest.raises(MalformedInput, match=next(iter(change))):
         dmd.Settings(**change)
+
+
+def test_published_settings_are_the_plain_form_unaligned_with_padding_read():
+    torch.manual_seed(0)
+    plain_dmd = benchmark("plain_dmd")
+    lengths = {"l": 8, "v": 14, "a": 12}
+    plain = plain_dmd.DMD({"l": 12, "v": 7, "a": 5}, lengths, s=plain_dmd.QUIET).train()
+    described, spec = convert.describe(plain.state_dict())
+    assert spec["lengths"] == {"text": 8, "vision": 14, "audio": 12}
+    quiet = {"text_dropout": 0.0, "attention_dropout": {}, "memory_dropout": 0.0}
+    quiet |= {"embed_dropout": 0.0, "output_dropout": 0.0, "orthogonality": "features"}
+    ours = dmd.Model(replace(dmd.PUBLISHED, **described, **quiet), InputSpec(**spec)).train()
+    ours.load_state_dict(convert.rename(plain.state_dict()))
+    batch = random_batch(random_spec({m: WIDTHS[m] for m in ("text", "audio", "vision")}))
+    x = {letter: pad_to(batch[m], lengths[letter]).values for letter, m in zip("lva", ("text", "vision", "audio"))}
+    assert_same(plain, ours, (plain.loss(x, batch.labels["M"]), ours.loss(batch, batch, 1)), convert.rename)

@@ -5,10 +5,21 @@ from itertools import product
 
 import pytest
 import torch
-from random_batches import TINY_BERT, padded_longer, random_batch, random_spec, rows, trimmed
+from random_batches import (
+    TINY_BERT,
+    assert_same,
+    benchmark,
+    padded_longer,
+    random_batch,
+    random_spec,
+    rows,
+    trimmed,
+)
 
 from lacuna import subspaces
+from lacuna.batches import InputSpec
 from lacuna.convert import misa as convert
+from lacuna.layers import pad_to
 from lacuna.models import misa
 from lacuna.types import MalformedInput
 
@@ -162,3 +173,19 @@ def test_impossible_settings_are_refused(change):
 
 def test_conversion_of_an_unknown_name_is_kept_for_the_loader_to_refuse():
     assert convert.rename({"Model.surprise": torch.zeros(1)}).keys() == {"surprise"}
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_published_settings_are_the_plain_form(cell):
+    torch.manual_seed(0)
+    widths = {"t": 12, "v": 7, "a": 5}
+    plain = benchmark("plain_misa").MISA(widths, cell=cell, dropout=0.0).train()
+    settings, spec = convert.describe(plain.state_dict())
+    settings = replace(misa.PUBLISHED, dropout=0.0, fusion_dropout=0.0, **settings)
+    assert settings.cell == cell
+    ours = misa.Model(settings, InputSpec(**spec)).train()
+    ours.load_state_dict(convert.rename(plain.state_dict()))
+    batch = random_batch(random_spec({m: WIDTHS[m] for m in ("text", "audio", "vision")}))
+    x = {m[0]: pad_to(batch[m], 14).values for m in ("text", "vision", "audio")}
+    mask = pad_to(batch["text"], 14).real.float()
+    assert_same(plain, ours, (plain.loss(x, mask, batch.labels["M"]), ours.loss(batch, batch, 1)), convert.rename)
