@@ -1,8 +1,8 @@
 """What is timed of LNLN. In: a row's name and a batch size. Out: a function that trains one step and tells its samples.
 
 The data are noise of MOSI's shape, masked by the pattern `mixed`: 50 word pieces, 500 x 20 video and 375 x 5 audio
-features at most. Full rows fill these lengths. Real rows draw segments as MOSI has them: 4.2 s and 12 words on the mean, 30
-video and 22.5 audio frames a second. Text goes through a random BERT of base width and 2 layers, learnt with the rest.
+features at most. Full rows fill these lengths. Real rows draw segments like MOSI's: 4.2 s and 12 words on the mean,
+30 video and 22.5 audio frames a second. Text goes through a random BERT of base width and 2 layers, learnt with the rest.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import cycle
+from types import ModuleType
 
 import numpy as np
 import plain_lnln
@@ -23,7 +24,7 @@ from lacuna.batches import Batch, InputSpec, collate
 from lacuna.layers import pad_to
 from lacuna.masking import mask
 from lacuna.models import lnln
-from lacuna.patterns import mixed
+from lacuna.patterns import frames, mixed
 from lacuna.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample
 from lacuna.types import Clip, FeatureSequence
 
@@ -44,15 +45,19 @@ ENCODER = {"source": "random", "config": BERT, "unknown": 100, "padding": 0}
 POOL = 16  # batches that are bucketed together, as training.BUCKET
 
 
+DEFAULTS = lnln.Settings()
+
+
 @dataclass(frozen=True)
 class Row:
     """`plain`: the published form; `fused`: with torch's attention in it; `ours` otherwise."""
 
     label: str
     form: str = "ours"
-    settings: lnln.Settings = lnln.Settings()
+    settings: lnln.Settings = DEFAULTS
     real_lengths: bool = False
     bf16: bool = False
+    pattern: ModuleType = mixed
 
 
 ROWS = {
@@ -60,6 +65,7 @@ ROWS = {
     "fused": Row("  the same with torch's fused attention", "fused"),
     "published": Row("ours, published settings, full length", settings=lnln.PUBLISHED),
     "mended": Row("ours, defaults, full length"),
+    "lossy": Row("  the same, every clip loses frames", pattern=frames),
     "mended-bf16": Row("  the same in bf16", bf16=True),
     "real": Row("ours, defaults, real lengths, bucketed", real_lengths=True),
     "real-bf16": Row("  the same in bf16", real_lengths=True, bf16=True),
@@ -133,7 +139,7 @@ def _batches(row: Row, size: int) -> list[tuple[Batch, Batch]]:
     if row.real_lengths:
         samples.sort(key=lambda s: sum(len(f) for f in s.features.values()))
     parts = [samples[i : i + size] for i in range(0, count, size)]
-    pairs = [(collate([mask(s, mixed, 0.5, 0) for s in part]), collate(part)) for part in parts]
+    pairs = [(collate([mask(s, row.pattern, 0.5, 0) for s in part]), collate(part)) for part in parts]
     return [pairs[i] for i in rng.permutation(len(pairs))]
 
 
@@ -147,9 +153,8 @@ def _sample(rng: np.random.Generator, index: int, real: bool) -> Sample:
     for modality, length in lengths.items():
         times, seen = np.arange(length) / 30, np.ones(length, bool)
         if modality == "text":
-            values = np.stack([rng.integers(1000, 30000, length), np.ones(length), np.zeros(length)], 1).astype(
-                np.int64
-            )
+            ids = rng.integers(1000, 30000, length)
+            values = np.stack([ids, np.ones(length), np.zeros(length)], 1).astype(np.int64)
             features[modality] = FeatureSequence(values, times, seen, TOKEN_COLUMNS)
         else:
             values = rng.normal(size=(length, WIDTHS[modality])).astype(np.float32)

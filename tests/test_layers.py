@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lacuna import products
 from lacuna.batches import InputSpec, collate
 from lacuna.layers import GradientReversal, TextEncoder, fit_to, pad_to, reverse_gradient
 from lacuna.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample
@@ -88,3 +89,27 @@ def test_padding_added_and_cut():
     back = fit_to(longer, 5)
     assert back.lengths.tolist() == [4, 5] and (back.values == text.values[:, :5]).all()
     assert fit_to(text, 9) is text
+
+
+# --- products ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bias", (True, False))
+@pytest.mark.parametrize("shape", ((8, 40, 96), (640, 96)))
+def test_fast_products_are_torchs(bias, shape, monkeypatch):
+    monkeypatch.setattr(products, "_SMALL", 0)
+    layer, x = torch.nn.Linear(96, 64, bias=bias), torch.randn(shape, requires_grad=True)
+    wanted = torch.autograd.grad(layer(x).square().sum(), [x, *layer.parameters()])
+    with products.fast(x.device):
+        got = layer(x)
+    torch.testing.assert_close(got, layer(x))
+    for ours, theirs in zip(torch.autograd.grad(got.square().sum(), [x, *layer.parameters()]), wanted):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-3)
+
+
+def test_fast_products_leave_autocast_and_small_ones_alone():
+    layer, x = torch.nn.Linear(512, 512), torch.randn(600, 512)
+    with products.fast(x.device), torch.autocast("cpu", torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    with products.fast(x.device):
+        torch.testing.assert_close(layer(x[:1]), layer(x)[:1])
