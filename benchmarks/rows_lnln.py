@@ -2,7 +2,7 @@
 
 The data are noise of MOSI's shape, masked by the pattern `mixed`: 50 word pieces, 500 x 20 video and 375 x 5 audio
 features at most. Full rows fill these lengths. Real rows draw segments like MOSI's: 4.2 s and 12 words on the mean,
-30 video and 22.5 audio frames a second. Text goes through a random BERT of base width and 2 layers, learnt with the rest.
+30 video and 22.5 audio frames a second. Text goes through a random BERT of base width and 2 layers, which learns too.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
 
 Every row runs in processes of its own (so that its peak memory is its own), one thread on a CPU, and the rows take
 turns `rounds` times, so that a busy machine is busy for all; the medians are shown. `--clock cpu` counts processor
-time, which other programs disturb less. A model is one file `rows_<model>.py` with ROWS {name: Row}, BASE, `step` and `steps`.
+time, which other programs disturb less.
+A model is one file `rows_<model>.py` with ROWS {name: Row with a label}, BASE, `step` and `steps`.
 """
 
 from __future__ import annotations
