@@ -303,6 +303,8 @@ def test_a_clip_is_aligned_end_to_end(tmp_path):
     assert aligner.spans(Clip("v$_$1", "own", "train", "", path=path)).shape == (0, 2)
     mute = Clip("v$_$1", "own", "train", "good", path=write_video(tmp_path / "mute.mp4", Video(audio="")))
     assert aligner.spans(mute)[1] == pytest.approx([0, 1.0], abs=0.02)
+    with pytest.raises(MalformedInput, match="expected a video to place its words in"):
+        aligner.spans(Clip("v$_$1", "own", "train", "good"))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from lacuna.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample
 from lacuna.store import write_features
 from lacuna.types import MalformedInput, empty_sequence
 
+FIXTURES = Path(os.environ.get("LACUNA_FIXTURES", Path(__file__).resolve().parents[1] / "../shared/fixtures"))
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -93,9 +95,9 @@ def test_auto_is_mmsa_fets_rule_on_train(tmp_path):
     assert mmsa.fet_length([3, 5, 4, 30, 4, 5, 3, 4, 5, 4, 3, 5]) == 27
 
 
-@pytest.mark.skipif("LACUNA_FIXTURES" not in os.environ, reason="LACUNA_FIXTURES names the folder of reference outputs")
+@pytest.mark.skipif(not FIXTURES.is_dir(), reason="LACUNA_FIXTURES names the folder of reference outputs")
 def test_padding_equals_mmsa_fets():
-    fixture = np.load(Path(os.environ["LACUNA_FIXTURES"]) / "fet/padding.npz")
+    fixture = np.load(FIXTURES / "fet/padding.npz")
     ends = np.cumsum(fixture["lengths"])
     length = mmsa.fet_length(fixture["lengths"])
     parts = np.split(fixture["flat"], ends[:-1])
@@ -254,6 +256,15 @@ def test_values_that_are_no_numbers_become_zero_and_are_counted(tmp_path):
     one = dict(sequences)["train$_$1"]
     assert source.settings["zeroed"] == 5
     assert one.values[2].tolist() == [0, 5, 0] and one.seen[2] and not one.seen[3]
+
+
+def test_published_files_are_recognised(tmp_path, monkeypatch):
+    root = write(tmp_path / "raw/unaligned_50.pkl", foreign())
+    assert mmsa.load(root / "unaligned_50.pkl").official == ""
+    digest = mmsa.load(root / "unaligned_50.pkl").sha256
+    monkeypatch.setitem(mmsa.OFFICIAL, digest, "MOSI unaligned_50")
+    source, _ = mmsa_pickle.features(root, "audio")
+    assert source.settings["official"] == "MOSI unaligned_50"
 
 
 def test_several_pickles_and_doubtful_rows(tmp_path):

@@ -86,10 +86,10 @@ class Aligner:
 
 
 def _length(clip: Clip) -> float:
-    """Seconds of a clip without sound."""
-    if clip.end is not None or clip.path is None:
-        return (clip.end or 0.0) - clip.start
-    return max(0.0, media.probe(clip.path).duration - clip.start)
+    """Seconds of a clip without sound; MalformedInput for given features, which have no clock to place words on."""
+    if clip.path is None:
+        raise MalformedInput(f"clip {clip.id}: expected a video to place its words in, got none (use words: files)")
+    return media.probe(clip.path).duration - clip.start if clip.end is None else clip.end - clip.start
 
 
 def words_of(text: str) -> list[tuple[int, int]]:

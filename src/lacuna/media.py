@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import av
@@ -320,11 +321,16 @@ def _mono(frame: av.AudioFrame) -> np.ndarray:
     if samples.dtype.kind != "f":
         low, bits = (128, 8) if samples.dtype == np.uint8 else (0, 8 * samples.dtype.itemsize)
         samples = (samples.astype(np.float64) - low) / 2 ** (bits - 1)
+    return (_weights(tuple(names)) @ samples).astype(np.float32)
+
+
+@cache
+def _weights(names: tuple[str, ...]) -> np.ndarray:
     weights = np.ones(len(names))
     if len(names) > 2 and "FC" in names:
         front = {"FC": 1.0, "FL": math.sqrt(0.5), "FR": math.sqrt(0.5), "LFE": 0.0}
         weights = np.array([front.get(name, 0.5) for name in names])
-    return (weights / weights.sum() @ samples).astype(np.float32)
+    return (weights / weights.sum()).astype(np.float32)
 
 
 def _resampled(pieces: Iterator[np.ndarray], source: int, rate: int) -> Iterator[np.ndarray]:
@@ -332,11 +338,23 @@ def _resampled(pieces: Iterator[np.ndarray], source: int, rate: int) -> Iterator
         yield from pieces
         return
     resampler = AudioResampler(format="flt", layout="mono", rate=rate)
-    for samples in pieces:
+    for samples in _gathered(pieces, source):
         given = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
         given.sample_rate = source
         yield from (out.to_ndarray()[0].copy() for out in resampler.resample(given))
     yield from (out.to_ndarray()[0].copy() for out in resampler.resample(None))
+
+
+def _gathered(pieces: Iterator[np.ndarray], least: int) -> Iterator[np.ndarray]:
+    """Pieces of at least so many samples: called for every packet, the resampler takes twice the time."""
+    waiting: list[np.ndarray] = []
+    for piece in pieces:
+        waiting.append(piece)
+        if sum(map(len, waiting)) >= least:
+            yield np.concatenate(waiting)
+            waiting = []
+    if waiting:
+        yield np.concatenate(waiting)
 
 
 def image(path: Path) -> np.ndarray:

@@ -272,10 +272,17 @@ def load(path: Path) -> Pickle:
             _check_split(content[split], widths)
         except MalformedInput as error:
             raise MalformedInput(f"{path}: {split}: {error}") from error
-    with Path(path).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = _sha256(path)
     splits = {split: content[split] for split in SPLITS}
     return Pickle(Path(path), digest, OFFICIAL.get(digest, ""), splits, content.get("lacuna"))
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _check_split(content: dict[str, object], widths: dict[str, int]) -> None:
