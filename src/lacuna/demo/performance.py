@@ -16,7 +16,7 @@ from lacuna.demo.head import Pose
 from lacuna.demo.script import Line
 
 USUAL_SYLLABLES = 9  # of a sentence that lasts as long as asked
-ERROR = 0.3  # of each thing done, where the whole range from -3 to 3 is 2
+ERROR = 0.25  # of each thing done, where the whole range from -3 to 3 is 2
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import norm
 
 from lacuna.demo.sentences import sentence
 
@@ -50,20 +51,35 @@ def write_script(clips: int, seed: int) -> list[Line]:
     lines: list[Line] = []
     said: set[str] = set()
     speaker = None
+    meant = np.concatenate([_meant(count, rng) for count in _counts(clips).values()])
     for number, (video, clip, split) in enumerate(_places(clips)):
         if clip == 0:
             speaker = _speaker(rng, f"speaker_{video:02d}")
-        text, labels = _meaning(rng, said)
+        text, labels = _meaning(rng, meant[number], said)
         lines.append(Line(speaker, f"{clip:04d}", text, labels, split, (seed, number)))
     return lines
 
 
+def _counts(clips: int) -> dict[str, int]:
+    counts = {split: round(share * clips) for split, share in FRACTIONS.items()}
+    return counts | {"train": counts["train"] + clips - sum(counts.values())}
+
+
+def _meant(clips: int, rng: np.random.Generator) -> np.ndarray:
+    """What words, voice and face are to say in each clip of a split, (clips, 3) in [-3, 3].
+
+    Mood and the parts' own shares are quantiles in random order: a small split is as varied as a large one.
+    """
+    levels = (np.arange(clips) + 0.5) / clips
+    mood = rng.permutation(6 * levels - 3)
+    own = np.stack([rng.permutation(norm.ppf(levels)) for _ in range(3)], axis=1)
+    return np.clip(0.55 * mood[:, None] + 1.2 * own, -3, 3)
+
+
 def _places(clips: int) -> list[tuple[int, int, str]]:
     """(video, clip within it, split) for each clip."""
-    counts = {split: round(share * clips) for split, share in FRACTIONS.items()}
-    counts["train"] += clips - sum(counts.values())
     places, video = [], -1
-    for split, count in counts.items():
+    for split, count in _counts(clips).items():
         for k in range(count):
             video += k % CLIPS_PER_VIDEO == 0
             places.append((video, k % CLIPS_PER_VIDEO, split))
@@ -84,10 +100,9 @@ def _speaker(rng: np.random.Generator, video: str) -> Speaker:
     )
 
 
-def _meaning(rng: np.random.Generator, said: set[str]) -> tuple[str, dict[str, float]]:
+def _meaning(rng: np.random.Generator, meant: np.ndarray, said: set[str]) -> tuple[str, dict[str, float]]:
     """A sentence and the labels of what words, voice and face say; the words' label is their own score."""
-    mood = rng.uniform(-3, 3)
-    wish, voice, face = np.clip(0.55 * mood + rng.normal(0, 1.2, 3), -3, 3)
+    wish, voice, face = meant
     text, score = sentence(rng, wish, said)
     parts = {"T": score, "A": float(voice), "V": float(face)}
     whole = sum(weight * parts[part] for part, weight in WEIGHTS.items())

@@ -10,12 +10,12 @@ from collections.abc import Callable
 import numpy as np
 
 ADJECTIVES = {
-    3: "wonderful brilliant fantastic superb outstanding magnificent amazing perfect",
-    2: "great delightful charming moving impressive lovely gripping beautiful",
-    1: "good nice pleasant decent enjoyable likeable solid fresh",
-    -1: "weak dull bland flat forgettable predictable shallow uneven",
-    -2: "bad boring annoying clumsy disappointing tedious irritating lifeless",
-    -3: "terrible awful horrible dreadful disgusting unbearable atrocious pathetic",
+    3: "wonderful brilliant fantastic superb outstanding magnificent",
+    2: "great delightful charming moving impressive lovely",
+    1: "good nice pleasant decent enjoyable likeable",
+    -1: "weak dull bland flat forgettable predictable",
+    -2: "bad boring annoying clumsy disappointing tedious",
+    -3: "terrible awful horrible dreadful disgusting unbearable",
 }
 VERBS = {
     3: "loved adored",
@@ -25,11 +25,9 @@ VERBS = {
     -2: "disliked regretted",
     -3: "hated despised",
 }
-INTENSIFIERS = {1.35: "really very so", 1.15: "quite truly", 0.75: "rather fairly", 0.5: "slightly somewhat"}
-NOUNS = (
-    "film movie story plot acting music ending dialogue script camera work cast comedy drama trailer sequel hotel room "
-    "service food phone book concert lecture game show"
-).replace("camera work", "camerawork")
+INTENSIFIERS = {1.35: "really very so", 1.15: "quite truly", 0.75: "rather fairly"}
+COUNTED = "film movie story plot ending script cast comedy drama trailer book show"  # what "a" can stand before
+NOUNS = f"{COUNTED} acting music dialogue camerawork"
 NEUTRAL = (
     "We watched the {noun} on {day}.",
     "The {noun} started at {hour} in the evening.",
@@ -42,7 +40,7 @@ NEUTRAL = (
 )
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday"
 HOURS = "five six seven eight nine ten eleven twenty thirty"
-CANDIDATES = 24  # drawn for each wish; the one nearest to it is said
+CANDIDATES = 12  # drawn for each wish; the one nearest to it is said
 
 
 class _Draw:
@@ -79,7 +77,7 @@ def _statement(draw: _Draw) -> tuple[str, float]:
 def _exclamation(draw: _Draw) -> tuple[str, float]:
     adjective, score = draw.opinion(ADJECTIVES)
     article = "an" if adjective[0] in "aeiou" else "a"
-    return f"What {article} {adjective} {draw.noun}!", score
+    return f"What {article} {adjective} {draw.word(COUNTED)}!", score
 
 
 def _verdict(draw: _Draw) -> tuple[str, float]:
@@ -116,8 +114,8 @@ def _neutral(draw: _Draw) -> tuple[str, float]:
 
 
 FORMS: tuple[Callable[[_Draw], tuple[str, float]], ...] = (
-    _statement, _statement, _statement, _exclamation, _exclamation, _verdict, _verdict, _verdict, _agreement,
-    _agreement, _negation, _contrast, _neutral,
+    _statement, _statement, _statement, _statement, _exclamation, _exclamation, _verdict, _verdict, _verdict, _verdict,
+    _agreement, _agreement, _negation, _contrast, _neutral,
 )  # fmt: skip
 
 
