@@ -10,8 +10,10 @@ def main(dataset: str, model: str, seed: str) -> None:
     out = Path("processed", dataset)
     card, history = train_model(load_params(), out, model, int(seed), out / "models" / model / seed)
     best = history.rows[history.best - 1]
-    print(f"{dataset}: {model} seed {seed}: best epoch {card.best_epoch} of {len(history.rows)}, "
-          f"validation loss {best['valid_loss']:.4f}")
+    print(
+        f"{dataset}: {model} seed {seed}: best epoch {card.best_epoch} of {len(history.rows)}, "
+        f"validation loss {best['valid_loss']:.4f}"
+    )
 
 
 if __name__ == "__main__":

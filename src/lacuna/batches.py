@@ -83,9 +83,7 @@ class InputSpec:
 def collate(samples: Sequence[Sample], lengths: Mapping[str, int] | None = None) -> Batch:
     """Pad to the longest sequence of the batch, after cutting at `lengths` (token sequences keep their last token)."""
     lengths = lengths or {}
-    modalities = {
-        m: _pad([_cut(s.features[m], lengths.get(m)) for s in samples]) for m in samples[0].features
-    }
+    modalities = {m: _pad([_cut(s.features[m], lengths.get(m)) for s in samples]) for m in samples[0].features}
     labels = {
         name: torch.tensor([s.clip.labels.get(name, float("nan")) for s in samples], dtype=torch.float32)
         for name in LABELS

@@ -121,5 +121,3 @@ def scaler_values(scaler: Scaler) -> dict[str, dict[str, list[float]]]:
 def lacking(sample: Sample, card: Card) -> list[str]:
     """Modalities the model reads and the sample has no frames of."""
     return [m for m in card.spec["widths"] if not len(sample.features.get(m, ()))]
-
-

@@ -13,7 +13,17 @@ from lacuna.params import load_params, plugin, plugin_names
 from lacuna.types import MalformedInput
 
 Rows = list[tuple[str, str]]
-PACKAGES = ("torch", "torchvision", "transformers", "librosa", "opencv-contrib-python", "av", "h5py", "dvc", "mediapipe")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "transformers",
+    "librosa",
+    "opencv-contrib-python",
+    "av",
+    "h5py",
+    "dvc",
+    "mediapipe",
+)
 
 
 def examine() -> dict[str, Rows]:
@@ -40,7 +50,10 @@ def _device() -> Rows:
     rows = [("cores", str(os.cpu_count())), ("cuda", "none: models train on the CPU")]
     if torch.cuda.is_available():
         device = torch.cuda.get_device_properties(0)
-        rows[1] = ("cuda", f"{device.name}, {device.total_memory / 2**30:.0f} GiB, bf16 {torch.cuda.is_bf16_supported()}")
+        rows[1] = (
+            "cuda",
+            f"{device.name}, {device.total_memory / 2**30:.0f} GiB, bf16 {torch.cuda.is_bf16_supported()}",
+        )
     return rows
 
 

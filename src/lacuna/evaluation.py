@@ -18,6 +18,7 @@ from lacuna import metrics
 from lacuna.batches import Batch, InputSpec, Padded, collate, cut_positions
 from lacuna.masking import Level
 from lacuna.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample, is_tokens
+from lacuna.types import FeatureSequence
 from lacuna.variants import Variants
 
 BATCH = 64
@@ -59,9 +60,7 @@ def predict_variants(
     back = np.argsort(order)
     for level in variants.levels:
         for seed in variants.seeds:
-            outputs = [
-                model(lose(batch, group, variants, level, seed, spec)) for batch, group in zip(batches, groups)
-            ]
+            outputs = [model(lose(batch, group, variants, level, seed, spec)) for batch, group in zip(batches, groups)]
             yield level, seed, _joined(outputs, [len(g) for g in groups], back)
 
 
@@ -102,32 +101,19 @@ def _joined(outputs: list[dict[str, Tensor]], sizes: list[int], back: np.ndarray
     return joined
 
 
-def text_baseline(train: Sequence[Sample], test: Sequence[Sample], judged: Judged) -> np.ndarray | None:
-    """What a linear model of the words alone predicts on `test`: ridge on bags of words, or on mean embeddings.
-
-    Returns (N,) scores or (N, K) votes, None where there is no text.
-    """
-    if "text" not in train[0].features:
-        return None
-    rows, labels = _text_rows([*train, *test]), np.array([s.clip.label for s in train])
+def linear_baseline(rows: np.ndarray, labels: np.ndarray, asked: np.ndarray, judged: Judged) -> np.ndarray:
+    """What ridge regression on (N, D) rows with (N,) labels predicts for (M, D) rows: (M,) scores or (M, K) votes."""
     known = np.isfinite(labels)
-    fitted, asked = rows[: len(train)][known], rows[len(train) :]
+    alphas = np.logspace(-2, 4, 13)
     if judged.classes:
-        model = RidgeClassifierCV(alphas=np.logspace(-2, 4, 13)).fit(fitted, labels[known].astype(int))
+        model = RidgeClassifierCV(alphas=alphas).fit(rows[known], labels[known].astype(int))
         return np.eye(judged.classes)[model.predict(asked)]
-    return RidgeCV(alphas=np.logspace(-2, 4, 13)).fit(fitted, labels[known]).predict(asked)
+    return RidgeCV(alphas=alphas).fit(rows[known], labels[known]).predict(asked)
 
 
-def _text_rows(samples: Sequence[Sample]) -> np.ndarray:
-    """(N, V) normalised counts of surviving words, or (N, D) means of seen embeddings."""
-    texts = [s.features["text"] for s in samples]
-    if not is_tokens(texts[0]):
-        return np.stack([t.values[t.seen].mean(0) if t.seen.any() else np.zeros(len(t.columns)) for t in texts])
-    words = [t.values[t.seen, 0] for t in texts]
-    names, places = np.unique(np.concatenate(words), return_inverse=True)
-    rows = np.zeros((len(samples), len(names)), np.float32)
-    np.add.at(rows, (np.repeat(np.arange(len(words)), [len(w) for w in words]), places), 1)
-    return rows / np.maximum(1, np.linalg.norm(rows, axis=1, keepdims=True))
+def mean_embeddings(sequences: Sequence[FeatureSequence]) -> np.ndarray:
+    """(N, D) means over what was seen of each sequence; zeros where nothing was."""
+    return np.stack([s.values[s.seen].mean(0) if s.seen.any() else np.zeros(len(s.columns)) for s in sequences])
 
 
 @dataclass(frozen=True)

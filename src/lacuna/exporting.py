@@ -77,9 +77,7 @@ def _is_aligned(processed: Path, name: str) -> bool:
         return file.origin.modality != "text"
 
 
-def _lossy(
-    samples: list[Sample], tokens: SimpleNamespace, variant: Variant
-) -> tuple[list[Sample], SimpleNamespace]:
+def _lossy(samples: list[Sample], tokens: SimpleNamespace, variant: Variant) -> tuple[list[Sample], SimpleNamespace]:
     """Samples and tokens as a variant leaves them: a word's id and its embedding are lost together."""
     pattern = plugin("patterns", variant.pattern)
     where, words = places(samples), []

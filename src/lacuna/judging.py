@@ -15,10 +15,11 @@ import numpy as np
 
 from lacuna import checkpoints
 from lacuna.batches import InputSpec
-from lacuna.evaluation import Run, over_rates, predict_variants, summary, text_baseline
+from lacuna.evaluation import Run, linear_baseline, mean_embeddings, over_rates, predict_variants, summary
 from lacuna.experiments import Corpus, read_corpus
 from lacuna.params import Params
-from lacuna.store import replacing
+from lacuna.samples import TOKEN_COLUMNS
+from lacuna.store import FeatureFile, replacing
 from lacuna.training import choose_device
 from lacuna.types import MalformedInput
 from lacuna.variants import Variants
@@ -63,6 +64,8 @@ def _runs(
 
 def _table(params: Params, processed: Path, model: str, corpus: Corpus, runs: list[Run]) -> dict[str, object]:
     patterns = summary(runs)
+    train, export = params.train.of(processed.name), params.export.of(processed.name)
+    words = _embeddings(processed, [*train.features, *export.features])
     return {
         "dataset": processed.name,
         "model": model,
@@ -71,20 +74,34 @@ def _table(params: Params, processed: Path, model: str, corpus: Corpus, runs: li
         "scale": corpus.judged.scale,
         "clips": {split: len(members) for split, members in corpus.splits.items()},
         "seeds": {"train": params.seeds, "mask": sorted({r.mask_seed for r in runs})},
-        "baselines": baselines(corpus),
+        "baselines": baselines(corpus, words),
         "patterns": patterns,
         "over_rates": {name: over_rates(levels) for name, levels in patterns.items()},
         "runs": [asdict(run) for run in runs],
     }
 
 
-def baselines(corpus: Corpus) -> dict[str, dict[str, object]]:
-    """Scores on the complete test split of saying always the same, and of a linear model of the words."""
-    train, test = corpus.splits["train"], corpus.splits["test"]
-    labels = np.array([s.clip.label for s in test])
-    result = {"majority": corpus.judged.majority(np.array([s.clip.label for s in train]), labels)}
-    told = text_baseline(train, test, corpus.judged)
-    return result if told is None else result | {"text_linear": corpus.judged.scores(told, labels)}
+def baselines(corpus: Corpus, words: FeatureFile | None) -> dict[str, dict[str, object]]:
+    """Scores on the complete test split of saying always the same, and of ridge on the mean embedding of the words."""
+    labels = {split: np.array([s.clip.label for s in corpus.splits[split]]) for split in ("train", "test")}
+    result = {"majority": corpus.judged.majority(labels["train"], labels["test"])}
+    if words is None:
+        return result
+    rows = {split: mean_embeddings([words[s.clip.id] for s in corpus.splits[split]]) for split in labels}
+    told = linear_baseline(rows["train"], labels["train"], rows["test"], corpus.judged)
+    return result | {"text_linear": corpus.judged.scores(told, labels["test"])}
+
+
+def _embeddings(processed: Path, names: list[str]) -> FeatureFile | None:
+    """The first of these features that are embeddings of text with a frame in them."""
+    for name in names:
+        path = processed / "features" / f"{name}.h5"
+        if path.is_file():
+            file = FeatureFile(path)
+            if file.origin.modality == "text" and file.origin.columns != TOKEN_COLUMNS and file.lengths().any():
+                return file
+            file.close()
+    return None
 
 
 def _intervals(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
@@ -137,6 +138,7 @@ class Evaluate(Section):
 class Figures(Section):
     clip: str = Field("", description="id of the clip to show; empty: the first of the test split")
     frames: int = Field(6, gt=0, description="how many of its frames")
+    asked: int = Field(500, gt=0, description="most test clips whose inner outputs are drawn")
 
 
 class Report(Section):
@@ -152,16 +154,16 @@ class Params(BaseModel):
     models: list[str]
     seeds: list[int]
     workers: int | Literal["auto"] = "auto"
-    demo: Demo = Demo()
-    prepare: Prepare = Prepare()
+    demo: Demo = Field(default_factory=Demo)
+    prepare: Prepare = Field(default_factory=Prepare)
     extract: Extract
-    align: Align = Align()
-    mask: Mask = Mask()
+    align: Align = Field(default_factory=Align)
+    mask: Mask = Field(default_factory=Mask)
     export: Export
     train: Train
-    evaluate: Evaluate = Evaluate()
-    figures: Figures = Figures()
-    report: Report = Report()
+    evaluate: Evaluate = Field(default_factory=Evaluate)
+    figures: Figures = Field(default_factory=Figures)
+    report: Report = Field(default_factory=Report)
 
     @model_validator(mode="after")
     def _known(self) -> Params:
@@ -178,6 +180,14 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     except yaml.YAMLError as error:
         raise MalformedInput(f"{path}: expected YAML: {error}") from error
     return _validated(lambda: Params.model_validate(raw), str(path))
+
+
+def run_stage(main: Callable[..., None]) -> None:
+    """Run a stage's `main` with the command line's words; what is wrong with the input is told in one line."""
+    try:
+        main(*sys.argv[1:])
+    except MalformedInput as error:
+        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
 
 
 def plugin(room: str, name: str) -> ModuleType:

@@ -130,9 +130,7 @@ def fit(
 
 
 class _Trainer:
-    def __init__(
-        self, model: nn.Module, data: Data, settings: Settings, seed: int, device: torch.device
-    ) -> None:
+    def __init__(self, model: nn.Module, data: Data, settings: Settings, seed: int, device: torch.device) -> None:
         self.model, self.data, self.settings, self.seed, self.device = model, data, settings, seed, device
         self.optimizer = _optimizer(model, settings)
         steps = math.ceil(math.ceil(len(data.train) / settings.batch_size) / settings.accumulate)
@@ -247,9 +245,7 @@ def _optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
             groups[name.startswith("text_encoder.")].append(parameter)
     rates = {False: settings.learning_rate, True: settings.encoder_learning_rate or settings.learning_rate}
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[settings.optimizer]
-    return kind(
-        [{"params": p, "lr": rates[k]} for k, p in groups.items() if p], weight_decay=settings.weight_decay
-    )
+    return kind([{"params": p, "lr": rates[k]} for k, p in groups.items() if p], weight_decay=settings.weight_decay)
 
 
 def _schedule(

@@ -103,6 +103,4 @@ class FeatureSequence:
 
 def empty_sequence(columns: tuple[str, ...], dtype: type = np.float32) -> FeatureSequence:
     """The sequence of a clip that has none of a modality: no frames, the usual columns."""
-    return FeatureSequence(
-        np.zeros((0, len(columns)), dtype), np.zeros(0), np.zeros(0, bool), tuple(columns)
-    )
+    return FeatureSequence(np.zeros((0, len(columns)), dtype), np.zeros(0), np.zeros(0, bool), tuple(columns))
