@@ -87,14 +87,14 @@ def dump(
     if settings.aligned:
         _check_aligned(rows, origins)
     lengths = _lengths(rows, origins, settings)
+    cuts = {kind: sum(len(row[kind]) > lengths[kind] for part in rows.values() for row in part) for kind in origins}
+    rows = {split: [_cut_row(row, lengths, settings.aligned) for row in part] for split, part in rows.items()}
     content = {split: _split(members, origins, lengths, settings) for split, members in rows.items()}
-    kept = {split: _kept(members, origins, lengths) for split, members in rows.items()}
+    kept = {split: _kept(members, origins) for split, members in rows.items()}
     own = {"layout": 1, "origins": {kind: json.dumps(asdict(o), sort_keys=True) for kind, o in origins.items()}, **kept}
     with replacing(path) as temporary, temporary.open("wb") as file:
         pickles.dumps_to(file, content | {"lacuna": own})
     counts = {split: len(members) for split, members in rows.items()}
-    every = [row for members in rows.values() for row in members]
-    cuts = {kind: sum(len(row[kind]) > lengths[kind] for row in every) for kind in origins}
     return Written(counts, lengths, cuts, _notes(samples, rows, origins))
 
 
@@ -132,12 +132,18 @@ def _lengths(rows: dict[str, list[Row]], origins: Mapping[str, Origin], settings
     return result
 
 
-def _cut(sequence: FeatureSequence, most: int, closed: bool) -> np.ndarray:
-    """Which frames are kept, (n,); the last one is [SEP] and stays, where a sequence is closed by one."""
-    kept = np.arange(min(len(sequence), most))
-    if closed and len(sequence) > most:
-        kept[-1] = len(sequence) - 1
-    return kept
+def _cut_row(row: Row, lengths: dict[str, int], aligned: bool) -> Row:
+    """The row with its sequences cut; what [SEP] closes, or has a frame for it, stays closed by it."""
+    result = dict(row)
+    for kind, most in lengths.items():
+        sequence = row[kind]
+        if len(sequence) > most:
+            kept = np.arange(most)
+            if aligned or has_special_tokens(sequence):
+                kept[-1] = len(sequence) - 1
+            parts = (sequence.values[kept], sequence.times[kept], sequence.seen[kept])
+            result[kind] = FeatureSequence(*parts, sequence.columns)
+    return result
 
 
 def _split(rows: list[Row], origins: Mapping[str, Origin], lengths: dict[str, int], settings: Settings) -> dict:
@@ -164,21 +170,14 @@ def _split(rows: list[Row], origins: Mapping[str, Origin], lengths: dict[str, in
                 content[f"{kind}_lengths"] = [1] * len(rows)
             continue
         padded = max(text, lengths[kind])
-        kept = [_kept_of(row, kind, lengths) for row in rows]
-        content[kind] = np.stack([_padded(row[kind].values[k], padded) for row, k in zip(rows, kept)])
+        content[kind] = np.stack([_padded(row[kind].values, padded) for row in rows])
         if kind != "text":
-            content[f"{kind}_lengths"] = [max(1, len(k)) for k in kept]
+            content[f"{kind}_lengths"] = [max(1, len(row[kind])) for row in rows]
     if settings.incomplete:
-        content |= _missing(rows, content, lengths)
+        content |= _missing(rows, content)
     if settings.aligned:
         content = {key: value for key, value in content.items() if not key.endswith("_lengths")}
     return content
-
-
-def _kept_of(row: Row, kind: str, lengths: dict[str, int]) -> np.ndarray:
-    # What has a frame for each token, [SEP] included, is cut as the tokens are.
-    closed = has_special_tokens(row[kind]) or len(row[kind]) == len(row["tokens"])
-    return _cut(row[kind], lengths[kind], closed)
 
 
 def _padded(values: np.ndarray, length: int) -> np.ndarray:
@@ -187,36 +186,34 @@ def _padded(values: np.ndarray, length: int) -> np.ndarray:
 
 def _bert(tokens: FeatureSequence, length: int) -> np.ndarray:
     """(3, length) ids, mask, segments. No words are [CLS] [SEP], because an all-zero mask breaks MISA."""
-    values = tokens.values[_cut(tokens, length, closed=True)]
+    values = np.where(tokens.values == LOST_TOKEN, UNK, tokens.values)
     if not len(values):
         values = np.array([[CLS, 1, 0], [SEP, 1, 0]], np.int64)[:length]
-    values = np.where(values == LOST_TOKEN, UNK, values)
     return _padded(values, length).T
 
 
-def _missing(rows: list[Row], content: Mapping[str, object], lengths: dict[str, int]) -> dict[str, np.ndarray]:
+def _missing(rows: list[Row], content: Mapping[str, object]) -> dict[str, np.ndarray]:
     """Masks (N, T), 1 where a frame is present, and the share of real frames that is not, (N, 1)."""
     result = {}
     for letter, kind, source in (("l", "text", "tokens"), ("a", "audio", "audio"), ("v", "vision", "vision")):
         padded = content["text_bert"].shape[2] if kind == "text" else content[kind].shape[1]
         masks, rates = np.zeros((len(rows), padded), np.int64), np.zeros((len(rows), 1), np.float32)
         for i, row in enumerate(rows):
-            seen = row[source].seen[_kept_of(row, source, lengths)] if source in row else np.zeros(0, bool)
+            seen = row[source].seen if source in row else np.zeros(0, bool)
             masks[i, : len(seen)] = seen
             rates[i] = 1 - seen.mean() if len(seen) else 1
         result[f"{kind}_missing_mask"], result[f"missing_rate_{letter}"] = masks, rates
     return result
 
 
-def _kept(rows: list[Row], origins: Mapping[str, Origin], lengths: dict[str, int]) -> dict[str, object]:
+def _kept(rows: list[Row], origins: Mapping[str, Origin]) -> dict[str, object]:
     """Places among the samples, labels in full; per kind true lengths (N,), times and seen of all frames."""
     result: dict[str, object] = {"places": np.array([row["place"] for row in rows], np.int64)}
     result["labels"] = [json.dumps(row["sample"].clip.labels, sort_keys=True) for row in rows]
     for kind in origins:
-        kept = [_kept_of(row, kind, lengths) for row in rows]
-        result[f"{kind}_lengths"] = np.array([len(k) for k in kept], np.int64)
-        result[f"{kind}_times"] = np.concatenate([row[kind].times[k] for row, k in zip(rows, kept)]).astype(np.float64)
-        result[f"{kind}_seen"] = np.concatenate([row[kind].seen[k] for row, k in zip(rows, kept)])
+        result[f"{kind}_lengths"] = np.array([len(row[kind]) for row in rows], np.int64)
+        result[f"{kind}_times"] = np.concatenate([row[kind].times for row in rows]).astype(np.float64)
+        result[f"{kind}_seen"] = np.concatenate([row[kind].seen for row in rows])
     return result
 
 
