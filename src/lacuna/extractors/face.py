@@ -142,19 +142,21 @@ class Extractor:
         """Write a track's columns into the rows of `values` (T, D)."""
         kept = np.stack([face.kept for face in track.faces])
         rows = np.array(track.frames)
-        found = self._units(kept, track) if "aus" in self.settings.groups else np.zeros((len(kept), 0))
+        found = self._units(kept, track, camera) if "aus" in self.settings.groups else np.zeros((len(kept), 0))
         for low in range(0, len(kept), BLOCK):
             block = slice(low, low + BLOCK)
             parts = measure(kept[block], camera, self._model)
             values[rows[block]] = join({**parts, "aus": found[block]}, self.settings.groups)
 
-    def _units(self, kept: np.ndarray, track: Track) -> np.ndarray:
+    def _units(self, kept: np.ndarray, track: Track, camera: Camera) -> np.ndarray:
         """The 35 columns of action units (T, 35)."""
         if track.faces[0].scores is not None:
             from lacuna.extractors._openface.blendshapes import units_of
 
             return units_of(np.stack([face.scores for face in track.faces]))
-        shapes = np.concatenate([units.head_shapes(kept[low : low + BLOCK]) for low in range(0, len(kept), BLOCK)])
+        shapes = np.concatenate(
+            [units.head_shapes(kept[low : low + BLOCK], camera) for low in range(0, len(kept), BLOCK)]
+        )
         return units.columns_of(units.intensities(shapes))
 
 

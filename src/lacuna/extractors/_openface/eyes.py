@@ -15,8 +15,8 @@ from lacuna.extractors._openface import points
 from lacuna.extractors._openface.geometry import Camera
 
 RADIUS = 12.0  # mm
-# From the middle of an eye's corners to its eyeball's centre, mm: away from the nose, up, back. OpenFace's is (0, 3.5, 7)
-# for its own landmarks; on the mesh's, this one lets faces turned to the camera look, in the median, into it.
+# From the middle of an eye's corners to its eyeball's centre, mm: away from the nose, up, back. OpenFace has (0, 3.5, 7)
+# for its own landmarks; with this on the mesh's, people who face the camera look, in the median, into it.
 OUTWARD, UPWARD, BACK = 1.4, 2.2, 7.0
 _OFFSETS = np.array([[-OUTWARD, -UPWARD, BACK], [OUTWARD, -UPWARD, BACK]])
 PUPIL = 0.4  # a pupil's radius in proportion to its iris: the mesh has no pupils (OpenFace's mean on real faces)
@@ -50,7 +50,7 @@ def _rings(iris: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _onto_sphere(pixels: np.ndarray, centre: np.ndarray, camera: Camera) -> np.ndarray:
-    """Where the rays through pixels (T, n, 2) first meet the eyeballs at centre (T, 3); the nearest place if they miss."""
+    """Where the rays through pixels (T, n, 2) first meet the eyeballs at centre (T, 3), or pass them."""
     rays = camera.place(pixels, np.ones(pixels.shape[:-1]))
     rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
     along = (rays * centre[:, None]).sum(axis=-1)

@@ -1,4 +1,4 @@
-"""All of a face's columns. In: kept mesh points of one face, frame by frame. Out: {group: (T, columns of the group)}."""
+"""A face's columns. In: kept mesh points of one face, frame by frame. Out: {group: (T, columns of the group)}."""
 
 from __future__ import annotations
 

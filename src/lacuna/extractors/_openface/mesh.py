@@ -55,7 +55,7 @@ class Mesh:
     """The mesh with irises: `mesh(image, time) -> [Face]`."""
 
     def __init__(self, max_faces: int, min_confidence: float) -> None:
-        # protobuf < 5 warns of its own calls; the bound is mediapipe's
+        # protobuf < 5, which mediapipe needs, warns of mediapipe's calls
         warnings.filterwarnings("ignore", "SymbolDatabase.GetPrototype", UserWarning)
         with quiet():
             import mediapipe

@@ -3,8 +3,8 @@
 Perspective-n-point in two linear steps. The mesh's own depth settles the rotation: its points are brought onto the
 canonical face by a similarity, whose turn is then seen along the head's line of sight. (From x and y alone, a nose a
 little longer than the canonical one reads as a nod of several degrees.) The translation is the one with which the
-turned canonical face projects onto the points. That face is 89 mm wide between the outer eye corners, as OpenFace's mean
-shape is, so distances come out alike.
+turned canonical face projects onto the points. That face is 89 mm wide between the outer eye corners, as the faces in
+OpenFace's output are, so distances come out alike.
 """
 
 from __future__ import annotations

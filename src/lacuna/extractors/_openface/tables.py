@@ -32,18 +32,12 @@ class Table:
 
 
 def read_csv(path: Path, columns: tuple[str, ...], min_confidence: float) -> Table:
-    """An OpenFace CSV; of several faces the largest one's rows. `good` where success is 1 and the confidence suffices."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        rows = csv.reader(file, skipinitialspace=True)
-        header = [name.strip() for name in next(rows, [])]
-        missing = [name for name in (*_STATE, *columns) if name not in header]
-        if missing:
-            some = ", ".join(missing[:5])
-            raise MalformedInput(f"{path}: expected OpenFace's columns; {len(missing)} are missing: {some} …")
-        try:
-            numbers = np.array([[float(value) for value in row] for row in rows if row])
-        except ValueError as error:
-            raise MalformedInput(f"{path}: expected numbers as long as the header in each row: {error}") from error
+    """An OpenFace CSV; of several faces the largest one's rows. `good`: success is 1 and the confidence suffices."""
+    header, numbers = _numbers(path)
+    missing = [name for name in (*_STATE, *columns) if name not in header]
+    if missing:
+        some = ", ".join(missing[:5])
+        raise MalformedInput(f"{path}: expected OpenFace's columns; {len(missing)} are missing: {some} …")
     if not len(numbers):
         raise MalformedInput(f"{path}: expected at least one row, found the header alone")
     place = {name: i for i, name in enumerate(header)}
@@ -53,6 +47,23 @@ def read_csv(path: Path, columns: tuple[str, ...], min_confidence: float) -> Tab
     values = numbers[:, [place[name] for name in columns]]
     good = (success > 0.5) & (confidence >= min_confidence) & np.isfinite(values).all(axis=1)  # it writes -nan at times
     return Table(times, good, np.where(good[:, None], values, 0).astype(np.float32))
+
+
+def _numbers(path: Path) -> tuple[list[str], np.ndarray]:
+    """The header's names and the rows (T, names) of a CSV file."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        lines = csv.reader(file, skipinitialspace=True)
+        header = [name.strip() for name in next(lines, [])]
+        rows = [row for row in lines if row]
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise MalformedInput(
+                f"{path}: line {number}: expected {len(header)} values as in its header, got {len(row)}"
+            )
+    try:
+        return header, np.array(rows, float).reshape(len(rows), len(header))
+    except ValueError as error:
+        raise MalformedInput(f"{path}: expected numbers: {error}") from error
 
 
 def _main_face(numbers: np.ndarray, place: dict[str, int]) -> float:
@@ -80,7 +91,7 @@ def finished(folder: Path, clip: Clip) -> tuple[Path, bool]:
 
 
 def run_binary(binary: Path, media: Path, folder: Path) -> Path:
-    """Run FeatureExtraction on a media file; its CSV in `folder`. MalformedInput with what it printed if there is none."""
+    """Run FeatureExtraction on a media file; its CSV in `folder`. MalformedInput, with its words, if there is none."""
     command = [str(binary), "-f", str(media), "-out_dir", str(folder), "-of", "out", *ARGUMENTS]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     made = folder / "out.csv"

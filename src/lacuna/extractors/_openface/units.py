@@ -13,7 +13,7 @@ import numpy as np
 
 from lacuna.extractors._openface import points
 from lacuna.extractors._openface.columns import INTENSITIES, PRESENCES
-from lacuna.extractors._openface.geometry import similarity
+from lacuna.extractors._openface.geometry import Camera, similarity
 from lacuna.extractors._openface.motions import MOTIONS, UNITS
 
 STRONGEST = 5.0
@@ -24,19 +24,23 @@ DEPTH = 0.5  # trust in a displacement toward the camera, in proportion to one a
 _WEIGHTS = np.array([1.0, 1.0, DEPTH])
 _FIELDS = (MOTIONS * _WEIGHTS).reshape(len(MOTIONS), -1) / STRONGEST  # mm per unit of intensity
 _GRAM = _FIELDS @ _FIELDS.T + RIDGE * np.eye(len(_FIELDS)) / STRONGEST**2
-# Movement that no unit is charged with, in intensity: the mesh's own trembling, and what a stronger unit explains as well.
+# Movement that no unit is charged with, in intensity: the mesh's own trembling, and what a stronger unit explains too.
 SLACK = 0.4
 # Which quantile of a clip is a unit's rest; opposed units (smile and frown) share one resting point. Lips and jaw rest
-# closed; a raised brow and a smile are taken for movements sooner than a lowered brow and a frown.
-_QUANTILES = {1: 0.35, 2: 0.35, 5: 0.6, 45: 0.4, 6: 0.25, 12: 0.25, 15: 0.75, 25: 0.1, 26: 0.1}
+# closed. A smile, a raised brow and a blink may fill more of a clip than a frown or wide eyes and still be movements.
+_QUANTILES = {1: 0.4, 2: 0.4, 5: 0.6, 45: 0.4, 6: 0.4, 12: 0.4, 15: 0.6, 25: 0.1, 26: 0.1}
 _REST = np.array([_QUANTILES.get(unit, 0.5) for unit in UNITS])
 
 
-def head_shapes(kept: np.ndarray) -> np.ndarray:
+def head_shapes(kept: np.ndarray, camera: Camera) -> np.ndarray:
     """(T, KEPT, 3) px -> the 68 landmarks and `points.CHEEKS` (T, 79, 3) mm in the canonical face's frame."""
+    kept = kept.astype(np.float64)
     steady = points.landmarks(points.canonical(), points.STEADY)
-    scale, turn, shift = similarity(steady, points.landmarks(kept, points.STEADY))
-    used = np.concatenate([points.landmarks(kept), points.landmarks(kept, points.CHEEKS)], axis=1)
+    seen = points.landmarks(kept, points.STEADY)
+    scale, _, shift = similarity(steady, seen)
+    placed = camera.place(kept[..., :2], (camera.focal + kept[..., 2] - shift[:, 2:]) / scale[:, None])
+    scale, turn, shift = similarity(steady, points.landmarks(placed, points.STEADY))
+    used = np.concatenate([points.landmarks(placed), points.landmarks(placed, points.CHEEKS)], axis=1)
     return (used - shift[:, None]) @ turn / scale[:, None, None]
 
 
