@@ -101,7 +101,7 @@ def test_what_is_no_media_is_refused(predictor, folder):
 @pytest.mark.parametrize(
     ("question", "message"),
     [
-        (Question(drop=["smell"]), r"expected modalities of the model \(audio, text\), got 'smell'"),
+        (Question(drop=["smell"]), r"expected modalities of the model \(text, audio\), got 'smell'"),
         (Question(missing={"text": 1.5}), r"missing text: expected a share from 0 to 1, got 1.5"),
     ],
 )

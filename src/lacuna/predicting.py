@@ -28,7 +28,7 @@ from lacuna.samples import Sample, has_special_tokens
 from lacuna.subtitles import Transcript, read_transcript
 from lacuna.training import choose_device
 from lacuna.training import predict as predict_samples
-from lacuna.types import Clip, FeatureSequence
+from lacuna.types import MODALITIES, Clip, FeatureSequence
 
 STEP, REACH = 1.0, 0.5  # s: one point of the curve a second, and how far it looks to both sides of its second
 SEVEN = ("highly negative", "negative", "weakly negative", "neutral", "weakly positive", "positive", "highly positive")
@@ -50,7 +50,7 @@ class Predictor:
     @property
     def modalities(self) -> tuple[str, ...]:
         """What the model reads."""
-        return tuple(self.spec.widths)
+        return tuple(sorted(self.spec.widths, key=lambda m: (MODALITIES.index(m) if m in MODALITIES else 9, m)))
 
     def __call__(self, path: Path | str, question: Question | None = None, **options: object) -> Answer:
         """The answer for one file; `options` are fields of `Question`."""

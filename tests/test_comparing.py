@@ -1,0 +1,103 @@
+"""Comparing models: paired tests on the same clips, tables and LaTeX that say what they hold."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lacuna.comparing import cells, compare, latex, told
+from lacuna.evaluation import Judged, Run, over_rates, summary
+from lacuna.types import MalformedInput
+
+CLIPS, RATES, SEEDS, DRAWS = 60, (0.0, 0.5), (1, 2), (1, 2)
+
+
+def write_scores(folder, model, noise, dataset="tiny", task="regression", seed=0):
+    """scores/<model>.json and .npz of a model that errs by `noise`."""
+    rng, labels = np.random.default_rng(5), np.random.default_rng(1).uniform(-3, 3, CLIPS)
+    labels = labels if task == "regression" else np.round((labels + 3) / 3).clip(0, 2)
+    rng = np.random.default_rng(seed)
+    judged = Judged(task, "mosi" if task == "regression" else "", 0 if task == "regression" else 3)
+    arrays, runs = {"ids": np.array([str(i) for i in range(CLIPS)]), "labels": labels}, []
+    for rate in RATES:
+        for draw in DRAWS:
+            for train in SEEDS:
+                error = rng.normal(0, noise, (CLIPS,) if task == "regression" else (CLIPS, 3))
+                prediction = labels + error if task == "regression" else np.eye(3)[labels.astype(int)] + error
+                arrays[f"frames/{rate}/{draw}/{train}/prediction"] = prediction
+                runs.append(Run("frames", rate, draw, train, judged.scores(prediction, labels)))
+    patterns = summary(runs)
+    over = {name: over_rates(levels) for name, levels in patterns.items()}
+    record = {"dataset": dataset, "model": model, "protocol": "validation", "task": task, "scale": judged.scale}
+    record |= {"patterns": patterns, "over_rates": over}
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / f"{model}.npz", **arrays)
+    (folder / f"{model}.json").write_text(json.dumps(record))
+    return folder / f"{model}.json"
+
+
+@pytest.fixture
+def pair(tmp_path):
+    return [write_scores(tmp_path, "good", 0.3), write_scores(tmp_path, "bad_one", 1.5, seed=1)]
+
+
+def test_the_better_model_is_found(pair):
+    (table,) = compare(pair)
+    (verdict,) = table.verdicts
+    assert verdict.ours == "good" and verdict.difference < -0.5 and verdict.high < 0 and verdict.p < 0.01
+    assert verdict.mcnemar < 0.05 and "good errs less" in told(verdict)
+
+
+def test_a_model_does_not_differ_from_itself(tmp_path):
+    same = [write_scores(tmp_path / "a", "one", 0.5), write_scores(tmp_path / "b", "two", 0.5)]
+    (verdict,) = compare(same)[0].verdicts
+    assert verdict.difference == 0 and verdict.p == 1 and verdict.mcnemar == 1
+
+
+def test_the_table_holds_complete_and_mean_scores(pair):
+    head, rows = cells(compare(pair, ["mae"])[0])
+    assert head == [
+        "Model", "Chosen", "Mean absolute error, nothing lost", "Mean absolute error, mean over rates"
+    ]  # fmt: skip
+    assert [row[0] for row in rows] == ["good", "bad_one"]
+    assert 0.2 < float(rows[0][2].split(" ± ")[0]) < 0.3 < 1 < float(rows[1][3])
+
+
+def test_latex_marks_the_best_and_escapes(pair):
+    text = latex(compare(pair, ["mae", "corr"]))
+    good, bad = (next(line for line in text.splitlines() if line.startswith(name)) for name in ("good", r"bad\_one"))
+    assert good.count(r"\textbf") == 4 and r"\textbf" not in bad
+    assert (
+        good.count("&") == bad.count("&") == 4 and text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+    )
+
+
+def test_classes_are_compared_too(tmp_path):
+    paths = [write_scores(tmp_path, n, e, task="polarity", seed=k) for k, (n, e) in enumerate([("a", 0.2), ("b", 2.0)])]
+    (table,) = compare(paths)
+    assert table.metrics[0] == "accuracy" and table.verdicts[0].difference < 0
+
+
+def test_published_numbers_stand_apart(tmp_path):
+    (table,) = compare([write_scores(tmp_path, "lnln", 0.5, dataset="mosi")])
+    assert [row.published for row in table.rows] == [False, True, True, True, True]
+    text = latex([table])
+    assert "test-selected" in text and text.count(r"\midrule") == 2
+    assert not compare([write_scores(tmp_path, "lnln", 0.5)])[0].rows[0].published
+
+
+def test_what_cannot_be_paired_is_refused(tmp_path, pair):
+    with pytest.raises(MalformedInput, match="expected files such as"):
+        compare([])
+    with pytest.raises(MalformedInput, match=r"expected scores/<model>.json"):
+        compare([tmp_path / "none.json"])
+    with pytest.raises(MalformedInput, match=r"expected a metric among .*got 'mea'"):
+        compare(pair, ["mea"])
+    with np.load(tmp_path / "good.npz") as file:
+        arrays = dict(file)
+    np.savez(tmp_path / "good.npz", **(arrays | {"labels": arrays["labels"] + 1}))
+    with pytest.raises(MalformedInput, match=r"bad_one.json: expected the labels of .*good.json, got others"):
+        compare(pair)
+    (tmp_path / "good.npz").unlink()
+    with pytest.raises(MalformedInput, match="expected the predictions beside"):
+        compare(pair)
