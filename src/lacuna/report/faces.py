@@ -17,6 +17,7 @@ LINES = (range(17), range(17, 22), range(22, 27), range(27, 31), range(31, 36))
 LOOPS = (range(36, 42), range(42, 48), range(48, 60), range(60, 68))
 EYES = {0: range(36, 42), 1: range(42, 48)}  # OpenFace's gaze_0 is the eye on the picture's left
 NOSE_TIP = 30
+MARGIN = 1.8  # side of what is shown, in sizes of the face
 AXES = (("#e6194b", (1, 0, 0)), ("#3cb44b", (0, 1, 0)), ("#4363d8", (0, 0, -1)))  # right, down, out of the face
 GAZE, MARKS = "#ffd000", "#7fffd4"
 
@@ -36,20 +37,39 @@ def pictures(shots: Sequence[Shot]) -> list[Picture]:
 
 
 def _picture(index: int, shot: Shot) -> Picture:
-    height, width = shot.image.shape[:2]
+    points = _points(shot.face)
+    left, top, right, bottom = _view(shot.image.shape, points)
+    size = (3.2, 3.2 * (bottom - top) / (right - left))
     told = _told(shot.face)
-    size = (2.6, 2.6 * height / width)
     with drawing(f"frame-{index}", f"{shot.time:.2f} s", told, size, raster=True, layout="none") as drawn:
         axes = drawn.figure.add_axes((0, 0, 1, 1))
         axes.imshow(shot.image, interpolation="bilinear")
         axes.set_axis_off()
-        axes.set(xlim=(0, width), ylim=(height, 0))
-        if shot.face is not None and "x_0" in shot.face:
-            points = np.array([[shot.face[f"x_{i}"], shot.face[f"y_{i}"]] for i in range(POINTS)])
+        axes.set(xlim=(left, right), ylim=(bottom, top))
+        if points is not None:
             _landmarks(axes, points)
             _gaze(axes, points, shot.face)
             _pose(axes, points, shot.face)
     return drawn.picture
+
+
+def _points(face: Mapping[str, float] | None) -> np.ndarray | None:
+    """(68, 2) px, None without landmarks."""
+    if face is None or "x_0" not in face:
+        return None
+    return np.array([[face[f"x_{i}"], face[f"y_{i}"]] for i in range(POINTS)])
+
+
+def _view(shape: tuple[int, ...], points: np.ndarray | None) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom in px: a square around the face where there is one, else the whole picture."""
+    height, width = shape[:2]
+    if points is None:
+        return 0, 0, width, height
+    side = min(MARGIN * float(np.ptp(points, axis=0).max()), width, height)
+    middle = (points.min(0) + points.max(0)) / 2
+    left = float(np.clip(middle[0] - side / 2, 0, width - side))
+    top = float(np.clip(middle[1] - side / 2, 0, height - side))
+    return left, top, left + side, top + side
 
 
 def _told(face: Mapping[str, float] | None) -> str:
@@ -72,7 +92,7 @@ def _landmarks(axes: Axes, points: np.ndarray) -> None:
 
 def _gaze(axes: Axes, points: np.ndarray, face: Mapping[str, float]) -> None:
     """Arrows from the eyes: what the direction's x and y leave of it in the picture."""
-    length = 0.9 * np.ptp(points[:, 0])
+    length = 1.6 * np.ptp(points[:, 0])
     for eye, places in EYES.items():
         if f"gaze_{eye}_x" not in face:
             continue
