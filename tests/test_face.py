@@ -269,7 +269,7 @@ class FakeLandmarker:
 
 
 def test_blendshape_scores_become_units(monkeypatch, tmp_path):
-    monkeypatch.setattr(blendshapes, "Landmarker", FakeLandmarker)
+    monkeypatch.setattr(face, "Landmarker", FakeLandmarker)
     path = faces.written(tmp_path / "rest.mp4", [small(faces.portrait())] * 8)
     extractor = face.Extractor(face.Settings(backend="blendshapes", task="a.task", groups=("pose", "aus")))
     found = extractor(clip(path))

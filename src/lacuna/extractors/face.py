@@ -7,6 +7,7 @@ folder of its finished CSV files). What each column is, and how far it can be tr
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,11 +16,13 @@ import numpy as np
 
 from lacuna import media
 from lacuna.extractors._openface import speaker, units
+from lacuna.extractors._openface.blendshapes import Landmarker, units_of
 from lacuna.extractors._openface.columns import GROUPS, join, names
 from lacuna.extractors._openface.geometry import Camera
 from lacuna.extractors._openface.measure import measure
-from lacuna.extractors._openface.mesh import Face
+from lacuna.extractors._openface.mesh import Face, Mesh
 from lacuna.extractors._openface.pdm import ShapeModel
+from lacuna.extractors._openface.tables import OpenFace
 from lacuna.extractors._openface.tracks import Track, Tracks, continued
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
@@ -91,10 +94,8 @@ class Extractor:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.columns = names(settings.groups)
-        self._tables = None
+        self._tables: OpenFace | None = None
         if settings.backend == "openface":
-            from lacuna.extractors._openface.tables import OpenFace
-
             self._tables = OpenFace(settings.openface, settings.csv, settings.min_confidence)
             return
         self._detector = _detector(settings)
@@ -140,33 +141,32 @@ class Extractor:
 
     def _fill(self, values: np.ndarray, track: Track, camera: Camera) -> None:
         """Write a track's columns into the rows of `values` (T, D)."""
-        kept = np.stack([face.kept for face in track.faces])
-        rows = np.array(track.frames)
-        found = self._units(kept, track, camera) if "aus" in self.settings.groups else np.zeros((len(kept), 0))
-        for low in range(0, len(kept), BLOCK):
-            block = slice(low, low + BLOCK)
-            parts = measure(kept[block], camera, self._model)
-            values[rows[block]] = join({**parts, "aus": found[block]}, self.settings.groups)
+        rows, groups = np.array(track.frames), self.settings.groups
+        found = self._units(track, camera) if "aus" in groups else np.zeros((len(rows), 0))
+        for block in _blocks(len(rows)):
+            kept = np.stack([face.kept for face in track.faces[block]])
+            parts = measure(kept, camera, self._model)
+            values[rows[block]] = join({**parts, "aus": found[block]}, groups)
 
-    def _units(self, kept: np.ndarray, track: Track, camera: Camera) -> np.ndarray:
-        """The 35 columns of action units (T, 35)."""
+    def _units(self, track: Track, camera: Camera) -> np.ndarray:
+        """The columns of action units (T, 35)."""
         if track.faces[0].scores is not None:
-            from lacuna.extractors._openface.blendshapes import units_of
-
             return units_of(np.stack([face.scores for face in track.faces]))
-        shapes = np.concatenate(
-            [units.head_shapes(kept[low : low + BLOCK], camera) for low in range(0, len(kept), BLOCK)]
-        )
-        return units.columns_of(units.intensities(shapes))
+        shapes = [
+            units.head_shapes(np.stack([face.kept for face in track.faces[block]]), camera)
+            for block in _blocks(len(track.faces))
+        ]
+        return units.columns_of(units.intensities(np.concatenate(shapes)))
+
+
+def _blocks(frames: int) -> Iterator[slice]:
+    for low in range(0, frames, BLOCK):
+        yield slice(low, low + BLOCK)
 
 
 def _detector(settings: Settings) -> _Detector:
     if settings.backend == "blendshapes":
-        from lacuna.extractors._openface.blendshapes import Landmarker
-
         return Landmarker(Path(settings.task or ""), settings.max_faces, settings.min_confidence)
-    from lacuna.extractors._openface.mesh import Mesh
-
     return Mesh(settings.max_faces, settings.min_confidence)
 
 

@@ -15,7 +15,7 @@ from lacuna.extractors._openface import points
 from lacuna.extractors._openface.geometry import Camera
 
 RADIUS = 12.0  # mm
-# From the middle of an eye's corners to its eyeball's centre, mm: away from the nose, up, back. OpenFace has (0, 3.5, 7)
+# From the middle of an eye's corners to its eyeball's centre, mm: away from the nose, up, back. OpenFace: (0, 3.5, 7)
 # for its own landmarks; with this on the mesh's, people who face the camera look, in the median, into it.
 OUTWARD, UPWARD, BACK = 1.4, 2.2, 7.0
 _OFFSETS = np.array([[-OUTWARD, -UPWARD, BACK], [OUTWARD, -UPWARD, BACK]])

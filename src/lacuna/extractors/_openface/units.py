@@ -19,6 +19,7 @@ from lacuna.extractors._openface.motions import MOTIONS, UNITS
 STRONGEST = 5.0
 PRESENT = 1.0  # AU*_c is 1 from this intensity on (FACS level A)
 SWEEPS = 40
+BLOCK = 512  # frames at once: a long clip is not copied whole
 RIDGE = 2.0  # mm^2: two units that share a movement split it rather than cancel each other
 DEPTH = 0.5  # trust in a displacement toward the camera, in proportion to one across
 _WEIGHTS = np.array([1.0, 1.0, DEPTH])
@@ -33,7 +34,7 @@ _REST = np.array([_QUANTILES.get(unit, 0.5) for unit in UNITS])
 
 
 def head_shapes(kept: np.ndarray, camera: Camera) -> np.ndarray:
-    """(T, KEPT, 3) px -> the 68 landmarks and `points.CHEEKS` (T, 79, 3) mm in the canonical face's frame."""
+    """(T, KEPT, 3) px -> the 68 landmarks and `points.CHEEKS` (T, 79, 3) float32 mm in the canonical face's frame."""
     kept = kept.astype(np.float64)
     steady = points.landmarks(points.canonical(), points.STEADY)
     seen = points.landmarks(kept, points.STEADY)
@@ -41,13 +42,18 @@ def head_shapes(kept: np.ndarray, camera: Camera) -> np.ndarray:
     placed = camera.place(kept[..., :2], (camera.focal + kept[..., 2] - shift[:, 2:]) / scale[:, None])
     scale, turn, shift = similarity(steady, points.landmarks(placed, points.STEADY))
     used = np.concatenate([points.landmarks(placed), points.landmarks(placed, points.CHEEKS)], axis=1)
-    return (used - shift[:, None]) @ turn / scale[:, None, None]
+    return ((used - shift[:, None]) @ turn / scale[:, None, None]).astype(np.float32)
 
 
 def intensities(shapes: np.ndarray) -> np.ndarray:
     """Intensity 0..5 of every unit of `motions.UNITS` (T, 18) for head shapes (T, 79, 3) of one clip."""
-    moved = (shapes - np.median(shapes, axis=0)) * _WEIGHTS
-    pulls = moved.reshape(len(moved), -1) @ _FIELDS.T
+    neutral = np.stack([np.median(shapes[:, i], axis=0) for i in range(shapes.shape[1])])
+    pulls = np.concatenate(
+        [
+            ((shapes[low : low + BLOCK] - neutral) * _WEIGHTS).reshape(-1, _FIELDS.shape[1]) @ _FIELDS.T
+            for low in range(0, len(shapes), BLOCK)
+        ]
+    )
     signed = np.linalg.solve(_GRAM, pulls.T).T
     rest = np.array([np.quantile(column, share) for column, share in zip(signed.T, _REST)])
     return np.minimum(_non_negative((signed - rest) @ _GRAM - SLACK * np.diag(_GRAM)), STRONGEST)
