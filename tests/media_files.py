@@ -103,8 +103,8 @@ def _write_sound(container: av.container.OutputContainer, stream: av.AudioStream
     planes = np.repeat(samples.astype(np.float32)[None], channels, 0)
     resampler = av.AudioResampler(format=stream.format, layout=video.layout, rate=video.audio_rate)
     for begin in range(0, planes.shape[1], 1024):
-        piece = np.ascontiguousarray(planes[:, begin : begin + 1024])
-        frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=video.layout)
+        piece = planes[:, begin : begin + 1024].T.reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(piece), format="flt", layout=video.layout)
         frame.sample_rate, frame.time_base = video.audio_rate, Fraction(1, video.audio_rate)
         frame.pts = begin + round(video.audio_start * video.audio_rate)
         for converted in resampler.resample(frame):

@@ -115,6 +115,14 @@ def test_sample_formats(tmp_path, codec):
     assert np.abs(media.audio(path, 16000) - sound(np.arange(16000) / 16000)).max() < 0.01
 
 
+def test_more_channels_than_can_be_read_are_refused(tmp_path):
+    path = write_video(tmp_path / "packed.mkv", Video(layout="hexadecagonal", audio_codec="pcm_s16le"))
+    assert np.abs(media.audio(path, 16000) - sound(np.arange(16000) / 16000)).max() < 0.01
+    path = write_video(tmp_path / "planar.mkv", Video(layout="hexadecagonal", audio_codec="aac"))
+    with pytest.raises(MalformedInput, match="expected at most 8 channels, got 16"):
+        media.audio(path, 16000)
+
+
 def test_sound_that_begins_late_stays_beside_its_pictures(tmp_path):
     path = write_video(tmp_path / "late.mkv", Video(audio_start=0.4, audio_seconds=0.6, audio_codec="pcm_s16le"))
     heard = media.audio(path, 16000)
@@ -198,6 +206,21 @@ def test_names_with_anything_in_them(tmp_path, name):
     path = write_video(tmp_path / name, Video(frames=3))
     media.check(path)
     assert numbers(path) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".mpg", ".ts"])
+def test_damage_anywhere_raises_nothing_else(tmp_path, suffix):
+    whole = write_video(tmp_path / f"whole{suffix}", Video(frames=10)).read_bytes()
+    path, random = tmp_path / f"hurt{suffix}", np.random.default_rng(0)
+    for turn in range(8):
+        data = np.frombuffer(whole, np.uint8).copy()
+        data[random.integers(0, len(data), 20)] = random.integers(0, 256, 20)
+        path.write_bytes(data.tobytes()[: None if turn % 2 else random.integers(1, len(data))])
+        for read in (media.check, lambda p: list(media.frames(p, fps=30)), lambda p: media.audio(p, 16000, 0.1, 0.3)):
+            try:
+                read(path)
+            except MalformedInput as error:
+                assert path.name in str(error)
 
 
 def test_memory_does_not_grow_with_length(tmp_path):

@@ -343,6 +343,18 @@ def test_no_code_is_run(tmp_path, attack, protocol):
         pickles.load(path)
 
 
+class HostileDtype:
+    def __reduce__(self):
+        # Not a copy but numpy's own float64, told that it holds objects.
+        return np.dtype, ("f8", False, False), (3, "<", None, None, None, -1, -1, 63)
+
+
+def test_numpy_itself_is_not_changed(tmp_path):
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"dtype": HostileDtype()}))
+    assert pickles.load(tmp_path / "a.pkl") == {"dtype": np.dtype("f8")}
+    assert not np.dtype("f8").hasobject
+
+
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_arrays_scalars_and_builtins_pass(tmp_path, protocol):
     value = {

@@ -28,6 +28,7 @@ EPS = 1e-6  # s: time stamps are fractions, spans are floats
 TOLERANCE = 0.5  # s by which pictures may end before the header, or the span, says that they do
 PREROLL = 0.5  # s of sound decoded before a span, because the first frames after a seek lack their predecessors
 MARGIN = 0.05  # s of sound given to the resampler on both sides of a span: far more than its filter's reach
+CHANNELS = 8  # planes of sound: where a frame has more, PyAV reads beyond its memory
 GAP = 0.1  # s by which sound may be off its time stamps (rounding, encoder delay) before silence is put in
 
 # Containers without an index, where a seek lands between pictures or with wrong time stamps: read from the start.
@@ -291,6 +292,8 @@ def _cut(path: Path, source: int, first: int, last: int | None) -> Iterator[np.n
     for frame, time in _decoded(path, "audio", max(0.0, first / source - PREROLL)):
         if frame.sample_rate != source:
             raise MalformedInput(f"{path}: expected {source} Hz throughout, got {frame.sample_rate} at {time:.2f} s")
+        if frame.format.is_planar and frame.layout.nb_channels > CHANNELS:
+            raise MalformedInput(f"{path}: expected at most {CHANNELS} channels, got {frame.layout.nb_channels}")
         samples, stamp = _mono(frame), round(time * source)
         if following is None or abs(stamp - following) > GAP * source:
             following = stamp

@@ -9,30 +9,32 @@ from __future__ import annotations
 import codecs
 import io
 import pickle
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from lacuna.types import MalformedInput
 
-_NUMPY_CORE = {"numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric"}
+_CODE = re.compile(r"[<>=|]?([?biufcSUO])\d*")
 _BUILTINS = {
     t.__name__: t for t in (list, dict, set, frozenset, tuple, int, float, complex, bool, str, bytes, bytearray)
 }
 
 
 def load(path: Path) -> object:
-    """The value in the file; MalformedInput where it is no pickle, or holds anything but arrays and builtins."""
+    """The value in the file, its arrays read-only; MalformedInput where it holds more than arrays and builtins."""
     if not Path(path).is_file():
         raise MalformedInput(f"{path}: expected a pickle, found no file")
     try:
         with Path(path).open("rb") as file:
-            return _Unpickler(file, encoding="latin1").load()  # latin1: arrays that Python 2 wrote
+            return _resolved(_Unpickler(file, encoding="latin1").load())  # latin1: arrays that Python 2 wrote
     except MalformedInput as error:
         raise MalformedInput(f"{path}: {error}") from error
     except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
         raise MalformedInput(f"{path}: expected a whole pickle of numpy arrays: {error}") from error
-    except (MemoryError, OverflowError) as error:
+    except (MemoryError, OverflowError, RecursionError) as error:
         raise MalformedInput(f"{path}: expected a pickle that fits into memory: {error}") from error
 
 
@@ -40,36 +42,74 @@ class _Unpickler(pickle.Unpickler):
     """Knows these names and no others; `find_class` is the one way for a pickle to reach code."""
 
     def find_class(self, module: str, name: str) -> object:
-        """The type or function of that name."""
+        """The type or function of that name; stand-ins for numpy's."""
         if module in ("builtins", "__builtin__") and name in _BUILTINS:
             return _BUILTINS[name]
-        if module == "numpy" and name in ("ndarray", "dtype"):
-            return getattr(np, name)
-        if module in _NUMPY_CORE and name in _FUNCTIONS:
-            return _FUNCTIONS[name]
+        if (module, name) in _NUMPY or (module.replace("numpy._core", "numpy.core"), name) in _NUMPY:
+            return _NUMPY[module.replace("numpy._core", "numpy.core"), name]
         if (module, name) == ("_codecs", "encode"):
             return _encode
-        if module == "numpy.dtypes" and isinstance(getattr(np.dtypes, name, None), type):
-            return getattr(np.dtypes, name)
         raise MalformedInput(f"expected a pickle of numpy arrays and builtins only, found {module}.{name}")
 
 
-def _reconstruct(kind: type, shape: tuple[int, ...], code: object) -> np.ndarray:
-    if kind is not np.ndarray:
+class _Dtype:
+    """Stands for numpy.dtype, whose own __setstate__ believes anything and can break numpy's types for good."""
+
+    def __init__(self, code: str, *_: object) -> None:
+        if not (isinstance(code, str) and _CODE.fullmatch(code)):
+            raise MalformedInput(f"expected arrays of numbers, strings or objects, found {code!r}")
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state: tuple) -> None:
+        if len(state) < 5 or state[1] not in ("<", ">", "=", "|") or any(part is not None for part in state[2:5]):
+            raise MalformedInput(f"expected plain arrays, found the dtype state {state!r}")
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array:
+    """Stands for numpy.ndarray until all that it holds has been read."""
+
+    def __init__(self, *_: object) -> None:
+        self.value: np.ndarray | None = None
+        self.state: tuple | None = None
+
+    def __setstate__(self, state: tuple) -> None:
+        *_, shape, dtype, fortran, data = state
+        self.state = shape, dtype.dtype, "F" if fortran else "C", data
+
+    def built(self, resolve: Callable[[object], object]) -> np.ndarray:
+        if self.value is None:
+            if self.state is None:
+                raise MalformedInput("expected an array's content, found none")
+            shape, dtype, order, data = self.state
+            if dtype.hasobject:
+                flat = np.empty(len(data), object)
+                for i, item in enumerate(data):
+                    flat[i] = resolve(item)
+            else:
+                flat = np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, dtype)
+            self.value, self.state = flat.reshape(shape, order=order), None
+        return self.value
+
+
+def _reconstruct(kind: type, *_: object) -> _Array:
+    if kind is not _Array:
         raise MalformedInput(f"expected arrays of numpy.ndarray, found {kind}")
-    return np.ndarray.__new__(np.ndarray, shape, code)
+    return _Array()
 
 
-def _scalar(dtype: np.dtype, data: object = None) -> object:
-    if not isinstance(dtype, np.dtype) or dtype.hasobject or not isinstance(data, bytes | str):
-        raise MalformedInput(f"expected a plain numpy scalar, found one of {dtype!r}")
-    return np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, dtype, 1)[0]
+def _scalar(dtype: _Dtype, data: bytes | str = b"") -> object:
+    if dtype.dtype.hasobject or not isinstance(data, bytes | str):
+        raise MalformedInput(f"expected a plain numpy scalar, found one of {dtype.dtype}")
+    return np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, dtype.dtype, 1)[0]
 
 
-def _frombuffer(buffer: bytes, dtype: np.dtype, shape: tuple[int, ...], order: str, axis: object = None) -> np.ndarray:
-    if axis is not None:
-        raise MalformedInput(f"expected arrays in C or Fortran order, found axes {axis!r}")
-    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
+def _frombuffer(buffer: bytes, dtype: _Dtype, shape: tuple[int, ...], order: str, axis: object = None) -> _Array:
+    if axis is not None or dtype.dtype.hasobject:
+        raise MalformedInput(f"expected arrays in C or Fortran order, found {dtype.dtype} with axes {axis!r}")
+    array = _Array()
+    array.state = shape, dtype.dtype, order, buffer
+    return array
 
 
 def _encode(text: str, encoding: str = "latin1", *_: object) -> bytes:
@@ -78,7 +118,26 @@ def _encode(text: str, encoding: str = "latin1", *_: object) -> bytes:
     return text.encode("latin1")
 
 
-_FUNCTIONS = {"_reconstruct": _reconstruct, "scalar": _scalar, "_frombuffer": _frombuffer}
+_NUMPY = {
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
+}
+
+
+def _resolved(value: object) -> object:
+    """The value with arrays in place of their stand-ins."""
+    if isinstance(value, _Array):
+        return value.built(_resolved)
+    if isinstance(value, _Dtype):
+        return value.dtype
+    if isinstance(value, dict):
+        return {key: _resolved(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_resolved(item) for item in value)
+    return value
 
 
 def dumps_to(file: io.BufferedIOBase, value: object) -> None:
