@@ -39,7 +39,7 @@ UNITS = tuple(f"AU{u:02d}_r" for u in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 
 PAIRS = (
     ("gaze_0_x", "gaze_1_x"), ("gaze_0_y", "gaze_1_y"), ("AU01_r", "AU02_r"), ("AU06_r", "AU12_r"),
     ("AU25_r", "AU26_r"), ("AU12_r", "AU15_r"), ("AU01_r", "AU04_r"), ("AU05_r", "AU45_r"), ("AU07_r", "AU45_r"),
-    ("AU17_r", "AU25_r"),    ("pose_Rx", "gaze_angle_y"), ("pose_Ry", "gaze_angle_x"), ("Y_8", "AU26_r"),
+    ("AU17_r", "AU25_r"), ("pose_Rx", "gaze_angle_y"), ("pose_Ry", "gaze_angle_x"), ("Y_8", "AU26_r"),
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from lacuna.extractors import face
 from lacuna.extractors._openface import blendshapes, speaker
 from lacuna.extractors._openface.columns import GROUPS, names
 from lacuna.extractors._openface.mesh import Face
+from lacuna.extractors._openface.pdm import ShapeModel
 from lacuna.extractors._openface.points import KEPT
 from lacuna.extractors._openface.tracks import Tracks, continued
 from lacuna.types import Clip, MalformedInput
@@ -88,6 +89,22 @@ def test_columns_are_those_of_a_real_file(extractor):
         header = [name.strip() for name in file.readline().split(",")]
     assert header[:5] == ["frame", "face_id", "timestamp", "confidence", "success"]
     assert tuple(header[5:]) == extractor.columns
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"LACUNA_DATA: no {DATA}, real clips are not measured")
+def test_real_clips_with_and_without_a_face(extractor):
+    assert not extractor(clip(DATA / "clips/edge/no_face.mp4", end=1.0)).seen.any()
+    half = extractor(clip(DATA / "clips/edge/face_noface.mov")).seen
+    assert 0.2 < half.mean() < 0.6
+    assert np.abs(np.diff(half.astype(int))).sum() < 6  # the face comes or goes a few times, it does not flicker
+    talker = extractor(clip(DATA / "clips/grid/bbaf2n.mpg"))
+    assert talker.seen.all()
+    pdm = talker.values[:, [talker.columns.index(name) for name in names(("pdm",))]].astype(float)
+    landmarks = talker.values[:, [talker.columns.index(name) for name in names(("landmarks_2d",))]]
+    error = ShapeModel().rebuild(pdm) - np.swapaxes(landmarks.reshape(-1, 2, 68), 1, 2)
+    assert np.quantile(np.linalg.norm(error, axis=-1), 0.95) < 2.0  # px
+    blinks = talker.values[:, talker.columns.index("AU45_r")]
+    assert blinks.max() > 3  # he shuts his eyes
 
 
 def test_groups_choose_columns_in_openfaces_order():
@@ -190,7 +207,7 @@ def test_the_largest_of_several_faces(tmp_path):
     assert found.values[:, :68].min() > 320
 
 
-def test_the_active_speaker_is_who_moves_the_lips_with_the_sound(tmp_path):
+def test_the_active_talkeris_who_moves_the_lips_with_the_sound(tmp_path):
     """The smaller face, on the left, opens its mouth while there is sound; the larger one chews in the pauses."""
     rest = small(faces.portrait())
     lips = {14: (0, 7), 17: (0, 7), 87: (0, 7), 317: (0, 7), 84: (0, 7), 314: (0, 7)}
