@@ -1,0 +1,42 @@
+"""Hand-made clips, sequences and samples for tests: small, seeded, with a signal that models can learn."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lacuna.samples import TOKEN_COLUMNS, Sample
+from lacuna.types import Clip, FeatureSequence
+
+WIDTHS = {"text": 6, "audio": 4, "vision": 5}
+
+
+def sequence(values: np.ndarray, seen: np.ndarray | None = None, prefix: str = "c") -> FeatureSequence:
+    frames, width = values.shape
+    columns = tuple(f"{prefix}{i}" for i in range(width))
+    seen = np.ones(frames, bool) if seen is None else seen
+    return FeatureSequence(values.astype(np.float32), np.arange(frames) / 25, seen, columns)
+
+
+def tokens(*ids: int) -> FeatureSequence:
+    values = np.stack([np.array(ids), np.ones(len(ids), int), np.zeros(len(ids), int)], 1).astype(np.int64)
+    return FeatureSequence(values, np.arange(len(ids), dtype=float), np.ones(len(ids), bool), TOKEN_COLUMNS)
+
+
+def clip(index: int, split: str = "train", label: float = 0.0, **changes: object) -> Clip:
+    return Clip(**{"id": f"v$_${index}", "dataset": "made", "split": split, "labels": {"M": label}} | changes)
+
+
+def samples(count: int, split: str = "train", seed: int = 0, widths: dict[str, int] = WIDTHS) -> list[Sample]:
+    """Samples whose first column of each modality carries the label, with noise."""
+    rng = np.random.default_rng([seed, count])
+    made = []
+    for i in range(count):
+        label = float(rng.uniform(-3, 3))
+        features = {}
+        for modality, width in widths.items():
+            frames = int(rng.integers(3, 9))
+            values = rng.normal(size=(frames, width)) * 0.3
+            values[:, 0] += label
+            features[modality] = sequence(values, prefix=f"{modality}_")
+        made.append(Sample(clip(i, split, label, id=f"{split}$_${i}"), features))
+    return made

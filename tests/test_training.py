@@ -1,0 +1,157 @@
+"""The trainer: it learns, it chooses on validation, and a run that was killed ends with the numbers of one that was not."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from builders import samples
+from torch import nn
+
+from lacuna.batches import InputSpec
+from lacuna.patterns import frames, mixed
+from lacuna.resuming import read_progress, write_progress
+from lacuna.training import Data, Settings, _order, fit
+from lacuna.types import MalformedInput
+
+
+class Linear(nn.Module):
+    """The mean of each modality's first column, weighted: a stand-in small enough to reason about."""
+
+    def __init__(self, widths: dict[str, int]) -> None:
+        super().__init__()
+        self.names = sorted(widths)
+        self.weights = nn.Parameter(torch.zeros(len(widths)))
+        self.dropout = nn.Dropout(0.1)
+        self.steps = 0
+
+    def forward(self, batch):
+        columns = [batch[m].values[..., 0].sum(1) / batch[m].lengths for m in self.names]
+        return {"prediction": self.dropout(torch.stack(columns, 1)) @ self.weights}
+
+    def loss(self, batch, complete, epoch):
+        error = (self(batch)["prediction"] - batch.labels["M"]).pow(2).mean()
+        return {"loss": error, "term": error.detach()}
+
+
+def data(pattern=None, count=40):
+    train, valid = samples(count), samples(12, "valid", 1)
+    return Data(train, valid, InputSpec.of(train, {}), pattern)
+
+
+FAST = {"learning_rate": 0.05, "epochs": 6, "batch_size": 8}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+@pytest.mark.parametrize("schedule", ["constant", "warmup_cosine", "plateau"])
+def test_it_learns(optimizer, schedule):
+    made = data(mixed)
+    model = Linear(made.spec.widths)
+    history = fit(model, made, Settings(**FAST, optimizer=optimizer, schedule=schedule, clip_norm=5.0), seed=1)
+    assert history.rows[-1]["train_loss"] < 0.7 * history.rows[0]["train_loss"]
+    assert history.best == 1 + int(np.argmin([row["valid_loss"] for row in history.rows]))
+    assert all(row["learning_rate"] > 0 for row in history.rows)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "warmup_cosine", "plateau"])
+def test_a_killed_run_ends_with_the_same_numbers(tmp_path, schedule):
+    settings, made = Settings(**FAST, schedule=schedule), data(mixed)
+    whole = Linear(made.spec.widths)
+    wanted = fit(whole, made, settings, seed=3)
+
+    class Killed(Exception):
+        pass
+
+    def keep(progress):
+        write_progress(tmp_path / "state.safetensors", progress)
+        if progress.epoch == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(Linear(made.spec.widths), made, settings, seed=3, on_epoch=keep)
+    resumed = Linear(made.spec.widths)
+    history = fit(resumed, made, settings, seed=3, resume=read_progress(tmp_path / "state.safetensors"))
+    assert history.rows == wanted.rows and history.best == wanted.best
+    torch.testing.assert_close(resumed.weights, whole.weights, rtol=0, atol=0)
+
+
+def test_two_runs_give_the_same_numbers_and_other_seeds_others():
+    made = data(frames)
+    runs = [fit(Linear(made.spec.widths), made, Settings(**FAST), seed=s).rows for s in (1, 1, 2)]
+    assert runs[0] == runs[1] != runs[2]
+
+
+@pytest.mark.parametrize(("batches", "accumulate", "steps"), [(5, 2, 3), (3, 10, 1), (4, 4, 1), (6, 1, 6)])
+def test_the_last_gradients_are_always_applied(batches, accumulate, steps):
+    made = data(count=batches * 8)
+    settings = Settings(learning_rate=0.01, epochs=1, batch_size=8, accumulate=accumulate)
+    taken = []
+    original = torch.optim.AdamW.step
+
+    def counted(self, *args, **kwargs):
+        taken.append(1)
+        return original(self, *args, **kwargs)
+
+    torch.optim.AdamW.step = counted
+    try:
+        fit(Linear(made.spec.widths), made, settings, seed=1)
+    finally:
+        torch.optim.AdamW.step = original
+    assert len(taken) == steps
+
+
+def test_accumulating_all_batches_equals_one_large_batch():
+    made = data(count=32)
+    small, large = Linear(made.spec.widths), Linear(made.spec.widths)
+    small.dropout = large.dropout = nn.Identity()
+    shared = {"learning_rate": 0.05, "epochs": 3}
+    fit(small, made, Settings(**shared, batch_size=8, accumulate=4), seed=1)
+    fit(large, made, Settings(**shared, batch_size=32), seed=1)
+    torch.testing.assert_close(small.weights, large.weights, rtol=1e-4, atol=1e-6)
+
+
+def test_early_stopping_keeps_the_best_weights():
+    made = data()
+    settings = Settings(learning_rate=1.5, epochs=30, batch_size=8, early_stop=3)
+    model, states = Linear(made.spec.widths), []
+    history = fit(model, made, settings, 1, on_epoch=lambda p: states.append(copy.deepcopy(p.model["weights"])))
+    assert len(history.rows) == min(30, history.best + 3)
+    torch.testing.assert_close(model.weights.data, states[history.best - 1])
+
+
+@pytest.mark.parametrize("bucket", [True, False])
+def test_every_clip_is_seen_once_an_epoch_in_another_order(bucket):
+    train, settings = samples(37), Settings(batch_size=8, bucket=bucket)
+    epochs = [list(_order(train, settings, 1, epoch)) for epoch in (1, 2)]
+    for epoch in epochs:
+        assert sorted(i for batch in epoch for i in batch) == list(range(37))
+    assert epochs[0] != epochs[1]
+
+
+def test_masks_are_fresh_in_every_epoch():
+    made, seen = data(mixed, 8), []
+
+    class Watching(Linear):
+        def loss(self, batch, complete, epoch):
+            if self.training:
+                order = np.argsort(batch.ids)
+                seen.append(tuple(int(batch["audio"].seen[i].sum()) for i in order))
+            assert complete["audio"].seen.sum() >= batch["audio"].seen.sum()
+            return super().loss(batch, complete, epoch)
+
+    fit(Watching(made.spec.widths), made, Settings(learning_rate=0.01, epochs=4, batch_size=8), seed=1)
+    assert len(set(seen)) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [({"optimizer": "sgd"}, "adamw, adam.*sgd"), ({"epochs": 0}, "epochs"), ({"schedule": "x"}, "x")],
+)
+def test_bad_settings_are_named(change, told):
+    with pytest.raises(MalformedInput, match=told):
+        Settings(**change)
+
+
+def test_a_split_without_clips_is_named():
+    with pytest.raises(MalformedInput, match="valid"):
+        Data(samples(3), [], InputSpec.of(samples(3), {}))
