@@ -20,9 +20,9 @@ from lacuna.models import _image_text as parts
 class Settings:
     """The transformer's size, the published form, and the loss."""
 
-    size: int = 256
+    size: int = 128
     heads: int = 4
-    layers: int = 2
+    layers: int = 1
     dropout: float = 0.3
     published: bool = False  # vectors of a whole batch attend to each other; for comparison only
     text_pool: parts.Pool = "mean"  # published form: mean, or cls, the first position
