@@ -181,7 +181,7 @@ class DMD(nn.Module):
         homo = self.homo([low[m][0] for m in ORDER], [F.relu(low[m][1]) for m in ORDER])
         hetero = self.hetero([high[m][0] for m in ORDER], [high[m][2] for m in ORDER])
         total = task + 0.05 * (homo + hetero) + 0.1 * (cycle + recon + 0.1 * (margin + apart))
-        return {"loss": total, "task": task, "margin": margin, "final": final[:, 0]}
+        return {"loss": total, "task": task, "margin": margin}
 
     def _split(self, m: str, x: Tensor) -> dict[str, Tensor]:
         if m == "l" and hasattr(self, "text_model"):

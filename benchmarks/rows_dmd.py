@@ -1,7 +1,7 @@
-"""What is timed of DMD: noise of aligned MOSI's shape. In: a row's name and a batch size. Out: a step that counts.
+"""What is timed of DMD, on noise of MOSI's shape. In: a row's name and a batch size. Out: a step that counts.
 
-Aligned, as published: 50 word pieces with as many frames of 20 video and 5 audio features. Full rows fill that length,
-real rows draw segments as MOSI has them, 16 pieces on the mean. Unaligned rows have up to 500 and 375 frames instead.
+Aligned, as published: 50 word pieces with as many frames of 20 video and 5 audio features. Unaligned rows have up to
+500 and 375 frames instead.
 """
 
 from __future__ import annotations
@@ -10,23 +10,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import cycle
 
-import numpy as np
 import torch
+from noise import ALIGNED, FULL, POOL, UNALIGNED, WIDTHS, batches
 from plain_dmd import DMD
-from rows_lnln import BERT, ENCODER, FULL, POOL
+from rows_lnln import BERT, ENCODER
 from torch import Tensor, nn
 
 from lacuna import pretrained
-from lacuna.batches import Batch, InputSpec, Padded
+from lacuna.batches import Batch, InputSpec
 from lacuna.layers import pad_to
 from lacuna.models import dmd
 from lacuna.training import Settings, _optimizer
 
 BASE = "plain"  # what the ratios are to
-WIDTHS = {"text": 3, "vision": 20, "audio": 5}
 LETTERS = {"l": "text", "v": "vision", "a": "audio"}
-ALIGNED = {"text": 50, "vision": 50, "audio": 50}
-UNALIGNED = {"text": 50, "vision": 500, "audio": 375}
 
 
 @dataclass(frozen=True)
@@ -63,10 +60,10 @@ def step(name: str, size: int, device: str) -> Callable[[], int]:
     model, loss = (_ours if row.settings else _plain)(row, device)
     plain = torch.optim.Adam(model.parameters(), 1e-4)
     optimizer = _optimizer(model, Settings(**dmd.TRAINING)) if row.settings else plain
-    batches = cycle([batch.to(device) for batch in _batches(row, size)])
+    data = cycle([batch.to(device) for batch in batches(row.lengths, size, row.real_lengths)])
 
     def run() -> int:
-        batch = next(batches)
+        batch = next(data)
         with torch.autocast(device, torch.bfloat16, enabled=row.bf16):
             total = loss(batch)
         total.backward()
@@ -102,28 +99,3 @@ def _plain(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch], Tensor]]
         return model.loss(inputs | {"l": inputs["l"].transpose(1, 2)}, batch.labels["M"])["loss"]
 
     return model, loss
-
-
-def _batches(row: Row, size: int) -> list[Batch]:
-    """Real lengths are sorted within a pool, as training does."""
-    rng = np.random.default_rng(0)
-    if not row.real_lengths:
-        return [_batch(rng, row, np.ones(size)) for _ in range(FULL)]
-    shares = np.sort(np.clip(rng.lognormal(np.log(0.27), 0.65, POOL * size), 0.06, 1)).reshape(POOL, size)
-    return [_batch(rng, row, shares[i]) for i in rng.permutation(POOL)]
-
-
-def _batch(rng: np.random.Generator, row: Row, shares: np.ndarray) -> Batch:
-    """Samples that fill these shares of the lengths."""
-    modalities = {}
-    for modality, most in row.lengths.items():
-        lengths = torch.from_numpy(np.ceil(shares * most).astype(np.int64))
-        shape = (len(shares), int(lengths.max()))
-        seen = torch.arange(shape[1]) < lengths[:, None]
-        values = torch.from_numpy(rng.normal(size=(*shape, WIDTHS[modality])).astype(np.float32))
-        if modality == "text":
-            ids = torch.from_numpy(rng.integers(1000, 30000, shape))
-            values = torch.stack([ids, torch.ones_like(ids), torch.zeros_like(ids)], -1)
-        modalities[modality] = Padded(values * seen[..., None], torch.zeros(shape), seen, lengths)
-    labels = {"M": torch.from_numpy(rng.integers(-15, 16, len(shares)) / 5).float()}
-    return Batch(tuple(map(str, range(len(shares)))), modalities, labels)

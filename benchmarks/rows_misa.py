@@ -1,4 +1,4 @@
-"""What is timed of MISA, on the noise of `rows_lnln`. In: a row and a batch size. Out: a step that counts samples."""
+"""What is timed of MISA, on noise of MOSI's shape. In: a row's name and a batch size. Out: a step that counts."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import cycle
 
-import rows_lnln
 import torch
+from noise import FULL, POOL, UNALIGNED, WIDTHS, batches
 from plain_misa import MISA
-from rows_lnln import BERT, ENCODER, SPEC
+from rows_lnln import BERT, ENCODER
 from torch import Tensor, nn
 
 from lacuna import pretrained
-from lacuna.batches import Batch
+from lacuna.batches import Batch, InputSpec
+from lacuna.layers import pad_to
 from lacuna.models import misa
 from lacuna.training import Settings, _optimizer
 
 BASE = "plain"  # what the ratios are to
-steps = rows_lnln.steps
-WIDTHS = {"t": 768, "v": 20, "a": 5}
 
 
 @dataclass(frozen=True)
@@ -49,10 +48,10 @@ def step(name: str, size: int, device: str) -> Callable[[], int]:
     model, loss = (_ours if row.settings else _plain)(row, device)
     plain = torch.optim.Adam(model.parameters(), 1e-4)
     optimizer = _optimizer(model, Settings(**misa.TRAINING)) if row.settings else plain
-    batches = cycle([lossy.to(device) for lossy, _ in rows_lnln._batches(row, size)])
+    data = cycle([batch.to(device) for batch in batches(UNALIGNED, size, row.real_lengths)])
 
     def run() -> int:
-        batch = next(batches)
+        batch = next(data)
         with torch.autocast(device, torch.bfloat16, enabled=row.bf16):
             total = loss(batch)
         total.backward()
@@ -64,19 +63,26 @@ def step(name: str, size: int, device: str) -> Callable[[], int]:
     return run
 
 
+def steps(name: str) -> int:
+    """Steps that are one fair measurement: all buckets, where lengths differ."""
+    return POOL if ROWS[name].real_lengths else FULL
+
+
 def _ours(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch], Tensor]]:
-    model = misa.Model(replace(row.settings, encoder=ENCODER), SPEC).to(device).train()
+    model = (
+        misa.Model(replace(row.settings, encoder=ENCODER), InputSpec(WIDTHS, UNALIGNED, tokens=True)).to(device).train()
+    )
     return model, lambda batch: model.loss(batch, batch, 1)["loss"]
 
 
 def _plain(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch], Tensor]]:
     transformers = pretrained.import_transformers()
     bert = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**BERT), attn_implementation="eager")
-    model = MISA(WIDTHS, bert).to(device).train()
+    model = MISA({"t": 768, "v": 20, "a": 5}, bert).to(device).train()
 
     def loss(batch: Batch) -> Tensor:
-        inputs = rows_lnln._inputs(batch)
-        mask = nn.functional.pad(batch["text"].real.float(), (0, inputs["l"].shape[2] - batch["text"].values.shape[1]))
-        return model.loss({"t": inputs["l"], "v": inputs["v"], "a": inputs["a"]}, mask, batch.labels["M"])["loss"]
+        padded = {m: pad_to(batch[m], most) for m, most in UNALIGNED.items()}
+        inputs = {m[0]: p.values.transpose(1, 2) if m == "text" else p.values for m, p in padded.items()}
+        return model.loss(inputs, padded["text"].real.float(), batch.labels["M"])["loss"]
 
     return model, loss

