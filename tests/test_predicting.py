@@ -133,7 +133,7 @@ def test_features_that_are_not_the_models_are_named(folder, checkpoint, clip):
     predictor.card = replace(predictor.card, origins=predictor.card.origins | wider)
     with pytest.raises(MalformedInput, match=r"audio: expected 34 columns of librosa.*lacking: \['f0'\]"):
         predictor(clip, text="good")
-    given = {"audio": origin | {"extractor": "given"}}
+    predictor, given = Predictor(checkpoint, "cpu"), {"audio": origin | {"extractor": "given"}}
     predictor.card = replace(predictor.card, origins=predictor.card.origins | given)
     with pytest.raises(MalformedInput, match=r"audio: .*trained on given ones"):
         predictor(clip, text="good")

@@ -29,13 +29,33 @@ class Given:
     seconds: float
 
 
-def features_of(clip: Clip, transcript: Transcript, card: Card, cache: Path) -> Given:
+def origins_of(card: Card) -> dict[str, Origin]:
+    """What made the features of each modality that the checkpoint reads."""
+    return {m: Origin(**o | {"columns": tuple(o["columns"])}) for m, o in card.origins.items()}
+
+
+def extractions_of(card: Card, cache: Path) -> dict[str, Extraction]:
+    """The extractors that make such features; MalformedInput where the model was trained on given ones."""
+    extractions = {}
+    for modality, origin in origins_of(card).items():
+        if origin.extractor not in plugin_names("extractors"):
+            raise MalformedInput(
+                f"{modality}: expected a model of features that can be made from a video, but it was trained on given "
+                f"ones ({origin.extractor}, {len(origin.columns)} columns): train one on what extract.extractors names"
+            )
+        values = {key: value for key, value in origin.settings.items() if key != "aligned"}
+        extractions[modality] = Extraction(origin.extractor, values, cache)
+    return extractions
+
+
+def features_of(clip: Clip, transcript: Transcript, card: Card, extractions: Mapping[str, Extraction]) -> Given:
     """Every modality that the checkpoint reads; one that cannot be had has no frames, and a note says why."""
-    origins = {m: Origin(**o | {"columns": tuple(o["columns"])}) for m, o in card.origins.items()}
+    origins = origins_of(card)
     spans = _spans(clip, transcript, origins)
     features, notes = {}, []
     for modality, origin in origins.items():
-        sequence, note = _extracted(clip, modality, origin, card, cache)
+        check_features(card, {modality: extractions[modality].origin})
+        sequence, note = _extracted(clip, modality, origin, extractions[modality])
         if "aligned" in origin.settings and len(sequence):
             if spans is None:
                 sequence, note = empty_sequence(origin.columns), f"{modality}: averaged over words, and there are none"
@@ -51,18 +71,10 @@ def features_of(clip: Clip, transcript: Transcript, card: Card, cache: Path) -> 
     return Given(Sample(clip, features), tuple(notes), middles, seconds)
 
 
-def _extracted(clip: Clip, modality: str, origin: Origin, card: Card, cache: Path) -> tuple[FeatureSequence, str]:
+def _extracted(clip: Clip, modality: str, origin: Origin, extraction: Extraction) -> tuple[FeatureSequence, str]:
     nothing = empty_sequence(origin.columns, np.dtype(origin.dtype).type)
-    if origin.extractor not in plugin_names("extractors"):
-        raise MalformedInput(
-            f"{modality}: expected a model of features that can be made from a video, but it was trained on given ones "
-            f"({origin.extractor}, {len(origin.columns)} columns): train one on features that extract.extractors names"
-        )
     if modality == "text" and not clip.text:
         return nothing, "text: none was given"
-    values = {key: value for key, value in origin.settings.items() if key != "aligned"}
-    extraction = Extraction(origin.extractor, values, cache)
-    check_features(card, {modality: extraction.origin})
     sequence = extraction(clip)
     if isinstance(sequence, MalformedInput):
         return nothing, f"{modality}: {sequence}"
@@ -111,4 +123,6 @@ def _seconds(clip: Clip, features: Mapping[str, FeatureSequence]) -> float:
         return 0.0
     if clip.end is not None:
         return clip.end - clip.start
-    return max(0.0, media.probe(clip.path).duration - clip.start)
+    said = media.probe(clip.path).duration - clip.start
+    last = [float(features[m].times[-1]) for m in ("audio", "vision") if len(features.get(m, ()))]
+    return max(0.0, said, *last)  # recordings made in a browser do not say how long they are

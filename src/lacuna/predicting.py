@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from lacuna import checkpoints, media
 from lacuna.answers import Answer, Moment, Question
 from lacuna.batches import InputSpec
 from lacuna.cache import default_root
-from lacuna.features_of import Given, features_of
+from lacuna.extraction import Extraction
+from lacuna.features_of import Given, extractions_of, features_of
 from lacuna.hearing import transcribe
 from lacuna.masking import Draw, lose
 from lacuna.params import plugin
@@ -47,6 +49,11 @@ class Predictor:
         self.cache = default_root() if cache is None else cache
         self._scale = checkpoints.scaler_of(self.card)
 
+    @cached_property
+    def extractions(self) -> dict[str, Extraction]:
+        """What makes the model's features; kept, so that a second file does not load weights again."""
+        return extractions_of(self.card, self.cache)
+
     @property
     def modalities(self) -> tuple[str, ...]:
         """What the model reads."""
@@ -67,7 +74,7 @@ class Predictor:
             media.probe(path)
         transcript = self._transcript(path, question)
         clip = Clip(path.stem, "given", "test", transcript.text, {}, path, question.start, question.end)
-        return features_of(clip, transcript, self.card, self.cache)
+        return features_of(clip, transcript, self.card, self.extractions)
 
     def _transcript(self, path: Path, question: Question) -> Transcript:
         if "text" in self.modalities:

@@ -1,0 +1,174 @@
+"""`lacuna serve`: uploads are limited and deleted, a bad file harms nothing, and the page works in a real browser."""
+
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from browser import CHROMIUM, Browser, wait
+from media_files import Video, write_video
+from small_checkpoint import write_checkpoint
+
+from lacuna.answers import Question
+from lacuna.desk import Desk, Limits
+from lacuna.types import MalformedInput
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from lacuna.desk import Limits
+from lacuna.serving import serve
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]), int(sys.argv[2]), Limits(megabytes=1, seconds=5), "cpu")
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("serving")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(folder):
+    return write_checkpoint(folder / "lnln")
+
+
+@pytest.fixture(scope="module")
+def clip(folder):
+    return write_video(folder / "clip.mp4", Video(frames=50))
+
+
+@pytest.fixture(scope="module")
+def desk(checkpoint):
+    desk = Desk(checkpoint, Limits(megabytes=1, seconds=5), "cpu")
+    yield desk
+    desk.close()
+    assert not desk.folder.exists()
+
+
+def upload(desk, source):
+    path = desk.place(source.name)
+    shutil.copy(source, path)
+    return path
+
+
+def left_over(desk):
+    return [p for p in desk.folder.rglob("*") if p.is_file()]
+
+
+def test_an_upload_is_answered_for_and_deleted(desk, clip):
+    given = desk.take(upload(desk, clip), "my clip.mp4", Question(text="good"))
+    whole = desk.answer(given, Question())
+    without = desk.answer(given, Question(drop=["audio"]))
+    assert whole.file == "my clip.mp4" and whole.contributions["audio"] == pytest.approx(whole.score - without.score)
+    assert left_over(desk) == []
+
+
+def test_bad_files_are_refused_by_their_own_name_and_harm_nothing(desk, clip, folder):
+    (folder / "bad.mp4").write_bytes(b"this is no video" * 100)
+    with pytest.raises(MalformedInput, match=r"^bad.mp4: expected a readable media file") as caught:
+        desk.take(upload(desk, folder / "bad.mp4"), "bad.mp4", Question())
+    assert str(desk.folder) not in str(caught.value)
+    assert desk.take(upload(desk, clip), "clip.mp4", Question(text="good"))
+    assert left_over(desk) == []
+
+
+def test_uploads_are_limited_in_size_and_length(desk, folder):
+    long = write_video(folder / "long.mp4", Video(frames=60, rate=10))
+    with pytest.raises(MalformedInput, match=r"^long.mp4: expected at most 5 s, got 6"):
+        desk.take(upload(desk, long), "long.mp4", Question(text="good"))
+    (folder / "large.mp4").write_bytes(bytes(1_100_000))
+    with pytest.raises(MalformedInput, match=r"^large.mp4: expected at most 1 MB, got 1.1 MB"):
+        desk.take(upload(desk, folder / "large.mp4"), "large.mp4", Question())
+    assert left_over(desk) == []
+
+
+def test_a_file_that_kills_the_reader_harms_nothing(desk, clip, monkeypatch):
+    line = desk._reader._started()
+    real = line.poll
+    monkeypatch.setattr(
+        type(line), "poll", lambda self, t: (desk._reader._process.kill(), real(t))[1] if self is line else True
+    )
+    with pytest.raises(MalformedInput, match="reading it killed the reader"):
+        desk.take(upload(desk, clip), "clip.mp4", Question(text="good"))
+    monkeypatch.undo()
+    assert desk.take(upload(desk, clip), "clip.mp4", Question(text="good"))
+    assert left_over(desk) == []
+
+
+def test_reading_is_given_up_in_time(checkpoint, clip):
+    desk = Desk(checkpoint, Limits(patience=0.05), "cpu")
+    with pytest.raises(MalformedInput, match=r"clip.mp4: expected to be read within 0.05 s"):
+        desk.take(upload(desk, clip), "clip.mp4", Question(text="good"))
+    desk.close()
+
+
+def test_an_uploads_name_is_not_trusted(desk):
+    assert desk.place("../../etc/x.mp4").parent == desk.folder
+    assert desk.place("a.m/../p4").suffix == "" and desk.place("A.MP4").suffix == ".mp4"
+
+
+def test_impossible_limits_are_refused():
+    with pytest.raises(MalformedInput, match="expected numbers above 0"):
+        Limits(seconds=0)
+
+
+@pytest.fixture(scope="module")
+def server(folder, checkpoint):
+    pytest.importorskip("nicegui")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (folder / "run.py").write_text(SCRIPT)
+    (folder / "tmp").mkdir()
+    words = [sys.executable, str(folder / "run.py"), str(checkpoint), str(port)]
+    environment = os.environ | {"TMPDIR": str(folder / "tmp")}
+    environment.pop("PYTEST_CURRENT_TEST", None)  # by it NiceGUI knows its own tests
+    process = subprocess.Popen(words, env=environment)
+    try:
+        wait(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}").status == 200, 120, OSError)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_requests_in_other_names_and_large_ones_are_refused(server):
+    foreign = urllib.request.Request(f"http://127.0.0.1:{server}", headers={"Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(foreign)
+    line = http.client.HTTPConnection("127.0.0.1", server, timeout=30)
+    line.putrequest("POST", "/")
+    line.putheader("Content-Length", "1200000")  # refused by what it says, before a byte of it is sent
+    line.endheaders()
+    assert line.getresponse().status == 413
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_a_video_is_dropped_and_parts_of_it_are_taken_away(server, folder, clip):
+    (folder / "bad.mp4").write_bytes(b"this is no video")
+    with Browser(folder / "profile") as browser:
+        browser.open(f"http://127.0.0.1:{server}")
+        browser.until("Nothing yet.")
+        browser.run("document.querySelector('textarea').focus()")
+        browser.send("Input.insertText", text="what a good day")
+        browser.choose_file(folder / "bad.mp4")
+        browser.until("Refused: bad.mp4: expected a readable media file")
+        browser.choose_file(clip)
+        before = browser.until("clip.mp4 was read, and deleted.")
+        assert "score" in browser.until("score") and "text: none was given" not in before
+        score = next(line for line in browser.text().splitlines() if line.startswith("score"))
+        browser.press_right('[aria-label="lost share of audio"]', 20)
+        browser.until("audio: left out, as asked")
+        assert score not in browser.text()
+        if shots := os.environ.get("LACUNA_SHOTS"):
+            browser.shoot(Path(shots) / "serve.png")
+        assert browser.complaints == []
+        assert all(url.startswith((f"http://127.0.0.1:{server}", "data:", "blob:")) for url in browser.requests)
+    assert [p for p in (folder / "tmp").rglob("*") if p.is_file()] == []
