@@ -112,16 +112,17 @@ class Extractor:
         if clip.path is None:
             return empty_sequence(self.columns)
         if self._tables is not None:
-            times, seen, values = self._tables.read(clip, self.columns, self.settings.fps)
+            times, seen, values = self._tables.read(clip, clip.path, self.columns, self.settings.fps)
         else:
-            times, seen, values = self._watch(clip)
+            times, seen, values = self._watch(clip, clip.path)
         return _averaged(times, seen, values, self.settings.average_over, self.columns)
 
-    def _watch(self, clip: Clip) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _watch(self, clip: Clip, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Times (T,), seen (T,) and values (T, D) of a clip's frames, which are looked at one by one."""
-        times, tracks, camera = [], Tracks(), Camera(0, 0, 0)
+        times: list[float] = []
+        tracks, camera = Tracks(), Camera(0, 0, 0)
         self._detector.start()
-        for frame in media.frames(clip.path, clip.start, clip.end, self.settings.fps):
+        for frame in media.frames(path, clip.start, clip.end, self.settings.fps):
             if not times:
                 camera = Camera.of_picture(frame.image.shape[1], frame.image.shape[0])
             tracks.add(len(times), frame.time, self._detector(frame.image, frame.time))
@@ -129,14 +130,14 @@ class Extractor:
         values = np.zeros((len(times), len(self.columns)), np.float32)
         seen = np.zeros(len(times), bool)
         if tracks.all:
-            track = continued(self._chosen(clip, tracks.all), tracks.all)
+            track = continued(self._chosen(clip, path, tracks.all), tracks.all)
             seen[track.frames] = True
             self._fill(values, track, camera)
         return np.array(times), seen, values
 
-    def _chosen(self, clip: Clip, tracks: list[Track]) -> Track:
+    def _chosen(self, clip: Clip, path: Path, tracks: list[Track]) -> Track:
         if self.settings.speaker == "active" and len(tracks) > 1:
-            return speaker.active(tracks, media.audio(Path(clip.path), speaker.RATE, clip.start, clip.end))
+            return speaker.active(tracks, media.audio(path, speaker.RATE, clip.start, clip.end))
         return max(tracks, key=lambda track: track.area)
 
     def _fill(self, values: np.ndarray, track: Track, camera: Camera) -> None:
@@ -151,7 +152,7 @@ class Extractor:
     def _units(self, track: Track, camera: Camera) -> np.ndarray:
         """The columns of action units (T, 35)."""
         if track.faces[0].scores is not None:
-            return units_of(np.stack([face.scores for face in track.faces]))
+            return units_of(np.stack([face.scores for face in track.faces if face.scores is not None]))
         shapes = [
             units.head_shapes(np.stack([face.kept for face in track.faces[block]]), camera)
             for block in _blocks(len(track.faces))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,7 @@ class Landmarker:
         self._graph = self._made(task)
         self._last = -1  # ms
 
-    def _made(self, task: Path) -> object:
+    def _made(self, task: Path) -> Any:
         try:
             with quiet():
                 return self._mediapipe.tasks.vision.FaceLandmarker.create_from_options(self._options)

@@ -76,7 +76,7 @@ def _main_face(numbers: np.ndarray, place: dict[str, int]) -> float:
     return float(ids[int(np.argmax(totals))])
 
 
-def finished(folder: Path, clip: Clip) -> tuple[Path, bool]:
+def finished(folder: Path, clip: Clip, media: Path) -> tuple[Path, bool]:
     """The clip's file in a folder of finished ones, and whether its times are those of the whole media file."""
     video_id, _, clip_id = clip.id.partition("$_$")
     own = [folder / f"{clip.id}.csv"] + ([folder / video_id / f"{clip_id}.csv"] if clip_id else [])
@@ -84,7 +84,7 @@ def finished(folder: Path, clip: Clip) -> tuple[Path, bool]:
         if path.is_file():
             return path, False
     whole = folder / f"{video_id}.csv"
-    if whole.is_file() and clip.path is not None and Path(clip.path).stem == video_id:
+    if whole.is_file() and media.stem == video_id:
         return whole, True
     tried = ", ".join(str(path) for path in (*own, whole))
     raise MalformedInput(f"clip {clip.id}: expected a finished OpenFace file, found none of {tried}")
@@ -103,34 +103,42 @@ def run_binary(binary: Path, media: Path, folder: Path) -> Path:
     return made
 
 
+def _found(binary: str) -> Path:
+    found = shutil.which(binary)
+    if found is None:
+        raise MalformedInput(f"face: openface: expected the FeatureExtraction binary, found none at {binary}")
+    return Path(found).resolve()
+
+
+def _fingerprint(folder: Path) -> str:
+    """Changes when a file is added, taken away or grows: cached results of other files are then not taken for these."""
+    files = sorted((path.relative_to(folder).as_posix(), path.stat().st_size) for path in folder.rglob("*.csv"))
+    return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
+
+
 class OpenFace:
-    """`read(clip, columns, fps)` from one of the two sources."""
+    """`read(clip, media, columns, fps)` from one of the two sources."""
 
     def __init__(self, binary: str | None, folder: str | None, min_confidence: float) -> None:
         self._min_confidence = min_confidence
-        self._folder = Path(folder) if folder else None
-        self._binary = None
-        if binary:
-            found = shutil.which(binary)
-            if found is None:
-                raise MalformedInput(f"face: openface: expected the FeatureExtraction binary, found none at {binary}")
-            self._binary = Path(found).resolve()
+        self._folder, self._binary = Path(folder or "."), None if binary is None else _found(binary)
+        if self._binary is not None:
             self.version = hashlib.sha256(self._binary.read_bytes()).hexdigest()[:16]
-        elif self._folder is None or not self._folder.is_dir():
+        elif not self._folder.is_dir():
             raise MalformedInput(f"face: csv: expected a folder of OpenFace files, found none at {folder}")
         else:
-            self.version = "finished files"
+            self.version = f"files {_fingerprint(self._folder)}"
 
     def read(
-        self, clip: Clip, columns: tuple[str, ...], fps: float | None
+        self, clip: Clip, media: Path, columns: tuple[str, ...], fps: float | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Times (T,) s from the clip's start, seen (T,), values (T, D), sampled at `fps` by time."""
         if self._binary is None:
-            path, whole = finished(self._folder, clip)
+            path, whole = finished(self._folder, clip, media)
             table = read_csv(path, columns, self._min_confidence)
         else:
             with tempfile.TemporaryDirectory(prefix="lacuna-openface-") as folder:
-                path, whole = run_binary(self._binary, Path(clip.path).resolve(), Path(folder)), True
+                path, whole = run_binary(self._binary, media.resolve(), Path(folder)), True
                 table = read_csv(path, columns, self._min_confidence)
         start = clip.start if whole else 0.0
         end = np.inf if clip.end is None or not whole else clip.end
