@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lacuna.extractors._openface.columns import INTENSITIES, PRESENCES
 from lacuna.extractors._openface.mesh import Face, kept_points, quiet
 from lacuna.types import MalformedInput
+
+if TYPE_CHECKING:
+    from mediapipe.tasks.python.vision import FaceLandmarker
 
 STRONGEST = 5.0
 PRESENT = 1.0
@@ -82,7 +85,7 @@ class Landmarker:
         self._graph = self._made(task)
         self._last = -1  # ms
 
-    def _made(self, task: Path) -> Any:
+    def _made(self, task: Path) -> FaceLandmarker:
         try:
             with quiet():
                 return self._mediapipe.tasks.vision.FaceLandmarker.create_from_options(self._options)
