@@ -1,33 +1,32 @@
-"""Stage align: features/<extractor>.h5 → features/aligned_<extractor>.h5, one frame for each token of the text."""
+"""Stage align: features/<extractor>.h5 → features/aligned_<extractor>.h5, one frame for each token of the text.
 
-from collections.abc import Iterator
+aligned_<extractor>.rejects.csv beside it names the clips that could not be aligned.
+"""
+
 from pathlib import Path
 
-from lacuna.alignment import Aligner, Settings, average
-from lacuna.compute import progress
+from lacuna.aligning import aligned
+from lacuna.alignment import Aligner, Settings
+from lacuna.datasets.rejects import check_share, write_rejects
 from lacuna.params import load_params, run_stage
 from lacuna.samples import read_clips
 from lacuna.store import FeatureFile, write_features
-from lacuna.types import Clip, FeatureSequence
-
-
-def aligned(aligner: Aligner, clips: list[Clip], file: FeatureFile) -> Iterator[tuple[str, FeatureSequence]]:
-    for clip in progress(clips, len(clips), "align"):
-        yield clip.id, average(file[clip.id], aligner.spans(clip))
 
 
 def main(dataset: str, extractor: str) -> None:
-    params, out = load_params(), Path("processed", dataset)
+    params, folder = load_params(), Path("processed", dataset, "features")
     settings = params.align.of(dataset)
     words = params.extract.plain_settings(params.export.of(dataset).tokens, dataset)
-    aligner = Aligner(
-        Settings(settings.words, settings.source, words.get("source", "embedded"), words.get("max_length", 50))
-    )
-    clips = read_clips(out / "clips.jsonl")
-    with FeatureFile(out / "features" / f"{extractor}.h5") as file:
-        path = out / "features" / f"aligned_{extractor}.h5"
-        write_features(path, aligner.origin(file.origin), aligned(aligner, clips, file))
+    tokens = {"tokenizer": words.get("source", "embedded"), "max_length": words.get("max_length", 50)}
+    aligner = Aligner(Settings(settings.words, settings.source, **tokens, clean=tuple(words.get("clean", ()))))
+    clips, rejects = read_clips(folder.parent / "clips.jsonl"), []
+    with FeatureFile(folder / f"{extractor}.h5") as file:
+        path = folder / f"aligned_{extractor}.h5"
+        write_features(path, aligner.origin(file.origin), aligned(aligner, clips, file, rejects))
+    write_rejects(path.with_suffix(".rejects.csv"), rejects)
     print(f"{dataset}: {extractor} of {len(clips)} clips averaged over words, word times: {settings.words}")
+    print(f"{len(rejects)} clips could not be aligned ({path.stem}.rejects.csv)")
+    check_share(rejects, len(clips), 1.0, path.with_suffix(".rejects.csv"))  # all of them: the settings are wrong
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ import torch
 from media_files import Video, write_video
 
 from lacuna import alignment, forced, pretrained
+from lacuna.aligning import aligned
 from lacuna.alignment import Aligner, Settings, average, proportional, token_words, voiced, words_of
+from lacuna.store import FeatureFile, Origin, write_features
 from lacuna.transcripts import file_times, filled, read_words
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
@@ -318,3 +320,27 @@ def test_a_clip_is_aligned_end_to_end(tmp_path):
 def test_impossible_settings(values, told):
     with pytest.raises(MalformedInput, match=told):
         Settings(**values)
+
+
+def test_text_is_cleaned_as_the_tokens_were(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", Video(frames=50))
+    clip = Clip("v$_$1", "own", "train", "RT @me: good film http://x.y/z", path=path)
+    spans = Aligner(Settings(clean=("retweets", "links"))).spans(clip)
+    assert len(spans) == len(pretrained.tokenizer(pretrained.EMBEDDED)("good film")["input_ids"])
+    with pytest.raises(MalformedInput, match="clean: expected any of"):
+        Settings(clean=("dirt",))
+
+
+def test_a_bad_clip_does_not_stop_the_others(tmp_path):
+    words = tmp_path / "words"
+    (words / "v").mkdir(parents=True)
+    (words / "v" / "1.csv").write_text("word,start,end\ngood,0.0,1.0\n")
+    clips = [Clip(f"v$_${i}", "own", "train", "good") for i in (1, 2)]
+    origin = Origin("x", "audio", ("t",), {}, {})
+    write_features(tmp_path / "x.h5", origin, [(c.id, ramp([0.0, 0.5])) for c in clips])
+    aligner, rejects = Aligner(Settings(words="files", source=str(words))), []
+    with FeatureFile(tmp_path / "x.h5") as file:
+        result = dict(aligned(aligner, clips, file, rejects))
+    assert result["v$_$1"].seen.tolist() == [False, True, False] and not len(result["v$_$2"])
+    assert [r.id for r in rejects] == ["v$_$2"] and "expected word times" in rejects[0].reason
+    assert rejects[0].stage == "align"

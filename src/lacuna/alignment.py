@@ -17,6 +17,7 @@ import numpy as np
 from scipy.ndimage import binary_closing
 
 from lacuna import media, pretrained
+from lacuna.extractors import _text
 from lacuna.forced import CtcAligner
 from lacuna.store import Origin
 from lacuna.transcripts import file_times, filled
@@ -35,13 +36,14 @@ _WORD = re.compile(
 class Settings:
     """words: where word times come from; source: folder of word-time files, or wav2vec2 CTC model (hub id, directory).
 
-    tokenizer and max_length are those of the tokens that frames are made for.
+    tokenizer, max_length and clean are those of the tokens that frames are made for.
     """
 
     words: Literal["proportional", "files", "ctc"] = "proportional"
     source: str = ""
     tokenizer: str = pretrained.EMBEDDED
     max_length: int = 50
+    clean: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.words not in ("proportional", "files", "ctc"):
@@ -49,6 +51,7 @@ class Settings:
         if self.words != "proportional" and not self.source:
             what = "a folder of word-time files" if self.words == "files" else "a wav2vec2 CTC model"
             raise MalformedInput(f"source: expected {what} for words: {self.words}, got none")
+        _text.check_cleaning(self.clean)
 
 
 class Aligner:
@@ -67,7 +70,7 @@ class Aligner:
 
     def spans(self, clip: Clip, text: str | None = None) -> np.ndarray:
         """(T, 2) seconds from the clip's start for each token of `text` (the clip's own), NaN for [CLS] and [SEP]."""
-        text = clip.text if text is None else text
+        text = _text.cleaned(clip.text if text is None else text, self.settings.clean)
         places = words_of(text)
         owner = token_words(self._tokenizer, text, places, self.settings.max_length)
         if not len(owner):
