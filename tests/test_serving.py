@@ -164,7 +164,7 @@ def test_a_video_is_dropped_and_parts_of_it_are_taken_away(server, folder, clip)
         before = browser.until("clip.mp4 was read, and deleted.")
         assert "score" in browser.until("score") and "text: none was given" not in before
         score = next(line for line in browser.text().splitlines() if line.startswith("score"))
-        browser.press_right('[aria-label="lost share of audio"]', 20)
+        browser.press_right('[aria-label="lost share of audio"] [tabindex]', 20)
         browser.until("audio: left out, as asked")
         assert score not in browser.text()
         if shots := os.environ.get("LACUNA_SHOTS"):
