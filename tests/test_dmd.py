@@ -247,3 +247,11 @@ def test_an_epoch_is_chosen_by_the_prediction():
     losses = model.eval().loss(batch, batch, epoch=1)
     error = (model(batch)["prediction"] - batch.labels["M"]).abs().mean()
     torch.testing.assert_close(losses["loss"], error)
+
+
+def test_half_precision_trains():
+    model, batch = built(tokens=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model.train().loss(batch, batch, epoch=1)["loss"]
+    loss.backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)

@@ -65,6 +65,7 @@ def central_moment_discrepancy(shared_MBD: Tensor, moments: int = 5) -> Tensor:
     """Mean over the pairs of modalities of CMD with K moments (MISA eq. 9); 0 for one modality."""
     if len(shared_MBD) < 2:
         return shared_MBD.new_zeros(())
+    shared_MBD = shared_MBD.float()  # moments have no digits to lose to bf16
     mean_MD = shared_MBD.mean(1)
     centred_MBD = shared_MBD - mean_MD[:, None]
     order = [mean_MD, *((centred_MBD**k).mean(1) for k in range(2, moments + 1))]
@@ -98,7 +99,7 @@ def _pairs(count: int) -> tuple[list[int], list[int]]:
 
 
 def _gram(x_MBD: Tensor) -> Tensor:
-    centred_MBD = x_MBD - x_MBD.mean(1, keepdim=True)
+    centred_MBD = x_MBD.float() - x_MBD.float().mean(1, keepdim=True)
     unit_MBD = centred_MBD / (centred_MBD.detach().norm(dim=-1, keepdim=True) + 1e-6)
     return unit_MBD @ unit_MBD.transpose(1, 2)
 

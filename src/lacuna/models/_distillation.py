@@ -21,6 +21,7 @@ def ordered_pairs(count: int) -> tuple[list[int], list[int]]:
 
 def cosine(x: Tensor, y: Tensor, axis: int) -> Tensor:
     """Cosine along an axis, of zeros 0 (as torch's CosineEmbeddingLoss has it)."""
+    x, y = x.float(), y.float()
     squares = (x.square().sum(axis) + 1e-12) * (y.square().sum(axis) + 1e-12)
     return (x * y).sum(axis) / squares.sqrt()
 
