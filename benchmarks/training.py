@@ -40,7 +40,7 @@ def measure(model: str, row: str, batch: int, device: str, clock: str) -> dict[s
     samples = sum(run() for _ in range(rows.steps(row)))
     wait()
     seconds = now() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # told in KiB
     if device == "cuda":
         peak = torch.cuda.max_memory_allocated() / 1e9
     return {"rate": samples / seconds, "peak": peak}
