@@ -33,6 +33,7 @@ from lacuna.training import predict as predict_samples
 from lacuna.types import MODALITIES, Clip, FeatureSequence
 
 STEP, REACH = 1.0, 0.5  # s: one point of the curve a second, and how far it looks to both sides of its second
+REST = 0.3  # of a step: sound often ends a little after the pictures
 SEVEN = ("highly negative", "negative", "weakly negative", "neutral", "weakly positive", "positive", "highly positive")
 FIVE = ("negative", "weakly negative", "neutral", "weakly positive", "positive")
 SIMS_EDGES = (-0.7, -0.1, 0.1, 0.7)  # of the five classes of scores in [-1, 1]
@@ -160,9 +161,11 @@ def _without(sample: Sample, modality: str) -> Sample:
 
 
 def _windows(seconds: float) -> list[tuple[float, float]]:
-    """(start, end) s of each second of the clip."""
-    count = int(np.ceil(seconds / STEP - 1e-6))
-    return [(k * STEP, min((k + 1) * STEP, seconds)) for k in range(count)]
+    """(start, end) s of each second of the clip; a short rest at its end joins the last whole one."""
+    if not seconds:
+        return []
+    count = max(1, int(np.ceil(seconds / STEP - REST)))
+    return [(k * STEP, seconds if k + 1 == count else (k + 1) * STEP) for k in range(count)]
 
 
 def _window(sample: Sample, given: Given, window: Sequence[float]) -> Sample:
