@@ -1,0 +1,193 @@
+"""The whole way on a few synthetic clips: every stage runs, twice and with other workers to the same bytes, from the cache."""
+
+import json
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from lacuna import demo
+from lacuna.mmsa import load
+from lacuna.params import load_params
+from lacuna.samples import read_clips
+from lacuna.store import FeatureFile
+
+ROOT = Path(__file__).parents[1]
+CLIPS = 12
+
+
+def settings(**changes: object) -> dict:
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values["datasets"], values["workers"] = ["small"], 1
+    values["mask"] |= {"rates": [0.0, 0.5], "seeds": [1]}
+    values["train"]["lnln"]["training"] = {"epochs": 2, "batch_size": 4}
+    values["evaluate"]["bootstrap"] = 20
+    return values | changes
+
+
+def stage(name: str, *words: str) -> None:
+    """Run a stage's script in this process, as DVC does in one of its own."""
+    argv, sys.argv = sys.argv, [f"pipeline/{name}.py", *words]
+    try:
+        runpy.run_path(str(ROOT / "pipeline" / f"{name}.py"), run_name="__main__")
+    finally:
+        sys.argv = argv
+
+
+def extract_all() -> None:
+    stage("prepare", "small")
+    for extractor in load_params().extract.extractors:
+        stage("extract", "small", extractor)
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    files = (p for p in sorted(folder.rglob("*")) if p.suffix in {".h5", ".pkl", ".jsonl", ".csv"})
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A folder in which every stage has run once, with one worker."""
+    folder = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("LACUNA_CACHE", raising=False)
+        Path("params.yaml").write_text(yaml.safe_dump(settings()))
+        demo.make(Path("raw/small"), demo.Settings(clips=CLIPS, seconds=1.2, size=128))
+        extract_all()
+        for extractor in load_params().align.extractors:
+            stage("align", "small", extractor)
+        for pattern in load_params().mask.patterns:
+            stage("mask", "small", pattern)
+        stage("export", "small")
+        stage("train", "small", "lnln", "1111")
+        stage("evaluate", "small", "lnln")
+        stage("figures", "small")
+        stage("report")
+        yield folder
+
+
+@pytest.fixture
+def copy(project, tmp_path, monkeypatch):
+    """A copy of the project's raw data and cache to change at will; returns its folder."""
+    for name in ("raw", ".cache"):
+        shutil.copytree(project / name, tmp_path / name)
+    shutil.copy(project / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def cached(folder: Path) -> set[Path]:
+    return {p.relative_to(folder) for p in (folder / ".cache").rglob("*.npz")}
+
+
+def test_every_stage_left_what_others_rely_on(project):
+    out = project / "processed" / "small"
+    for name in (
+        *("clips.jsonl", "rejects.csv", "variants/frames.h5", "variants/modality.h5", "mmsa/unaligned.pkl"),
+        *("mmsa/aligned.pkl", "mmsa/incomplete/frames-0.3-1.pkl", "models/lnln/1111/model.safetensors"),
+        *("models/lnln/1111/model.json", "models/lnln/1111/history.csv", "scores/lnln.json", "features/face.h5"),
+    ):
+        assert (out / name).stat().st_size, name
+    assert (project / "processed" / "report" / "index.html").stat().st_size > 10_000
+    assert not list(project.rglob("*.tmp"))
+
+
+def test_features_are_of_every_clip_and_finite(project):
+    clips = read_clips(project / "processed/small/clips.jsonl")
+    assert len(clips) == CLIPS
+    widths = {"tokens": 3, "bert": 384, "librosa": 33, "face": 709}
+    for name, width in widths.items():
+        with FeatureFile(project / f"processed/small/features/{name}.h5") as file:
+            assert list(file.ids) == [c.id for c in clips] and len(file.origin.columns) == width
+            assert file.lengths().min() > 0
+            assert all(np.isfinite(file[c.id].values).all() for c in clips)
+
+
+def test_scores_hold_every_level_and_the_baselines(project):
+    scores = json.loads((project / "processed/small/scores/lnln.json").read_text())
+    assert set(scores["patterns"]["frames"]) == {"0.0", "0.5"}
+    assert len(scores["patterns"]["modality"]) == 2 + 7
+    assert scores["patterns"]["frames"]["0.0"]["mae"] == scores["patterns"]["modality"]["audio+text+vision"]["mae"]
+    assert {"majority", "text_linear"} <= set(scores["baselines"])
+    low, high = scores["intervals"]["frames"]["0.0"]["mae"]
+    assert low <= scores["patterns"]["frames"]["0.0"]["mae"]["mean"] <= high
+
+
+def test_the_incomplete_pickle_tells_what_is_lost(project):
+    incomplete = load(project / "processed/small/mmsa/incomplete/frames-0.3-1.pkl").splits["train"]
+    whole = load(project / "processed/small/mmsa/unaligned.pkl").splits["train"]
+    lost = incomplete["audio_missing_mask"] == 0
+    assert not incomplete["audio"][lost].any() and 0.1 < lost.mean()
+    kept = incomplete["text_bert"][:, 0] != 100
+    np.testing.assert_array_equal(incomplete["text_bert"][:, 0][kept], whole["text_bert"][:, 0][kept])
+    np.testing.assert_array_equal(incomplete["text_bert"][:, 1], whole["text_bert"][:, 1])
+
+
+def test_from_scratch_with_two_workers_gives_the_same_bytes(project, copy):
+    shutil.rmtree(copy / ".cache")
+    Path("params.yaml").write_text(yaml.safe_dump(settings(workers=2)))
+    extract_all()
+    stage("align", "small", "librosa")
+    stage("align", "small", "face")
+    for pattern in ("frames", "modality"):
+        stage("mask", "small", pattern)
+    stage("export", "small")
+    wanted, made = results(project / "processed/small"), results(copy / "processed/small")
+    assert set(made) == {name for name in wanted if not name.startswith(("models", "scores"))}
+    assert [name for name in made if made[name] != wanted[name]] == []
+
+
+def test_a_replaced_video_is_extracted_again_and_nothing_else(project, copy):
+    before = cached(copy)
+    videos = sorted(copy.glob("raw/small/Raw/*/*.mp4"))
+    shutil.copy(videos[0], videos[-1])  # another's bytes: known by content, so even this costs nothing
+    extract_all()
+    assert cached(copy) == before
+    demo.make(copy / "other", demo.Settings(clips=3, seconds=1.0, size=96, seed=99))
+    shutil.copy(next((copy / "other").glob("Raw/*/*.mp4")), videos[-1])
+    extract_all()
+    new = cached(copy) - before
+    assert sorted(p.parts[2] for p in new) == ["face", "librosa"]
+
+
+def test_a_changed_label_and_a_deleted_row_cost_nothing(project, copy):
+    before, table = cached(copy), copy / "raw/small/label.csv"
+    rows = pd.read_csv(table, dtype=str)
+    rows.loc[0, "label"] = "2.5"
+    rows.drop(index=3).to_csv(table, index=False)
+    extract_all()
+    clips = read_clips(copy / "processed/small/clips.jsonl")
+    assert len(clips) == CLIPS - 1 and clips[0].label == 2.5
+    assert cached(copy) == before
+
+
+def test_a_killed_extraction_loses_nothing_and_leaves_nothing_half_written(copy):
+    shutil.rmtree(copy / ".cache")
+    stage("prepare", "small")
+    command = [sys.executable, str(ROOT / "pipeline/extract.py"), "small", "face"]
+    process = subprocess.Popen(command, cwd=copy, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(cached(copy)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = cached(copy)
+    assert len(kept) >= 3 and not (copy / "processed/small/features/face.h5").exists()
+    stage("extract", "small", "face")
+    assert kept <= cached(copy) and len(cached(copy)) == CLIPS
+
+
+def test_an_error_is_one_line_that_names_the_matter(copy):
+    (copy / "raw/small/label.csv").unlink()
+    with pytest.raises(SystemExit) as error:
+        stage("prepare", "small")
+    assert "raw/small" in str(error.value) and "\n" not in str(error.value)
