@@ -47,7 +47,8 @@ def save(folder: Path, model: nn.Module, card: Card) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     card = replace(card, settings=_portable(model, card.settings))
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    kept = {name: value for name, value in state.items() if name not in _frozen_names(model)}
+    left_out = _frozen_names(model) if isinstance(card.settings.get("encoder"), str) else set()
+    kept = {name: value for name, value in state.items() if name not in left_out}
     with replacing(folder / "model.safetensors") as temporary:
         save_file(kept, temporary)
     with replacing(folder / "model.json") as temporary:

@@ -14,7 +14,7 @@ import torch
 from sklearn.linear_model import RidgeClassifierCV, RidgeCV
 from torch import Tensor, nn
 
-from lacuna import metrics
+from lacuna import metrics, products
 from lacuna.batches import Batch, InputSpec, Padded, collate, cut_positions
 from lacuna.masking import Level
 from lacuna.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample, is_tokens
@@ -60,7 +60,8 @@ def predict_variants(
     back = np.argsort(order)
     for level in variants.levels:
         for seed in variants.seeds:
-            outputs = [model(lose(batch, group, variants, level, seed, spec)) for batch, group in zip(batches, groups)]
+            with products.fast(device):
+                outputs = [model(lose(b, group, variants, level, seed, spec)) for b, group in zip(batches, groups)]
             yield level, seed, _joined(outputs, [len(g) for g in groups], back)
 
 
@@ -68,6 +69,8 @@ def lose(
     batch: Batch, samples: Sequence[Sample], variants: Variants, level: Level, seed: int, spec: InputSpec
 ) -> Batch:
     """A collated batch as a variant leaves it: what `collate` makes of samples masked one by one."""
+    if variants.spoils:  # other values on each draw: there is nothing to collate once
+        return collate([variants.apply(s, level, seed) for s in samples], spec.lengths).to(batch.labels["M"].device)
     modalities = {}
     for modality, padded in batch.modalities.items():
         survives = np.zeros(padded.seen.shape, bool)

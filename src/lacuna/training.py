@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lacuna import products
 from lacuna.batches import Batch, InputSpec, collate
 from lacuna.masking import mask
 from lacuna.samples import Sample
@@ -211,7 +212,7 @@ class _Trainer:
     def _loss(self, lossy: Sequence[Sample], complete: Sequence[Sample], epoch: int) -> dict[str, Tensor]:
         batch = collate(lossy, self.data.spec.lengths).to(self.device)
         whole = batch if self.data.pattern is None else collate(complete, self.data.spec.lengths).to(self.device)
-        with autocast(self.settings.precision, self.device):
+        with autocast(self.settings.precision, self.device), products.fast(self.device):
             return self.model.loss(batch, whole, epoch)
 
 
@@ -245,7 +246,8 @@ def _optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
             groups[name.startswith("text_encoder.")].append(parameter)
     rates = {False: settings.learning_rate, True: settings.encoder_learning_rate or settings.learning_rate}
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[settings.optimizer]
-    return kind([{"params": p, "lr": rates[k]} for k, p in groups.items() if p], weight_decay=settings.weight_decay)
+    tuned = [{"params": p, "lr": rates[k]} for k, p in groups.items() if p]
+    return kind(tuned, weight_decay=settings.weight_decay, fused=True)
 
 
 def _schedule(
@@ -303,7 +305,9 @@ def predict(
     parts: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(order), batch_size):
         batch: Batch = collate([samples[i] for i in order[start : start + batch_size]], spec.lengths).to(device)
-        for name, value in model(batch).items():
+        with products.fast(torch.device(device)):
+            outputs = model(batch)
+        for name, value in outputs.items():
             if value.ndim and len(value) == len(batch):
                 parts.setdefault(name, []).append(value.float().cpu().numpy())
     back = np.argsort(order)
