@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lacuna.cache import Cache, digest_of, digest_of_file
-from lacuna.compute import Lost, map_items, worker_count
+from lacuna.compute import Engine, Lost, map_items, worker_count
+from lacuna.types import MalformedInput
 
 
 def squared(x: int) -> int:
@@ -20,6 +21,88 @@ def deadly(x: int) -> int:
     if x == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     return x
+
+
+class Heavy:
+    """Something that costs much to unpickle: it leaves a file for each time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__ = state
+        (self.folder / f"{os.getpid()}-{len(list(self.folder.iterdir()))}").touch()
+
+    def __call__(self, x: int) -> int:
+        return x
+
+
+class Killed:
+    """5 kills its worker always, 7 only the first time it comes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, x: int) -> int:
+        if x == 5 or (x == 7 and not (self.folder / "7").exists()):
+            (self.folder / str(x)).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+
+@pytest.fixture(scope="module")
+def ray_cluster():
+    """A Ray cluster of two cores on this machine."""
+    ray = pytest.importorskip("ray", reason="SKIPPED FOR WANT OF RAY: pip install 'lacuna[ray]' to test the engine ray")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    environment = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}  # where workers find this file
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    ray.init("local", num_cpus=2, runtime_env=environment, **quiet)
+    yield ray
+    ray.shutdown()
+
+
+def test_ray_gives_the_same_in_order_and_loads_once_a_worker(ray_cluster, tmp_path):
+    assert list(map_items(Heavy(tmp_path), range(20), Engine("ray"))) == list(range(20))
+    assert 1 <= len(list(tmp_path.iterdir())) <= 3  # two workers, and one that Ray may start ahead
+
+
+def test_on_ray_a_lost_worker_loses_only_its_item(ray_cluster, tmp_path):
+    results = list(map_items(Killed(tmp_path), range(12), Engine("ray", retries=1)))
+    assert isinstance(results[5], Lost) and "died on it 2 times" in results[5].reason
+    assert [r for i, r in enumerate(results) if i != 5] == [i for i in range(12) if i != 5]  # 7 was tried again
+
+
+def test_an_error_of_an_item_is_told_as_it_is(ray_cluster):
+    with pytest.raises(MalformedInput, match="impossible"):
+        list(map_items(refusing, range(3), Engine("ray")))
+
+
+def refusing(x: int) -> int:
+    raise MalformedInput(f"{x}: impossible")
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"kind": "slurm"}, "compute.engine: expected local or ray"),
+        ({"address": "auto"}, "compute.address: expected none for the engine local"),
+        ({"retries": -1}, "compute.retries"),
+    ],
+)
+def test_impossible_engines(values, told):
+    with pytest.raises(MalformedInput, match=told):
+        Engine(**values)
+
+
+def test_processes_load_once_a_worker(tmp_path):
+    assert list(map_items(Heavy(tmp_path), range(20), 2)) == list(range(20))
+    assert 1 <= len(list(tmp_path.iterdir())) <= 2
+
+
+def test_nothing_to_do_starts_no_worker(monkeypatch):
+    monkeypatch.setattr("lacuna.compute._Processes", None)
+    assert list(map_items(squared, [], 4)) == []
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -6,15 +6,17 @@ settings and libraries: a changed label, another order or a second run costs not
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from lacuna.cache import Cache, digest_of, digest_of_file
-from lacuna.compute import Lost, map_items, progress
+from lacuna.compute import Engine, Lost, map_items, progress
 from lacuna.params import plugin, plugin_settings
 from lacuna.store import Origin
 from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, empty_sequence
@@ -92,8 +94,40 @@ class Extraction:
         return [self(clip) for clip in clips]
 
     def cached(self, clip: Clip) -> FeatureSequence | None:
-        arrays = self.cache.get(self.key(clip))
+        return self._at(self.key(clip))
+
+    def _at(self, key: str) -> FeatureSequence | None:
+        arrays = self.cache.get(key)
         return None if arrays is None else FeatureSequence(**arrays, columns=self.origin.columns)
+
+    def _key_in_cache(self, clip: Clip) -> str | None:
+        """The clip's key where the cache has it."""
+        try:
+            key = self.key(clip)
+        except OSError:  # the media cannot be read: whoever is to extract from it will tell
+            return None
+        return key if key in self.cache else None
+
+    def each(
+        self, clips: Sequence[Clip], engine: Engine | int | str
+    ) -> Iterator[FeatureSequence | MalformedInput | Lost]:
+        """Results in order. Only what the cache lacks goes to workers: one new clip among many starts one of them."""
+        looked_at: deque[tuple[Clip, str | None]] = deque()
+
+        def missing() -> Iterator[Clip]:
+            for clip in clips:
+                looked_at.append((clip, self._key_in_cache(clip)))
+                if looked_at[-1][1] is None:
+                    yield clip
+
+        for made in chain(map_items(self, missing(), engine), (None,)):
+            while looked_at and looked_at[0][1] is not None:
+                clip, key = looked_at.popleft()
+                sequence = self._at(key)
+                yield self(clip) if sequence is None else sequence  # none: a damaged disk left half of it
+            if made is not None:
+                looked_at.popleft()
+                yield made
 
     def _keep(self, clip: Clip, sequence: FeatureSequence) -> FeatureSequence:
         self.cache.put(self.key(clip), {"values": sequence.values, "times": sequence.times, "seen": sequence.seen})
@@ -101,14 +135,14 @@ class Extraction:
 
 
 def extract(
-    extraction: Extraction, clips: Sequence[Clip], workers: int | str, rejects: list[Reject]
+    extraction: Extraction, clips: Sequence[Clip], engine: Engine | int | str, rejects: list[Reject]
 ) -> Iterator[tuple[str, FeatureSequence]]:
     """(clip id, features) in order; a clip that fails has no frames and is added to `rejects`, as is one unseen."""
     if extraction.batched:
         parts = (clips[i : i + BATCH] for i in range(0, len(clips), BATCH))
         results = (result for part in parts for result in extraction.many(part))
     else:
-        results = map_items(extraction, clips, workers)
+        results = extraction.each(clips, engine)
     for result, clip in zip(progress(results, len(clips), f"{extraction.name:<10}"), clips):
         if isinstance(result, Lost | MalformedInput):
             reason = result.reason if isinstance(result, Lost) else str(result)

@@ -38,6 +38,16 @@ class Section(BaseModel):
         return type(self)(**(self.model_dump() | {"per_dataset": {}} | changes))
 
 
+class Compute(BaseModel):
+    """Where clips are worked on; it changes no result."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    engine: Literal["local", "ray"] = Field("local", description="processes on this machine, or a Ray cluster")
+    address: str = Field("", description="of a running Ray cluster: auto, host:port; empty starts one here")
+    retries: int = Field(1, ge=0, description="how often a clip whose worker died is tried again")
+
+
 class Demo(Section):
     clips: int = Field(160, ge=48, description="how many synthetic clips")
     seed: int = Field(7, description="decides every clip")
@@ -154,6 +164,7 @@ class Params(BaseModel):
     models: list[str]
     seeds: list[int]
     workers: int | Literal["auto"] = "auto"
+    compute: Compute = Field(default_factory=Compute)
     demo: Demo = Field(default_factory=Demo)
     prepare: Prepare = Field(default_factory=Prepare)
     extract: Extract

@@ -1,0 +1,67 @@
+"""Extract a dataset, whole or in shards. In: params.yaml's values and clips.jsonl. Out: features and rejects.
+
+A shard fills the content-addressed cache and writes nothing else, so that many machines may work at once; whoever then
+extracts the whole finds all of it there and writes the same bytes as one machine alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from lacuna.cache import default_root
+from lacuna.compute import Engine
+from lacuna.datasets import given_features
+from lacuna.datasets.rejects import write_rejects
+from lacuna.extraction import Extraction, extract
+from lacuna.params import Params
+from lacuna.samples import read_clips
+from lacuna.store import write_features
+from lacuna.types import Clip, MalformedInput, Reject
+
+
+def engine_of(params: Params) -> Engine:
+    """Where params.yaml wants clips to be worked on."""
+    return Engine(params.compute.engine, params.workers, params.compute.address, params.compute.retries)
+
+
+def extract_dataset(params: Params, dataset: str, extractor: str) -> str:
+    """Write features/<extractor>.h5 and <extractor>.rejects.csv; the line to print."""
+    out = Path("processed", dataset)
+    clips, rejects = read_clips(out / "clips.jsonl"), []
+    path = out / "features" / f"{extractor}.h5"
+    given = given_features(Path("raw", dataset), dataset, extractor)
+    if given is not None:
+        write_features(path, *given)
+    else:
+        extraction = _extraction(params, dataset, extractor)
+        write_features(path, extraction.origin, extract(extraction, clips, engine_of(params), rejects))
+    write_rejects(path.with_suffix(".rejects.csv"), rejects)
+    return f"{dataset}: {extractor} of {len(clips)} clips; {len(rejects)} have none of it ({path.stem}.rejects.csv)"
+
+
+def extract_shard(params: Params, dataset: str, extractor: str, shard: str) -> str:
+    """Extract one shard's clips into the cache; the line to print."""
+    clips = shard_of(read_clips(Path("processed", dataset, "clips.jsonl")), shard)
+    if given_features(Path("raw", dataset), dataset, extractor) is not None:
+        return f"{dataset}: {extractor} is given, there is nothing to extract"
+    rejects: list[Reject] = []
+    for _ in extract(_extraction(params, dataset, extractor), clips, engine_of(params), rejects):
+        pass  # each is in the cache by now
+    return (
+        f"{dataset}: {extractor} of shard {shard}, {len(clips)} clips, is in the cache; {len(rejects)} have none of it"
+    )
+
+
+def _extraction(params: Params, dataset: str, extractor: str) -> Extraction:
+    return Extraction(extractor, params.extract.plain_settings(extractor, dataset), default_root())
+
+
+def shard_of(clips: Sequence[Clip], shard: str) -> list[Clip]:
+    """Every n-th clip from the k-th, for "k/n" with 1 <= k <= n: neighbours are often alike in length, so they part."""
+    match = re.fullmatch(r"(\d+)/(\d+)", shard)
+    k, n = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= k <= n:
+        raise MalformedInput(f"shard: expected k/n with 1 <= k <= n, as in 3/64, got {shard!r}")
+    return list(clips[k - 1 :: n])

@@ -1,0 +1,108 @@
+"""Extraction of many clips: shards, workers and the cache change no byte of what is written."""
+
+import numpy as np
+import pytest
+import yaml
+from media_files import Video, write_video
+
+from lacuna.cli import app
+from lacuna.compute import Engine
+from lacuna.extracting import extract_dataset, extract_shard, shard_of
+from lacuna.extraction import Extraction, extract
+from lacuna.params import Params
+from lacuna.samples import write_clips
+from lacuna.types import Clip
+
+LIBROSA = {"features": ["zero_crossing_rate", "rms"]}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project's folder with seven clips (one of them no video) that `prepare` accepted; LACUNA_CACHE is its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LACUNA_CACHE", raising=False)
+    for name in range(6):
+        write_video((tmp_path / f"raw/own/Raw/v/{name}.mp4"), Video(frames=5 + name))
+    (tmp_path / "raw/own/Raw/v/6.mp4").write_bytes(b"no video")
+    (tmp_path / "raw/own/label.csv").write_text("video_id,clip_id,text,label,annotation,mode\n")
+    relative = [(tmp_path / f"raw/own/Raw/v/{name}.mp4").relative_to(tmp_path) for name in range(7)]
+    clips = [Clip(f"v$_${i}", "own", "train", "good", path=path) for i, path in enumerate(relative)]
+    write_clips(tmp_path / "processed/own/clips.jsonl", clips)
+    values = {"datasets": ["own"], "models": [], "seeds": [1], "workers": 1}
+    values |= {"extract": {"extractors": ["librosa"], "librosa": LIBROSA}, "export": {"features": []}}
+    values |= {"train": {"features": []}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    return tmp_path, Params.model_validate(values), clips
+
+
+def written(folder):
+    features = folder / "processed/own/features"
+    return [(features / name).read_bytes() for name in ("librosa.h5", "librosa.rejects.csv")]
+
+
+def test_shards_merge_into_the_bytes_of_one_process(project, monkeypatch):
+    folder, params, _ = project
+    told = extract_dataset(params, "own", "librosa")
+    assert "of 7 clips; 1 have none" in told
+    alone = written(folder)
+    monkeypatch.setenv("LACUNA_CACHE", "other")
+    for k in (3, 1, 2):
+        extract_shard(params, "own", "librosa", f"{k}/3")
+    assert len(list((folder / "other").rglob("*.npz"))) == 6
+    monkeypatch.setattr("lacuna.extractors.librosa.Extractor.of_samples", None)  # merging extracts nothing
+    extract_dataset(params, "own", "librosa")
+    assert written(folder) == alone
+
+
+def test_two_workers_write_the_bytes_of_one(project, monkeypatch):
+    folder, params, _ = project
+    extract_dataset(params, "own", "librosa")
+    alone = written(folder)
+    monkeypatch.setenv("LACUNA_CACHE", "other")
+    extract_dataset(params.model_copy(update={"workers": 2}), "own", "librosa")
+    assert written(folder) == alone
+
+
+def test_ray_writes_the_bytes_of_one(project, monkeypatch):
+    pytest.importorskip("ray", reason="SKIPPED FOR WANT OF RAY: pip install 'lacuna[ray]' to test the engine ray")
+    folder, params, _ = project
+    extract_dataset(params, "own", "librosa")
+    alone = written(folder)
+    monkeypatch.setenv("LACUNA_CACHE", "other")
+    compute = params.compute.model_copy(update={"engine": "ray"})
+    extract_dataset(params.model_copy(update={"compute": compute, "workers": 2}), "own", "librosa")
+    assert written(folder) == alone and len(list((folder / "other").rglob("*.npz"))) == 6
+
+
+def test_the_command_takes_a_shard(project, capsys):
+    folder, _, _ = project
+    app(["extract", "own", "librosa", "--shard", "2/3"], standalone_mode=False)
+    assert "shard 2/3, 2 clips" in " ".join(capsys.readouterr().out.split())
+    assert not (folder / "processed/own/features").exists()
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "x", "1/0", "-1/3", ""])
+def test_impossible_shards(shard):
+    with pytest.raises(ValueError, match="expected k/n with 1 <= k <= n"):
+        shard_of([], shard)
+
+
+def test_shards_part_all_clips():
+    clips = [Clip(str(i), "own", "train") for i in range(10)]
+    parts = [shard_of(clips, f"{k}/4") for k in (1, 2, 3, 4)]
+    assert sorted((c for part in parts for c in part), key=lambda c: int(c.id)) == clips
+    assert {len(part) for part in parts} == {2, 3}
+
+
+def test_a_full_cache_starts_no_worker_and_one_new_clip_one(project, monkeypatch):
+    folder, _, clips = project
+    extraction = Extraction("librosa", LIBROSA, folder / "cache")
+    first = dict(extract(extraction, [*clips[:3], *clips[4:6]], 1, []))
+    asked = []
+    monkeypatch.setattr(
+        "lacuna.extraction.map_items", lambda f, items, engine: (asked.append(c.id) or f(c) for c in items)
+    )
+    again = dict(extract(extraction, clips[:6], Engine(workers=2), []))
+    assert asked == ["v$_$3"] and list(again) == [c.id for c in clips[:6]]
+    for name, sequence in first.items():
+        np.testing.assert_array_equal(again[name].values, sequence.values)
