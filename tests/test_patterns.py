@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lacuna.masking import Draw, Place, lose, mask
-from lacuna.patterns import frames, legacy, mixed, modality
+from lacuna.patterns import frames, legacy, mixed, modality, noise, span
 from lacuna.samples import HIDDEN_COLUMN, LOST_TOKEN, TOKEN_COLUMNS, Sample
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 ROOT = Path(__file__).resolve().parents[1]
 MASKS = Path(os.environ.get("LACUNA_FIXTURES", ROOT / "../shared/fixtures")) / "lnln/masks.npz"
-PATTERNS = (frames, mixed, modality, legacy)
+PATTERNS = (frames, mixed, modality, legacy, span, noise)
 CLIP = Clip("v$_$0", "demo", "train", "words")
 PLACE = Place(3, 10, {"text": 40, "audio": 40, "vision": 40})
 
@@ -38,8 +38,9 @@ def sample(length: int) -> Sample:
     return Sample(CLIP, features)
 
 
-def seen(masked: Sample) -> dict[str, list[bool]]:
-    return {m: s.seen.tolist() for m, s in masked.features.items()}
+def seen(masked: Sample) -> dict[str, object]:
+    """What a model is told of each modality: which frames there are, and what is in them."""
+    return {m: (s.seen.tolist(), s.values.tolist()) for m, s in masked.features.items()}
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -71,7 +72,7 @@ def test_cls_and_sep_survive(pattern, length, level):
     assert text.values[0, 0] != LOST_TOKEN and text.values[-1, 0] != LOST_TOKEN
 
 
-@pytest.mark.parametrize("pattern", (frames, mixed, modality))
+@pytest.mark.parametrize("pattern", (frames, mixed, modality, span, noise))
 def test_hidden_states_keep_their_ends_and_other_embeddings_do_not(pattern):
     hidden, words = sequence(9, (HIDDEN_COLUMN, "hidden_1")), sequence(9, ("glove_0", "glove_1"))
     draws = [Draw("d", str(i), "text", pattern.__name__, 1.0, 0) for i in range(40)]
@@ -86,7 +87,7 @@ def test_a_clip_without_the_modality_stays_without(pattern):
     assert all(len(s) == 0 for s in masked.features.values())
 
 
-@pytest.mark.parametrize("pattern", (frames, legacy))
+@pytest.mark.parametrize("pattern", (frames, legacy, span, noise))
 @pytest.mark.parametrize("level", (0.0, 0.1, 0.5, 0.9, 1.0))
 def test_the_rate_is_what_was_asked_for(pattern, level):
     place = Place(0, 1, {"audio": 20_000})
@@ -115,13 +116,72 @@ def test_mixed_leaves_half_whole_and_draws_the_rate_for_the_rest():
     assert abs(rest.mean() - 0.5) < 0.05 and abs(rest.std() - np.sqrt(1 / 12)) < 0.03
 
 
-@pytest.mark.parametrize("pattern", (frames, mixed))
+@pytest.mark.parametrize("pattern", (frames, mixed, span, noise))
 def test_each_draw_modality_and_clip_loses_other_frames(pattern):
     def of(clip: str = "c", name: str = "audio", draw: int = 0) -> tuple[bool, ...]:
         drawn = (pattern.survivors(sequence(60), Draw("d", clip, name, "p", 0.5, 0, d)) for d in range(draw, draw + 4))
         return tuple(np.concatenate(list(drawn)))
 
     assert len({of(), of("other"), of(name="vision"), of(draw=100)}) == 4
+
+
+@pytest.mark.parametrize("pattern", (frames, modality, legacy, span, noise))
+@given(length=lengths, low=rates, high=rates, seed=st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_what_a_rate_loses_every_higher_rate_loses_too(pattern, length, low, high, seed):
+    low, high = sorted((low, high))
+    kept = [
+        pattern.survivors(sequence(length), Draw("d", "c", "audio", "p", level, seed, 0, PLACE))
+        for level in (low, high)
+    ]
+    assert (kept[0] | ~kept[1]).all()
+
+
+def runs(lost: np.ndarray) -> int:
+    return int((np.diff(np.concatenate([[0], lost.astype(int)])) == 1).sum())
+
+
+@given(length=st.integers(1, 400), level=rates, seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_span_loses_the_share_in_few_runs(length, level, seed):
+    lost = ~span.survivors(sequence(length), Draw("d", "c", "audio", "span", level, seed))
+    assert abs(lost.sum() - level * length) < 1 and runs(lost) <= span.MOST
+    words = ~span.survivors(sequence(length, TOKEN_COLUMNS), Draw("d", "c", "text", "span", level, seed))
+    assert abs(words.sum() - level * max(0, length - 2)) < 1 and runs(words) <= span.MOST
+
+
+def test_span_rounds_to_the_right_mean():
+    lost = [~span.survivors(sequence(5), Draw("d", str(i), "audio", "span", 0.5, 0)) for i in range(1000)]
+    assert abs(np.mean(lost) - 0.5) < 0.02
+
+
+def test_noise_is_as_strong_as_the_clip_and_tells_no_one():
+    before = Sample(CLIP, {"audio": replace(sequence(4000), values=sequence(4000).values * np.float32([1, 5]))})
+    after = mask(before, noise, 0.4, 0).features["audio"]
+    spoilt = (after.values != before.features["audio"].values).any(1)
+    assert after.seen.all() and abs(spoilt.mean() - 0.4) < 0.03
+    added = (after.values - before.features["audio"].values)[spoilt]
+    assert np.allclose(added.mean(0), 0, atol=0.4) and np.allclose(added.std(0), [1, 5], rtol=0.1)
+    scaled = replace(before.features["audio"], values=before.features["audio"].values / 4 - 1)
+    again = mask(Sample(CLIP, {"audio": scaled}), noise, 0.4, 0).features["audio"]
+    assert np.allclose(again.values, after.values / 4 - 1, atol=1e-3)
+
+
+def test_noise_leaves_what_was_unseen_empty():
+    holes = replace(sequence(30), seen=np.arange(30) % 2 == 0)
+    holes = replace(holes, values=holes.values * holes.seen[:, None])
+    after = mask(Sample(CLIP, {"audio": holes}), noise, 1.0, 0).features["audio"]
+    assert (after.seen == holes.seen).all() and not after.values[~holes.seen].any()
+    blind = replace(holes, seen=np.zeros(30, bool), values=holes.values * 0)
+    assert not mask(Sample(CLIP, {"audio": blind}), noise, 1.0, 0).features["audio"].values.any()
+
+
+def test_noise_mishears_words_of_the_clip():
+    before = sequence(30, TOKEN_COLUMNS)
+    after = mask(Sample(CLIP, {"text": before}), noise, 1.0, 0).features["text"]
+    assert after.seen.all() and (after.values[:, 1:] == before.values[:, 1:]).all()
+    assert (after.values[1:-1, 0] != before.values[1:-1, 0]).mean() > 0.8
+    assert set(after.values[1:-1, 0]) <= set(before.values[1:-1, 0])
 
 
 @given(length=lengths, data=st.data())

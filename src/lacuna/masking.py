@@ -1,7 +1,7 @@
 """Simulated loss: mask(sample, pattern, level, seed, draw) -> Sample.
 
-A mask is a pure function of (dataset, clip id, modality, pattern, level, seed, draw): it does not depend on the order of
-clips, the worker, the batch or what else is masked. `legacy` alone also needs the clip's place in its split.
+A mask is a pure function of (dataset, clip id, modality, pattern, level, seed, draw): it does not depend on the order
+of clips, the worker, the batch or what else is masked. `legacy` alone also needs the clip's place in its split.
 """
 
 from __future__ import annotations
@@ -54,15 +54,23 @@ class Draw:
 def mask(
     sample: Sample, pattern: ModuleType, level: Level, seed: int, draw: int = 0, place: Place | None = None
 ) -> Sample:
-    """The sample as it is after the loss: lost frames are zeros and unseen, lost words `LOST_TOKEN`."""
+    """The sample as it is after the loss: lost frames are zeros and unseen, lost words `LOST_TOKEN`.
+
+    A pattern with a function `spoil` decides itself what becomes of frames that do not survive.
+    """
     if isinstance(level, float) and not 0 <= level <= 1:
         raise MalformedInput(f"missing rate: expected 0 to 1, got {level}")
     name = pattern.__name__.rpartition(".")[2]
     features = {}
     for modality, sequence in sample.features.items():
         one = Draw(sample.clip.dataset, sample.clip.id, modality, name, level, seed, draw, place)
-        features[modality] = lose(sequence, pattern.survivors(sequence, one))
+        features[modality] = harm(sequence, pattern, pattern.survivors(sequence, one), one)
     return replace(sample, features=features)
+
+
+def harm(sequence: FeatureSequence, pattern: ModuleType, survives: np.ndarray, draw: Draw) -> FeatureSequence:
+    """The sequence after the pattern: frames that do not survive are as its `spoil` leaves them, or lost."""
+    return pattern.spoil(sequence, survives, draw) if hasattr(pattern, "spoil") else lose(sequence, survives)
 
 
 def lose(sequence: FeatureSequence, survives: np.ndarray) -> FeatureSequence:

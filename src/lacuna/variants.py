@@ -1,20 +1,23 @@
-"""Incomplete variants on disk. In: samples, a pattern, levels and seeds. Out: which frames survive, the same for all models.
+"""Incomplete variants on disk. In: samples, a pattern, levels, seeds. Out: which frames survive, the same for all models.
 
 Layout: `survives/<modality>` (levels, seeds, frames of all clips) bool, `offsets/<modality>` (N + 1,), `ids` (N,); the
-attributes `pattern`, `levels` and `seeds` name the axes. The features stay where they are: a variant is what is left of them.
+attributes `pattern`, `levels` and `seeds` name the axes. The features stay where they are: a variant is what is left
+of them.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 
 import h5py
 import numpy as np
 
-from lacuna.masking import Draw, Level, Place, lose
+from lacuna.masking import Draw, Level, Place, harm
+from lacuna.params import plugin
 from lacuna.samples import Sample
 from lacuna.store import replacing
 from lacuna.types import MalformedInput
@@ -78,12 +81,23 @@ class Variants:
         start, stop = self._offsets[modality][self._index[clip] :][:2]
         return self._survives[modality][i, j, start:stop]
 
+    @cached_property
+    def module(self) -> ModuleType:
+        """The pattern itself, which knows what becomes of frames that do not survive."""
+        return plugin("patterns", self.pattern)
+
+    @property
+    def spoils(self) -> bool:
+        """Whether such frames are disturbed, and not simply lost."""
+        return hasattr(self.module, "spoil")
+
     def apply(self, sample: Sample, level: Level, seed: int) -> Sample:
         """The sample as this variant leaves it."""
-        features = {
-            m: lose(sequence, self.survivors(sample.clip.id, m, level, seed)) for m, sequence in sample.features.items()
-        }
-        return Sample(sample.clip, features)
+        clip, features = sample.clip, {}
+        for modality, sequence in sample.features.items():
+            draw = Draw(clip.dataset, clip.id, modality, self.pattern, level, seed)
+            features[modality] = harm(sequence, self.module, self.survivors(clip.id, modality, level, seed), draw)
+        return Sample(clip, features)
 
 
 def levels_of(pattern: str, rates: Sequence[float], modalities: Sequence[str], subsets: bool) -> list[Level]:

@@ -1,0 +1,28 @@
+"""Contiguous outages (a stuck camera, a dropped line): the share `level` of a sequence is lost in one to three runs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lacuna.masking import Draw
+from lacuna.samples import has_special_tokens
+from lacuna.types import FeatureSequence
+
+MOST = 3  # outages in a clip, before they grow into each other
+
+
+def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
+    """(T,) bool. [CLS] and [SEP] of a text always survive, and the share is of the words between them.
+
+    Outages begin at random moments and grow with the level to both sides, so what is lost at one rate is lost at every
+    higher one. A number of frames that is not whole is rounded up as often as makes the mean right.
+    """
+    generator = draw.generator()
+    ends = 1 if has_special_tokens(sequence) else 0
+    frames = max(0, len(sequence) - 2 * ends)
+    starts = generator.uniform(0, frames, size=generator.integers(1, MOST + 1))
+    distance = np.abs(np.arange(frames)[:, None] + 0.5 - starts).min(1)
+    lost = int(float(draw.level) * frames + generator.uniform())
+    survives = np.ones(len(sequence), bool)
+    survives[ends + np.argsort(distance, kind="stable")[:lost]] = False
+    return survives

@@ -1,0 +1,56 @@
+"""Variants on disk are the masks that were drawn, for every pattern: sample by sample, and as whole batches."""
+
+import numpy as np
+import pytest
+import torch
+from builders import clip, sequence, tokens
+
+from lacuna.batches import InputSpec, collate
+from lacuna.evaluation import lose
+from lacuna.masking import mask
+from lacuna.params import plugin, plugin_names
+from lacuna.samples import Sample
+from lacuna.types import MalformedInput
+from lacuna.variants import Variants, levels_of, places, write_variants
+
+LEVELS, SEEDS = [0.0, 0.4], [1, 2]
+
+
+def made() -> list[Sample]:
+    rng = np.random.default_rng(0)
+    words = [tokens(101, *rng.integers(200, 900, n), 102) for n in (5, 9, 3)]
+    sounds = [sequence(rng.normal(size=(n, 3)) + 9, prefix="a") for n in (20, 7, 1)]
+    return [Sample(clip(i, "test"), {"text": w, "audio": s}) for i, (w, s) in enumerate(zip(words, sounds))]
+
+
+@pytest.mark.parametrize("name", plugin_names("patterns"))
+def test_a_file_gives_back_the_masks(name, tmp_path):
+    samples, pattern, path = made(), plugin("patterns", name), tmp_path / "v.h5"
+    shares = write_variants(path, samples, pattern, LEVELS, SEEDS)
+    assert set(shares) == {"text", "audio"} and all(s.shape == (2,) for s in shares.values())
+    variants, where = Variants(path), places(samples)
+    spec = InputSpec.of(samples, {"text": 6, "audio": 10})
+    for level in LEVELS:
+        for seed in SEEDS:
+            masked = [mask(s, pattern, level, seed, 0, where[s.clip.id]) for s in samples]
+            for one, expected in zip(samples, masked):
+                given = variants.apply(one, level, seed)
+                for modality, wanted in expected.features.items():
+                    assert (given.features[modality].values == wanted.values).all()
+                    assert (given.features[modality].seen == wanted.seen).all()
+            batch = lose(collate(samples, spec.lengths), samples, variants, level, seed, spec)
+            wanted = collate(masked, spec.lengths)
+            for modality, padded in wanted.modalities.items():
+                assert torch.equal(batch[modality].values, padded.values), modality
+                assert torch.equal(batch[modality].seen, padded.seen), modality
+
+
+def test_absent_variants_name_the_stage(tmp_path):
+    with pytest.raises(MalformedInput, match=r"none.h5: expected incomplete variants.*dvc repro mask"):
+        Variants(tmp_path / "none.h5")
+
+
+def test_modality_is_also_judged_by_subset():
+    levels = levels_of("modality", [0.0, 0.5], ["text", "audio", "vision"], True)
+    assert levels[:2] == [0.0, 0.5] and len(levels) == 2 + 7 and "audio+text" in levels
+    assert levels_of("span", [0.5], ["text", "audio"], True) == [0.5]
