@@ -1,4 +1,4 @@
-"""Incomplete variants on disk. In: samples, a pattern, levels, seeds. Out: which frames survive, the same for all models.
+"""Incomplete variants on disk. In: samples, a pattern, levels, seeds. Out: which frames survive, for all models.
 
 Layout: `survives/<modality>` (levels, seeds, frames of all clips) bool, `offsets/<modality>` (N + 1,), `ids` (N,); the
 attributes `pattern`, `levels` and `seeds` name the axes. The features stay where they are: a variant is what is left

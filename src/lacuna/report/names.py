@@ -27,7 +27,7 @@ PATTERNS = {
     "frames": "single frames and words are lost at random",
     "span": "whole stretches of time are lost",
     "modality": "whole modalities are lost",
-    "noise": "frames are replaced by noise",
+    "noise": "frames and words are disturbed, and nothing says which",
     "legacy": "frames are lost by the exact masks of the published loaders",
     "mixed": "a mixture of patterns, as in training",
 }
