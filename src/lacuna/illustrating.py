@@ -46,7 +46,7 @@ def illustrate(params: Params, raw: Path, processed: Path, out: Path) -> list[Se
     if runs:
         sections.append(learning.section(dataset, runs))
     if records:
-        sections.append(robustness.section(dataset, records))
+        sections.append(robustness.section(dataset, records, synthetic))
     optional = [inside.section(dataset, ask(params, processed)) if runs else None, published.section(dataset, records)]
     sections += [section for section in optional if section is not None]
     _write(out, sections)

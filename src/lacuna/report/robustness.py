@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 
 from lacuna.report.drawing import MUTED, Picture, colours, drawing, legend
-from lacuna.report.html import Section, details, grid, heading, paragraph, table
+from lacuna.report.html import Section, details, grid, heading, note, paragraph, table
 from lacuna.report.names import BASELINES, is_rate, lower_is_better, main_metrics, metric, pattern, subset
 
 Record = Mapping[str, object]  # the content of one scores/<model>.json
@@ -15,7 +15,7 @@ SIZE = (4.6, 3.1)
 LINES = {"majority": ":", "text_linear": (0, (5, 2))}
 
 
-def section(dataset: str, records: Sequence[Record]) -> Section:
+def section(dataset: str, records: Sequence[Record], synthetic: bool = False) -> Section:
     """How far each metric falls as more of the test clips is lost."""
     metrics = main_metrics(str(records[0]["task"]), str(records[0]["scale"]))
     seeds = records[0]["seeds"]
@@ -26,8 +26,10 @@ def section(dataset: str, records: Sequence[Record]) -> Section:
         "bootstrap 95 % interval: how far the score would move with other test clips. Grey lines need no robust model: "
         "dotted, to always give the same answer; dashed, a linear model of the complete words."
     )
+    if synthetic:
+        body += note("These are scores on synthetic data: they show that the way works, not how well people are read.")
     if any(record["protocol"] != "validation" for record in records):
-        body += paragraph("Checkpoints were chosen on the test split (protocol “paper”): scores are too good.", "note")
+        body += note("Checkpoints were chosen on the test split (protocol “paper”): these scores are too good.")
     pictures: list[Picture] = []
     for name in _patterns(records):
         drawn = [p for key in metrics if (p := _curve(records, name, key))]
