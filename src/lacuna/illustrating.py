@@ -23,12 +23,11 @@ from lacuna.report import corpus, inside, learning, overview, published, robustn
 from lacuna.report.corpus import Measured
 from lacuna.report.html import Section
 from lacuna.report.learning import Learning
+from lacuna.report.page import FRAGMENT
 from lacuna.samples import read_clips
 from lacuna.staging import stage_scene
 from lacuna.store import FeatureFile, replacing
 from lacuna.types import Clip, MalformedInput, Reject
-
-FRAGMENT = "section.html"
 
 
 def illustrate(params: Params, raw: Path, processed: Path, out: Path) -> list[Section]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from lacuna.illustrating import FRAGMENT
 from lacuna.params import Params
 from lacuna.provenance import facts
-from lacuna.report.page import making, page
+from lacuna.report.page import FRAGMENT, making, page
 from lacuna.store import replacing
 from lacuna.types import MalformedInput
 

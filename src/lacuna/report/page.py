@@ -9,6 +9,7 @@ from importlib.resources import files
 
 from lacuna.report.html import Section, code, details, paragraph, table
 
+FRAGMENT = "section.html"  # what stage figures leaves of each data set for the page
 LEAD = (
     "What a model of sentiment still knows when parts of a video are lost: what it was given, how it learnt, and how "
     "far it falls."

@@ -163,8 +163,8 @@ def _losses(scene: Scene, pictures: Sequence[Picture]) -> str:
     if not pictures:
         return ""
     body = heading("What each pattern of loss leaves") + paragraph(
-        "One row a level: colour where a frame (or a word) is left, white where it is lost, grey where there was "
-        "nothing to begin with. The first draw of each pattern is shown."
+        "One row a level: colour where a frame (or a word) is left, white where it is lost (or disturbed), grey "
+        "where there was nothing to begin with. The first draw of each pattern is shown."
     )
     frames = next((m for m in scene.masks if m.pattern == "frames"), None)
     if frames and scene.tokens and "text" in frames.survives:
