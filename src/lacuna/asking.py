@@ -20,15 +20,14 @@ TOLD_BY_RATE = ("completeness", "uncertainty")  # outputs that are worth asking 
 
 def ask(params: Params, processed: Path) -> list[Asked]:
     """Each model's first seed, on at most `figures.asked` clips of the test split."""
-    train = params.train.of(processed.name)
-    folders = [processed / "models" / model / str(params.seeds[0]) for model in params.models]
-    folders = [folder for folder in folders if (folder / "model.json").is_file()]
-    if not folders:
-        return []
-    corpus = read_corpus(processed, train, params.prepare.of(processed.name).label_range)
-    test = corpus.splits["test"][: params.figures.of(processed.name).asked]
-    variants = _frames(processed / "variants")
-    return [_ask(folder, test, variants, train.device) for folder in folders] if test else []
+    dataset, most = processed.name, params.figures.of(processed.name).asked
+    variants, asked = _frames(processed / "variants"), []
+    for model in params.models:
+        folder, train = processed / "models" / model / str(params.seeds[0]), params.train.of_model(model, dataset)
+        if (folder / "model.json").is_file():
+            corpus = read_corpus(processed, train, params.prepare.of(dataset).label_range)
+            asked.append(_ask(folder, corpus.splits["test"][:most], variants, train.device))
+    return asked
 
 
 def _frames(folder: Path) -> Variants | None:

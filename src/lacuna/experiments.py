@@ -66,7 +66,7 @@ def train_model(params: Params, processed: Path, name: str, seed: int, folder: P
     A run that was killed goes on after its last whole epoch and ends with the same numbers.
     """
     dataset = processed.name
-    train, label_range = params.train.of(dataset), params.prepare.of(dataset).label_range
+    train, label_range = params.train.of_model(name, dataset), params.prepare.of(dataset).label_range
     corpus = read_corpus(processed, train, label_range)
     settings = checked(Settings, train.training_settings(name, dataset), f"train.{name}.training")
     module, model_settings = plugin("models", name), train.model_settings(name, dataset)

@@ -28,7 +28,7 @@ from lacuna.variants import Variants
 def judge(params: Params, processed: Path, model: str) -> dict[str, object]:
     """Write `scores/<model>.json` and `.npz` under `processed`, and return the former's content."""
     dataset = processed.name
-    train, evaluate = params.train.of(dataset), params.evaluate.of(dataset)
+    train, evaluate = params.train.of_model(model, dataset), params.evaluate.of(dataset)
     corpus = read_corpus(processed, train, params.prepare.of(dataset).label_range)
     labels = np.array([s.clip.label for s in corpus.splits["test"]])
     if not np.isfinite(labels).any():
@@ -64,7 +64,7 @@ def _runs(
 
 def _table(params: Params, processed: Path, model: str, corpus: Corpus, runs: list[Run]) -> dict[str, object]:
     patterns = summary(runs)
-    train, export = params.train.of(processed.name), params.export.of(processed.name)
+    train, export = params.train.of_model(model, processed.name), params.export.of(processed.name)
     words = _embeddings(processed, [*train.features, *export.features])
     return {
         "dataset": processed.name,

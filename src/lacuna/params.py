@@ -79,7 +79,7 @@ class Extract(Section):
 
 
 class Align(Section):
-    extractors: list[str] = Field([], description="features to average over words, into features/aligned.h5")
+    extractors: list[str] = Field([], description="features to average over words, into aligned_<extractor>.h5")
     words: Literal["proportional", "files", "ctc"] = Field("proportional", description="where word times come from")
     source: str = Field("", description="wav2vec2 CTC model (hub id or directory), or folder of word-time files")
 
@@ -97,9 +97,9 @@ class Mask(Section):
 
 
 class Incomplete(Section):
-    pattern: str
-    level: float | str
-    seed: int = 1
+    pattern: str = Field(description="name of a file in lacuna/patterns")
+    level: float | str = Field(description='missing rate, or the modalities left: "text+audio"')
+    seed: int = Field(1, description="decides what is lost")
 
 
 class Export(Section):
@@ -107,6 +107,9 @@ class Export(Section):
     features: list[str] = Field(description="features that become text, audio and vision")
     lengths: dict[str, int | Literal["auto"]] = Field({}, description="frames kept; auto: mean + 3 std on train")
     incomplete: list[Incomplete] = Field([], description="incomplete variants to write")
+
+
+_COMMON = ("features", "task", "standardize", "lengths")  # what a model may change of the section train
 
 
 class Train(Section):
@@ -124,6 +127,11 @@ class Train(Section):
         _check_names("models", list(self.model_extra or {}))
         return self
 
+    def of_model(self, name: str, dataset: str) -> Train:
+        """This section for one dataset, with what one model changes of it: its own features, task or lengths."""
+        own = {k: v for k, v in self._plugin(name, dataset).items() if k in _COMMON}
+        return type(self)(**(self.of(dataset).model_dump() | own))
+
     def model_settings(self, name: str, dataset: str) -> object:
         """The architecture's settings of one model."""
         return plugin_settings("models", name, self._plugin(name, dataset).get("model", {}), dataset)
@@ -135,7 +143,7 @@ class Train(Section):
 
     def _plugin(self, name: str, dataset: str) -> Plugin:
         settings = merged((self.model_extra or {}).get(name, {}), dataset)
-        _refuse_unknown(settings, ("model", "training"), f"train.{name}")
+        _refuse_unknown(settings, ("model", "training", *_COMMON), f"train.{name}")
         return settings
 
 
@@ -160,10 +168,10 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    datasets: list[str]
-    models: list[str]
-    seeds: list[int]
-    workers: int | Literal["auto"] = "auto"
+    datasets: list[str] = Field(description="folders of raw/")
+    models: list[str] = Field(description="names of files in lacuna/models")
+    seeds: list[int] = Field(description="each model is trained once per seed")
+    workers: int | Literal["auto"] = Field("auto", description="processes; auto: one per core")
     compute: Compute = Field(default_factory=Compute)
     demo: Demo = Field(default_factory=Demo)
     prepare: Prepare = Field(default_factory=Prepare)
