@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -106,14 +107,20 @@ def tokens(clip: Clip, text: FeatureSequence | None, origin: Origin | None) -> l
     """The words as the model reads them: one a position of the text's features, none where that cannot be told."""
     if text is None or origin is None:
         return []
-    if not is_tokens(text):
-        words = clip.text.split()
-        return words if len(words) == len(text) else []
-    ids = text.values[:, 0].tolist()
     try:
-        return list(pretrained.tokenizer(str(origin.settings.get("source", ""))).convert_ids_to_tokens(ids))
-    except MalformedInput:
-        return [str(number) for number in ids]  # the tokenizer cannot be had here: numbers are better than nothing
+        told = _tokenized(clip.text, text, origin) if "source" in origin.settings else clip.text.split()
+    except MalformedInput:  # the tokenizer cannot be had here
+        told = [str(number) for number in text.values[:, 0]] if is_tokens(text) else []
+    return told if len(told) == len(text) else []
+
+
+def _tokenized(words: str, text: FeatureSequence, origin: Origin) -> list[str]:
+    tokenizer: Any = pretrained.tokenizer(str(origin.settings["source"]))
+    if is_tokens(text):
+        ids = text.values[:, 0].tolist()
+    else:
+        ids = tokenizer(words, truncation=True, max_length=int(origin.settings.get("max_length", 512)))["input_ids"]
+    return list(tokenizer.convert_ids_to_tokens(ids))
 
 
 def _masks(path: Path, clip: Clip, features: dict[str, FeatureSequence]) -> Masks:

@@ -156,7 +156,7 @@ def _attention(asked: Asked) -> list[Picture]:
         "How much each of the vectors (row) takes from each other (column) when they are fused; mean over the clips."
     )
     return [
-        _matrix(f"attention-{asked.model}", f"{asked.model}: attention", caption, told.mean(0), words, words, "{:.2f}")
+        _matrix(f"attention-{asked.model}", f"{asked.model}: attention", caption, told.mean(0), words, words, "{:.3f}")
     ]
 
 
@@ -173,7 +173,7 @@ def _edges(asked: Asked) -> list[Picture]:
             matrix[names.index(teacher), names.index(student)] = weight
         title = f"{asked.model}: distillation of {words} parts"
         caption = "How much each modality (row) teaches each other one (column); mean over the clips."
-        pictures.append(_matrix(f"edges-{name}-{asked.model}", title, caption, matrix, names, names, "{:.2f}"))
+        pictures.append(_matrix(f"edges-{name}-{asked.model}", title, caption, matrix, names, names, "{:.3f}"))
     return pictures
 
 
@@ -220,10 +220,10 @@ def _matrix(
     """A matrix as coloured cells with their numbers; NaN cells stay empty."""
     with drawing(name, title, caption, SQUARE) as drawn:
         axes = drawn.axes()
-        axes.imshow(values, cmap="Blues", vmin=0, aspect="auto")
-        middle = np.nanmax(values) / 2
+        most = float(np.nanmax(values)) or 1.0
+        axes.imshow(values, cmap="Blues", vmin=0, vmax=1.4 * most, aspect="auto")
         for i, j in np.argwhere(np.isfinite(values)):
-            paint = "white" if values[i, j] > middle else "black"
+            paint = "white" if values[i, j] > 0.85 * most else "black"
             axes.text(j, i, form.format(values[i, j]), ha="center", va="center", color=paint, fontsize=8)
         axes.set_xticks(range(len(columns)), columns, fontsize=8)
         axes.set_yticks(range(len(rows)), rows, fontsize=8)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from lacuna.report.drawing import INK, Picture, drawing, legend
@@ -13,7 +14,8 @@ from lacuna.report.html import Section, grid, heading, paragraph, table
 from lacuna.report.names import TERMS
 
 TRAIN, VALID = "#0072b2", "#d55e00"
-SIZE = (4.6, 2.6)
+SIZE = (3.6, 2.4)
+FAR = 6.0  # times that train and validation lie apart before their axis is logarithmic
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def section(dataset: str, runs: Mapping[str, Sequence[Learning]]) -> Section:
     for model, seeds in runs.items():
         drawn = [_term(model, term, seeds) for term in terms(seeds[0].history)]
         pictures += drawn
-        body += heading(model) + _table(seeds) + grid(drawn)
+        body += heading(model) + _table(seeds) + grid(drawn, "small")
     return Section(f"{dataset}-training", "Training", body, tuple(pictures))
 
 
@@ -65,10 +67,17 @@ def _term(model: str, term: str, seeds: Sequence[Learning]) -> Picture:
             if f"valid_{term}" in run.history and 1 <= run.best <= len(run.history[f"valid_{term}"]):
                 axes.plot(run.best, run.history[f"valid_{term}"][run.best - 1], "o", color=INK, markersize=4)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _fit(axes, np.concatenate([run.history[f"{k}_{term}"] for run in seeds for k in ("train", "valid")]))
         axes.set_xlabel("epoch")
         axes.set_ylabel(term)
         legend(axes)
     return drawn.picture
+
+
+def _fit(axes: Axes, values: np.ndarray) -> None:
+    """A logarithmic axis where the curves would otherwise be flat lines far apart."""
+    if values.min() > 0 and values.max() > FAR * values.min():
+        axes.set_yscale("log")
 
 
 def _table(seeds: Sequence[Learning]) -> str:

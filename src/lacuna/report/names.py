@@ -34,7 +34,8 @@ PATTERNS = {
 SPLITS = {"train": "train", "valid": "validation", "test": "test", "unlabelled": "unlabelled"}
 BASELINES = {"majority": "always the same answer", "text_linear": "linear model of the words"}
 TERMS = {
-    "loss": "the weighted sum of all terms, on which the best epoch is chosen",
+    "loss": "on train the weighted sum of all terms; on validation what the best epoch is chosen by, in some "
+    "models the task alone",
     "sp": "sentiment prediction: squared error of the score",
     "cc": "completeness: how well the share of surviving text is guessed",
     "adv": "adversarial: telling the corrected text features from complete ones",
@@ -43,6 +44,16 @@ TERMS = {
     "sim": "similarity: the modalities' shared vectors are drawn together",
     "diff": "difference: private and shared vectors are kept apart",
     "recon": "reconstruction from private and shared vectors",
+    "final": "error of the final answer",
+    "cycle": "rebuilt features, encoded again, meet the private ones",
+    "orthogonality": "private and shared parts are kept apart",
+    "margin": "shared parts of like clips lie nearer than those of unlike ones",
+    "homo_reg": "distillation of shared parts: edges near what was expected of them",
+    "homo_logit": "distillation of shared parts: answers drawn together",
+    "homo_repr": "distillation of shared parts: representations drawn together",
+    "hetero_reg": "distillation of private parts: edges near what was expected of them",
+    "hetero_logit": "distillation of private parts: answers drawn together",
+    "hetero_repr": "distillation of private parts: representations drawn together",
     "evidential": "evidence for the right class, and none for the others",
     "conflict": "how much the views contradict each other",
 }

@@ -20,9 +20,9 @@ def section(dataset: str, clips: Sequence[Clip], records: Sequence[Record], synt
     key = main_metrics(str(records[0]["task"]), str(records[0]["scale"]))[0]
     told = [(record, falls) for record in records if (falls := _fall(record, key))]
     for record, falls in told:
-        facts.append((f"{record['model']}: {metric(key).lower()}, nothing lost", f"{falls[0][1]:.2f}"))
-        facts.append((f"{record['model']}: {100 * falls[-1][0]:.0f} % lost", f"{falls[-1][1]:.2f}"))
-    body = tiles(facts[:8]) + "".join(_sentence(record, falls, key) for record, falls in told)
+        span = f"{falls[0][1]:.2f} → {falls[-1][1]:.2f}"
+        facts.append((f"{record['model']}: {metric(key).lower()}, nothing to {100 * falls[-1][0]:.0f} % lost", span))
+    body = tiles(facts) + "".join(_sentence(record, falls, key) for record, falls in told)
     if synthetic:
         body = '<p class="note"><b>Synthetic data.</b> ' + escape(
             "No one said these sentences and no one's feelings are shown: clips and labels were made by a program."

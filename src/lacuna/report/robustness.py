@@ -61,7 +61,9 @@ def _curve(records: Sequence[Record], name: str, key: str) -> Picture | None:
             points = _points(record, name, key)
             if points:
                 any_drawn = True
-                _line(axes, points, str(record["model"]), paint[str(record["model"])], (i - len(records) / 2) * 0.3)
+                _line(
+                    axes, points, str(record["model"]), paint[str(record["model"])], (i - (len(records) - 1) / 2) * 0.9
+                )
         if not any_drawn:
             return None
         for baseline, style in LINES.items():
