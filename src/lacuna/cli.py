@@ -1,14 +1,16 @@
-"""The `lacuna` command. In: words on a command line. Out: tables on the screen; errors in one line, exit status 1."""
+"""The `lacuna` command. In: words on a command line. Out: tables on the screen; errors in one line, status 1."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lacuna import doctor as diagnosis
@@ -29,7 +31,8 @@ def main() -> None:
     try:
         app()
     except MalformedInput as error:
-        console.print(f"[red]lacuna:[/red] {error}", soft_wrap=True, highlight=False)
+        told = Console(stderr=True)  # what is asked for may go into a file or another program
+        told.print(f"[red]lacuna:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(1)
 
 
@@ -132,6 +135,115 @@ def export(
     variant = Variant(pattern, float(rate) if rate.replace(".", "", 1).isdigit() else rate, seed) if pattern else None
     for line in export_pickle(load_params(), Path("processed", dataset), out, variant, aligned):
         console.print(line, soft_wrap=True, highlight=False)
+
+
+@app.command("import-mmsa")
+def import_mmsa(
+    pickle: Path,
+    dataset: Annotated[str, typer.Option(help="name of the dataset: the pickle goes into raw/<name>/")],
+) -> None:
+    """Check an MMSA pickle, make it a dataset under raw/, and tell what it holds and what params.yaml needs."""
+    from lacuna.importing import import_pickle
+
+    _say(import_pickle(pickle, dataset))
+
+
+@app.command()
+def convert(
+    model: Annotated[str, typer.Argument(help="a file of lacuna/convert: lnln, misa, dmd")],
+    published: Annotated[Path, typer.Argument(help="the authors' checkpoint (.pth)")],
+    out: Annotated[Path, typer.Option(help="folder for model.safetensors and model.json")],
+    homo: Annotated[Path | None, typer.Option(help="dmd: its first distillation unit, if it was saved")] = None,
+    hetero: Annotated[Path | None, typer.Option(help="dmd: its second")] = None,
+    label_range: Annotated[tuple[float, float], typer.Option(help="of its scores: -3 3, or -1 1")] = (-3.0, 3.0),
+) -> None:
+    """Turn a checkpoint of published code into one of ours, with the model's published settings."""
+    from lacuna.converting import Source
+    from lacuna.converting import convert as convert_checkpoint
+
+    units = {name: path for name, path in (("homo", homo), ("hetero", hetero)) if path}
+    _say(convert_checkpoint(model, Source(published, units, label_range), out))
+
+
+@app.command()
+def compare(
+    scores: Annotated[list[Path], typer.Argument(help="processed/<dataset>/scores/<model>.json, two or more")],
+    metric: Annotated[list[str] | None, typer.Option(help="may be repeated; default: the task's main metrics")] = None,
+    latex: Annotated[Path | None, typer.Option(help="also write the tables for a paper")] = None,
+) -> None:
+    """Models side by side, tested on the same clips; published numbers stand apart."""
+    from lacuna.comparing import cells, told
+    from lacuna.comparing import compare as compare_scores
+    from lacuna.comparing import latex as as_latex
+
+    tables = compare_scores(scores, metric or ())
+    for one in tables:
+        head, rows = cells(one)
+        table = Table(*head, title=f"{one.dataset}, pattern {one.pattern}", title_justify="left")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        _say(told(verdict) for verdict in one.verdicts)
+    if latex:
+        latex.parent.mkdir(parents=True, exist_ok=True)
+        latex.write_text(as_latex(tables), encoding="utf-8")
+        _say([f"{latex}: {len(tables)} tables (LaTeX, package booktabs)"])
+
+
+@app.command()
+def predict(
+    file: Annotated[Path, typer.Argument(help="a video, a sound file or a picture")],
+    checkpoint: Annotated[Path, typer.Option(help="a folder with model.json, as `train` and `convert` write it")],
+    text: Annotated[str | None, typer.Option(help="what is said")] = None,
+    transcript: Annotated[Path | None, typer.Option(help="what is said, as .srt, .vtt or .txt")] = None,
+    asr: Annotated[str, typer.Option(help="a speech recognition model to hear it with: hub id or directory")] = "",
+    start: Annotated[float, typer.Option(help="s")] = 0.0,
+    end: Annotated[float | None, typer.Option(help="s; default: the file's end")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="a modality to leave out; may be repeated")] = None,
+    missing: Annotated[list[str] | None, typer.Option(help="text=0.3: lose 30 % of it; may be repeated")] = None,
+    seed: Annotated[int, typer.Option(help="decides what is lost")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="the whole answer as JSON")] = False,
+) -> None:
+    """What a model says of one clip: score, contributions, curve by the second, and what was missing."""
+    from lacuna.answers import Question, parse_missing
+    from lacuna.predicting import load
+
+    lost = parse_missing(missing or ())
+    answer = load(checkpoint, device)(file, Question(text, transcript, asr, start, end, drop or (), lost, seed))
+    if as_json:
+        typer.echo(json.dumps(answer.as_dict(), ensure_ascii=False, indent=1))
+    else:
+        _say(f"{name:<14} {value}" for name, value in answer.lines())
+
+
+@app.command()
+def serve(
+    checkpoint: Annotated[Path, typer.Option(help="a folder with model.json")],
+    port: Annotated[int, typer.Option(help="of 127.0.0.1; nothing else is listened to")] = 8080,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
+    asr: Annotated[str, typer.Option(help="a speech recognition model: hub id or directory")] = "",
+) -> None:
+    """A page on this machine: drop a video, take parts of it away, watch the answer change."""
+    from lacuna.serving import serve as serve_page
+
+    serve_page(checkpoint, port, device=device, asr=asr)
+
+
+@app.command()
+def docs(page: Annotated[str, typer.Argument(help="params: every key of params.yaml, as docs/params.md")]) -> None:
+    """Print a page of the documentation that is made from the code."""
+    from lacuna.reference import params_page
+
+    if page != "params":
+        raise MalformedInput(f"docs: expected params, got {page!r}")
+    typer.echo(params_page(), nl=False)
+
+
+def _say(lines: Iterable[str]) -> None:
+    """Lines as they are: not wrapped, and with no marks of rich's in them."""
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,73 @@
+"""An MMSA pickle becomes a dataset. In: the pickle and a name. Out: raw/<name>/<file>.pkl, and what it holds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from lacuna.mmsa import KINDS, Pickle, load
+from lacuna.store import replacing
+from lacuna.types import MalformedInput
+
+EXTRACTORS = {"tokens": "tokens", "text": "bert", "audio": "librosa", "vision": "face"}  # whose place they take
+
+
+def import_pickle(path: Path, dataset: str, raw: Path = Path("raw")) -> Iterator[str]:
+    """Check the pickle, put it into raw/<dataset>/ (as a hard link where the disk allows), and tell what it holds."""
+    if not dataset or dataset != Path(dataset).name or dataset.startswith("."):
+        raise MalformedInput(f"dataset: expected a folder's name, got {dataset!r}")
+    given = load(path)
+    folder = raw / dataset
+    others = [p.name for p in folder.iterdir() if p.name != path.name] if folder.is_dir() else []
+    if others:
+        raise MalformedInput(f"{folder}: expected a new dataset or only {path.name}, found {', '.join(others[:5])}")
+    target = folder / f"{path.stem}.pkl"
+    if not (target.exists() and target.samefile(path)):
+        with replacing(target) as temporary:
+            _place(path, temporary)
+    yield from _told(given, target)
+    yield from _advice(given, dataset)
+
+
+def _place(path: Path, target: Path) -> None:
+    try:
+        os.link(path.resolve(), target)
+    except OSError:  # another disk, or one that knows no links
+        shutil.copyfile(path, target)
+
+
+def _told(given: Pickle, target: Path) -> Iterator[str]:
+    clips = ", ".join(f"{len(content['id'])} {split}" for split, content in given.splits.items())
+    yield f"{target}: {clips} clips; {given.official or 'no published file known here'}"
+    for kind in given.kinds:
+        arrays = [content[KINDS[kind]] for content in given.splits.values()]
+        frames, width = (arrays[0].shape[2], "token ids") if kind == "tokens" else arrays[0].shape[1:]
+        bad = sum(int(np.count_nonzero(~np.isfinite(array))) for array in arrays)
+        odd = f"; {bad} values that are not finite count as 0" if bad else ""
+        yield f"{target}: {kind}: {width}{'' if kind == 'tokens' else ' columns'}, {frames} frames at most{odd}"
+    low, high = _limits(given)
+    yield f"{target}: labels from {low:g} to {high:g}"
+
+
+def _limits(given: Pickle) -> tuple[float, float]:
+    labels = np.concatenate([np.ravel(content["regression_labels"]) for content in given.splits.values()])
+    return float(np.nanmin(labels)), float(np.nanmax(labels))
+
+
+def _advice(given: Pickle, dataset: str) -> Iterator[str]:
+    """What to write into params.yaml."""
+    low, high = _limits(given)
+    names = [EXTRACTORS[kind] for kind in given.kinds]
+    text = ["tokens"] if "tokens" in given.kinds else ["bert"] if "text" in given.kinds else []
+    features = [*text, *(EXTRACTORS[kind] for kind in given.kinds if kind in ("audio", "vision"))]
+    yield "params.yaml, for this dataset (the extractors' names stand for what the pickle gives in their place):"
+    yield f"  datasets: [{dataset}]"
+    if low >= -1 and high <= 1:
+        yield "  prepare: {label_range: [-1, 1]}"
+    yield f"  extract: {{extractors: [{', '.join(names)}]}}"
+    yield "  align: {extractors: []}"
+    yield f"  train: {{features: [{', '.join(features)}]}}"

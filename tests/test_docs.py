@@ -1,0 +1,39 @@
+"""The documents say what is so: pages made from the code are up to date, links lead somewhere, commands exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lacuna import cli
+from lacuna.reference import params_page
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+COMMANDS = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+
+
+def test_the_params_page_is_what_the_code_says():
+    written = (ROOT / "docs/params.md").read_text(encoding="utf-8")
+    assert written == params_page(), "docs/params.md is old: run `lacuna docs params > docs/params.md`"
+
+
+def test_every_setting_of_training_is_explained_or_plain():
+    page = params_page()
+    for key in ("`encoder_learning_rate`", "`label_range`", "extract.face", "train.lnln.model", "`span`", "`noise`"):
+        assert key in page
+    assert "typing." not in page and "Literal" not in page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_commands_exist(page):
+    """Commands at the start of a line or in backquotes: `lacuna <name> …`."""
+    for name in re.findall(r"(?:^\s*|`)lacuna ([a-z][a-z-]*)", page.read_text(encoding="utf-8"), re.M):
+        assert name in COMMANDS, f"{page.name}: lacuna {name}"
