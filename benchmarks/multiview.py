@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -96,6 +98,8 @@ def fit(module: ModuleType, data: Data, run: Run) -> torch.nn.Module:
     torch.manual_seed(run.seed)
     model = module.Model(module.PUBLISHED if published else module.Settings(), spec)
     optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    steps = settings.epochs * math.ceil(len(data.train) / settings.batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_factor, settings, steps))
     generator = np.random.default_rng([run.seed, 1])
     model.train()
     for epoch in range(1, settings.epochs + 1):
@@ -104,8 +108,19 @@ def fit(module: ModuleType, data: Data, run: Run) -> torch.nn.Module:
             batch = batch_of(data.views, data.classes, order[start : start + settings.batch_size])
             optimizer.zero_grad()
             model.loss(batch, batch, epoch)["loss"].backward()
+            if settings.clip_norm:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
             optimizer.step()
+            schedule.step()
     return model.eval()
+
+
+def _factor(settings: Settings, steps: int, step: int) -> float:
+    """The rate's factor at a step, as lacuna.training has it."""
+    warm = max(1, round(steps * settings.warmup))
+    if settings.schedule == "constant":
+        return 1.0
+    return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 @torch.no_grad()
