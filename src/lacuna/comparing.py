@@ -196,10 +196,11 @@ def cells(table: Table) -> tuple[list[str], list[list[str]]]:
 def told(verdict: Verdict) -> str:
     """A verdict as a sentence."""
     better = verdict.ours if verdict.difference < 0 else verdict.other
+    outcome = f"{better} errs less" if verdict.p < 0.05 else "no clear difference"
     interval = f"[{verdict.low:+.3f}, {verdict.high:+.3f}]"
     return (
         f"{verdict.ours} - {verdict.other}: mean error {verdict.difference:+.3f} {interval}, "
-        f"p = {verdict.p:.3g} (paired bootstrap over clips; {better} errs less); right answers with nothing lost: "
+        f"p = {verdict.p:.3g} (paired bootstrap over clips; {outcome}); right answers with nothing lost: "
         f"p = {verdict.mcnemar:.3g} (McNemar)"
     )
 
