@@ -71,7 +71,7 @@ PUBLISHED = Settings(
 )
 TRAINING = {
     "optimizer": "adam",
-    "learning_rate": 1e-3,
+    "learning_rate": 2e-3,
     "weight_decay": 1e-5,
     "batch_size": 200,
     "epochs": 100,
