@@ -104,10 +104,9 @@ def test_the_model_learns_and_loads(written, tmp_path, classes):
     model.eval()
     alone, shared = (model(collate(group, spec.lengths))["prediction"][0] for group in (valid[:1], valid))
     assert torch.allclose(alone, shared, atol=1e-5)
-    record = dict.fromkeys(("origins", "scaler", "training", "versions"), {}) | {"params_hash": "", "dataset": "d"}
-    card = checkpoints.Card(
-        "averages", asdict(module.Settings()), asdict(spec), "regression", (-3, 3), seed=1, **record
-    )
+    nothing = {key: {} for key in ("origins", "scaler", "training", "versions")}
+    built = {"settings": asdict(module.Settings()), "spec": asdict(spec), "seed": 1}
+    card = checkpoints.Card("averages", task="", label_range=(-3, 3), params_hash="", dataset="d", **built, **nothing)
     checkpoints.save(tmp_path, model, card)
     again, _ = checkpoints.load(tmp_path)
     assert torch.equal(again(collate(valid[:1], spec.lengths))["prediction"][0], alone)
