@@ -54,3 +54,12 @@ def test_modality_is_also_judged_by_subset():
     levels = levels_of("modality", [0.0, 0.5], ["text", "audio", "vision"], True)
     assert levels[:2] == [0.0, 0.5] and len(levels) == 2 + 7 and "audio+text" in levels
     assert levels_of("span", [0.5], ["text", "audio"], True) == [0.5]
+
+
+@pytest.mark.parametrize(("name", "same"), [("frames", False), ("modality", True), ("noise", False)])
+def test_variants_that_are_the_same_are_known_as_such(name, same, tmp_path):
+    levels = [0.0, "audio"] if name == "modality" else [0.0, 0.5]
+    write_variants(tmp_path / "v.h5", made(), plugin("patterns", name), levels, SEEDS)
+    variants = Variants(tmp_path / "v.h5")
+    assert variants.identity(0.0, 1) == variants.identity(0.0, 2) != variants.identity(levels[1], 1)
+    assert (variants.identity(levels[1], 1) == variants.identity(levels[1], 2)) is same

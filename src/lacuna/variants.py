@@ -7,6 +7,7 @@ of them.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
@@ -80,6 +81,16 @@ class Variants:
         i, j = self.levels.index(level), self.seeds.index(seed)
         start, stop = self._offsets[modality][self._index[clip] :][:2]
         return self._survives[modality][i, j, start:stop]
+
+    def identity(self, level: Level, seed: int) -> str:
+        """Equal where two variants are the same: nothing lost, or the same modalities, whatever the seed."""
+        i, j = self.levels.index(level), self.seeds.index(seed)
+        digest = hashlib.sha256()
+        for modality, survives in self._survives.items():
+            if self.spoils and not survives[i, j].all():
+                digest.update(f"{modality} {level} {seed}".encode())  # noise differs by draw where it falls
+            digest.update(np.packbits(survives[i, j]).tobytes())
+        return digest.hexdigest()
 
     @cached_property
     def module(self) -> ModuleType:
