@@ -1,7 +1,7 @@
 """Content-addressed results of one clip. In: a key and arrays. Out: the same arrays, in any later run.
 
-DVC deletes a stage's outs before it runs; what one clip cost must survive that, and a kill in the middle. So results lie
-outside the outs, each under the hash of all that made it, written beside its place and then moved there.
+DVC deletes a stage's outs before it runs; what one clip cost must survive that, and a kill in the middle. So results
+lie outside the outs, each under the hash of all that made it, written beside its place and then moved there.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from zipfile import BadZipFile
@@ -67,7 +68,8 @@ class Cache:
         path.parent.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
-        temporary = path.with_name(f".{key}.{os.getpid()}.tmp")
+        # Not the process's number: two machines that share the folder may have the same one.
+        temporary = path.with_name(f".{key}.{secrets.token_hex(8)}.tmp")
         try:
             temporary.write_bytes(buffer.getvalue())
             os.replace(temporary, path)
