@@ -1,6 +1,6 @@
 """RCML and RCML-MISA on multi-view data, normal and conflictive, over seeds. Out: a table, and paired tests.
 
-    python benchmarks/multiview.py [--datasets PIE HandWritten] [--protocols published mended] [--seeds 10]
+    python benchmarks/multiview.py [--datasets PIE HandWritten] [--protocols published mended] [--seeds 0 1 2]
 
 Data: the folder LACUNA_DATA (default ../shared/data), `multiview/*.mat`. As in the authors' program 80 % of the rows
 are trained on and the last epoch is judged on the others. `published` scales views to [0, 1] on all rows and copies
@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--datasets", nargs="+", default=list(FILES), choices=FILES)
     parser.add_argument("--protocols", nargs="+", default=["published", "mended"], choices=["published", "mended"])
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(10)))
     parser.add_argument("--out", type=Path, default=Path(".cache/benchmarks/multiview.jsonl"))
     options = parser.parse_args()
     torch.set_num_threads(1)  # batches are small: more threads only wait for each other
@@ -201,7 +201,7 @@ def main() -> None:
         for dataset in options.datasets
         for protocol in options.protocols
         for model in options.models
-        for seed in range(options.seeds)
+        for seed in options.seeds
     ]
     for run in wanted:
         if run not in results:
