@@ -37,3 +37,15 @@ def test_commands_exist(page):
     """Commands at the start of a line or in backquotes: `lacuna <name> …`."""
     for name in re.findall(r"(?:^\s*|`)lacuna ([a-z][a-z-]*)", page.read_text(encoding="utf-8"), re.M):
         assert name in COMMANDS, f"{page.name}: lacuna {name}"
+
+
+def typed(page: Path) -> list[str]:
+    """Indented lines without their comments and spaces: what is to be typed or written down."""
+    lines = re.findall(r"^    (\S.*)$", page.read_text(encoding="utf-8"), re.M)
+    return [re.sub(r"\s\s+.*", "", line).strip() for line in lines]
+
+
+@pytest.mark.parametrize("name", ("README", "docs/tutorial"))
+def test_both_languages_say_to_type_the_same(name):
+    english, chinese = typed(ROOT / f"{name}.md"), typed(ROOT / f"{name}.zh-CN.md")
+    assert english and english == chinese
