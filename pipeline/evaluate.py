@@ -1,4 +1,4 @@
-"""Stage evaluate: checkpoints of one model + variants → scores/<model>.json, and every prediction in scores/<model>.npz."""
+"""Stage evaluate: checkpoints of one model + variants → scores/<model>.json, .npz (predictions) and .unlabelled.csv."""
 
 from pathlib import Path
 

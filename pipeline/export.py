@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
-from lacuna.exporting import Variant, export_pickle
+from lacuna.exporting import Variant, can_export, export_pickle
 from lacuna.params import load_params, run_stage
 
 
 def main(dataset: str) -> None:
     params, out = load_params(), Path("processed", dataset)
+    if not can_export(params, out):
+        (out / "mmsa").mkdir(parents=True, exist_ok=True)
+        print(f"{dataset}: no audio and no vision in export.features, nothing for MMSA: {out / 'mmsa'} stays empty")
+        return
     wanted: list[tuple[Variant | None, bool]] = [(None, False)]
     if params.align.of(dataset).extractors:
         wanted.append((None, True))

@@ -21,7 +21,7 @@ from lacuna.resuming import read_progress, write_progress
 from lacuna.samples import Sample, Scaler, is_tokens, of_split, polarity, read_samples
 from lacuna.store import Origin, replacing
 from lacuna.training import Data, History, Progress, Settings, choose_device, fit
-from lacuna.types import SPLITS, MalformedInput
+from lacuna.types import SPLITS, UNKNOWN, MalformedInput
 
 VERSIONS = ("torch", "transformers", "numpy")
 
@@ -37,11 +37,11 @@ class Corpus:
 
 
 def read_corpus(folder: Path, train: Train, label_range: tuple[float, float], scaler: Scaler | None = None) -> Corpus:
-    """The labelled samples of `processed/<dataset>`; the scaler is fitted on the train split if none is given."""
+    """The samples of `processed/<dataset>`, also unlabelled; a scaler is fitted on the train split if none is given."""
     samples, origins = read_samples(folder, train.features)
     if train.task == "polarity":
         samples = [polarity(sample) for sample in samples]
-    splits = {split: of_split(samples, split) for split in SPLITS}
+    splits = {split: of_split(samples, split) for split in (*SPLITS, UNKNOWN)}
     if scaler is None:
         scaler = Scaler.fit(splits["train"], _scaled(samples, origins)) if train.standardize else Scaler({}, {})
     splits = {name: [scaler(sample) for sample in members] for name, members in splits.items()}

@@ -45,6 +45,15 @@ def export_pickle(
     yield from _told(path, written)
 
 
+def can_export(params: Params, processed: Path) -> bool:
+    """Whether the exported features hold sound or video; else there is nothing that MMSA's models could read."""
+    for name in params.export.of(processed.name).features:
+        with FeatureFile(processed / "features" / f"{name}.h5") as file:
+            if file.origin.modality in ("audio", "vision") and file.lengths().any():
+                return True
+    return False
+
+
 class _Tokens:
     """Token ids by clip id, as `mmsa.dump` reads them."""
 

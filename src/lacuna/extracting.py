@@ -7,18 +7,19 @@ extracts the whole finds all of it there and writes the same bytes as one machin
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from lacuna import media
 from lacuna.cache import default_root
 from lacuna.compute import Engine
 from lacuna.datasets import given_features
 from lacuna.datasets.rejects import write_rejects
 from lacuna.extraction import Extraction, extract
-from lacuna.params import Params
+from lacuna.params import FINETUNED, TUNED_FILES, Params, plugin
 from lacuna.samples import read_clips
-from lacuna.store import write_features
-from lacuna.types import Clip, MalformedInput, Reject
+from lacuna.store import Origin, write_features
+from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, empty_sequence
 
 
 def engine_of(params: Params) -> Engine:
@@ -34,11 +35,16 @@ def extract_dataset(params: Params, dataset: str, extractor: str) -> str:
     given = given_features(Path("raw", dataset), dataset, extractor)
     if given is not None:
         write_features(path, *given)
+    elif lacked := _lacked(extractor, clips):
+        write_features(path, *_nothing(extractor, lacked, clips))
+        reason = f"all {len(clips)} clips are still pictures: kept without {lacked}"
+        rejects.append(Reject("*", Path("raw", dataset).as_posix(), reason, extractor))
     else:
         extraction = _extraction(params, dataset, extractor)
         write_features(path, extraction.origin, extract(extraction, clips, engine_of(params), rejects))
     write_rejects(path.with_suffix(".rejects.csv"), rejects)
-    return f"{dataset}: {extractor} of {len(clips)} clips; {len(rejects)} have none of it ({path.stem}.rejects.csv)"
+    without = len(clips) if any(r.id == "*" for r in rejects) else len(rejects)
+    return f"{dataset}: {extractor} of {len(clips)} clips; {without} have none of it ({path.stem}.rejects.csv)"
 
 
 def extract_shard(params: Params, dataset: str, extractor: str, shard: str) -> str:
@@ -46,6 +52,8 @@ def extract_shard(params: Params, dataset: str, extractor: str, shard: str) -> s
     clips = shard_of(read_clips(Path("processed", dataset, "clips.jsonl")), shard)
     if given_features(Path("raw", dataset), dataset, extractor) is not None:
         return f"{dataset}: {extractor} is given, there is nothing to extract"
+    if lacked := _lacked(extractor, clips):
+        return f"{dataset}: {extractor} of shard {shard}: still pictures have no {lacked}, there is nothing to extract"
     rejects: list[Reject] = []
     for _ in extract(_extraction(params, dataset, extractor), clips, engine_of(params), rejects):
         pass  # each is in the cache by now
@@ -55,7 +63,31 @@ def extract_shard(params: Params, dataset: str, extractor: str, shard: str) -> s
 
 
 def _extraction(params: Params, dataset: str, extractor: str) -> Extraction:
-    return Extraction(extractor, params.extract.plain_settings(extractor, dataset), default_root())
+    values = params.extract.plain_settings(extractor, dataset)
+    tuned = Path("processed", dataset, FINETUNED)
+    for key, value in values.items():
+        if key in TUNED_FILES and isinstance(value, str) and Path(value).parent == tuned and not Path(value).exists():
+            network = "resnet50" if key == "weights" else "bert"
+            raise MalformedInput(
+                f"extract.{extractor}.{key}: expected weights tuned on {dataset}, found none at {value} (name "
+                f"{network} in finetune.networks, then `dvc repro finetune`)"
+            )
+    return Extraction(extractor, values, default_root())
+
+
+def _lacked(extractor: str, clips: Sequence[Clip]) -> str:
+    """The extractor's modality where no clip of the dataset can have it: sound or video of still pictures."""
+    modality = plugin("extractors", extractor).MODALITY
+    still = bool(clips) and all(media.is_picture(clip.path) for clip in clips)
+    return modality if still and modality in ("audio", "vision") else ""
+
+
+def _nothing(
+    extractor: str, modality: str, clips: Sequence[Clip]
+) -> tuple[Origin, Iterator[tuple[str, FeatureSequence]]]:
+    """A features file's content in which no clip has a frame; the extractor itself is not even built."""
+    origin = Origin(extractor, modality, ("none",), {}, {})
+    return origin, ((clip.id, empty_sequence(origin.columns)) for clip in clips)
 
 
 def shard_of(clips: Sequence[Clip], shard: str) -> list[Clip]:

@@ -21,6 +21,7 @@ from lacuna.params import plugin, plugin_settings
 from lacuna.store import Origin
 from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, empty_sequence
 
+WEIGHTS = ("weights", "source", "file")  # settings that name weights; `versions()` holds their fingerprint
 BATCH = 64  # clips given at once to an extractor that takes many
 
 
@@ -65,7 +66,10 @@ class Extraction:
 
     def key(self, clip: Clip) -> str:
         """What identifies a clip's result: all that decides it and nothing else."""
-        made_by = (self.name, self.origin.settings, self.origin.versions)
+        versions = self.origin.versions
+        # Weights that have a fingerprint are known by it, wherever they lie.
+        settings = {k: v for k, v in self.origin.settings.items() if not (k in WEIGHTS and k in versions)}
+        made_by = (self.name, settings, versions)
         if self.origin.modality == "text":
             return digest_of(*made_by, clip.text)
         return digest_of(*made_by, digest_of_file(clip.path), clip.start, clip.end)

@@ -21,12 +21,13 @@ from lacuna.params import Params
 from lacuna.samples import TOKEN_COLUMNS
 from lacuna.store import FeatureFile, replacing
 from lacuna.training import choose_device
-from lacuna.types import MalformedInput
+from lacuna.types import SPLITS, MalformedInput
+from lacuna.untagged import answer
 from lacuna.variants import Variants
 
 
 def judge(params: Params, processed: Path, model: str) -> dict[str, object]:
-    """Write `scores/<model>.json` and `.npz` under `processed`, and return the former's content."""
+    """Write `scores/<model>.json`, `.npz` and `.unlabelled.csv` under `processed`; return the first one's content."""
     dataset = processed.name
     train, evaluate = params.train.of_model(model, dataset), params.evaluate.of(dataset)
     corpus = read_corpus(processed, train, params.prepare.of(dataset).label_range)
@@ -44,6 +45,8 @@ def judge(params: Params, processed: Path, model: str) -> dict[str, object]:
                 arrays |= {f"{key}/{n}": outputs[n] for n in ("prediction", "uncertainty") if n in outputs}
     scores = _table(params, processed, model, corpus, runs)
     scores["intervals"] = _intervals(corpus, arrays, runs, labels, evaluate.bootstrap)
+    folders = [processed / "models" / model / str(seed) for seed in params.seeds]
+    answer(corpus, folders, processed / "scores" / f"{model}.unlabelled.csv", train.device)
     _write(processed / "scores", model, scores, arrays)
     return scores
 
@@ -72,7 +75,7 @@ def _table(params: Params, processed: Path, model: str, corpus: Corpus, runs: li
         "protocol": params.evaluate.protocol,
         "task": corpus.judged.task,
         "scale": corpus.judged.scale,
-        "clips": {split: len(members) for split, members in corpus.splits.items()},
+        "clips": {split: len(members) for split, members in corpus.splits.items() if split in SPLITS},
         "seeds": {"train": params.seeds, "mask": sorted({r.mask_seed for r in runs})},
         "baselines": baselines(corpus, words),
         "patterns": patterns,

@@ -31,6 +31,8 @@ MARGIN = 0.05  # s of sound given to the resampler on both sides of a span: far 
 CHANNELS = 8  # planes of sound: where a frame has more, PyAV reads beyond its memory
 GAP = 0.1  # s by which sound may be off its time stamps (rounding, encoder delay) before silence is put in
 
+PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+
 # Containers without an index, where a seek lands between pictures or with wrong time stamps: read from the start.
 _UNSEEKABLE = {"mpeg", "mpegts", "mpegvideo", "h264", "hevc", "m4v", "mp3", "aac", "ac3"}
 
@@ -358,6 +360,11 @@ def _gathered(pieces: Iterator[np.ndarray], least: int) -> Iterator[np.ndarray]:
             waiting = []
     if waiting:
         yield np.concatenate(waiting)
+
+
+def is_picture(path: Path | None) -> bool:
+    """Whether a file is, by its suffix, a still picture, which has neither sound nor movement."""
+    return path is not None and path.suffix.lower() in PICTURES
 
 
 def image(path: Path) -> np.ndarray:

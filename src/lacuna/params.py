@@ -22,6 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from lacuna.types import MalformedInput
 
 Plugin = dict[str, Any]  # settings of one plug-in, checked by the plug-in's own dataclass
+FINETUNED = "finetuned"  # the word for a dataset's own weights, and their folder in processed/<dataset>
+TUNED_FILES = {"weights": "resnet50.safetensors", "source": "bert", "encoder": "bert"}  # by the setting that says it
 Value = TypeVar("Value")
 
 
@@ -63,6 +65,19 @@ class Prepare(Section):
     fractions: tuple[float, float, float] = Field((0.7, 0.15, 0.15), description="train, valid, test of such splits")
 
 
+class Finetune(Section):
+    """Networks that are tuned on a dataset's own train split before features are extracted with them."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    networks: list[Literal["resnet50", "bert"]] = Field([], description="networks to tune; none: nothing is done")
+
+    @property
+    def settings(self) -> Plugin:
+        """What stands in this section for `lacuna.finetune.Settings`."""
+        return dict(self.model_extra or {})
+
+
 class Extract(Section):
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -74,8 +89,8 @@ class Extract(Section):
         return self
 
     def plain_settings(self, name: str, dataset: str) -> Plugin:
-        """The settings of one extractor for one dataset, as they stand in the file."""
-        return merged((self.model_extra or {}).get(name, {}), dataset)
+        """The settings of one extractor for one dataset, as they stand in the file; `finetuned` as a path."""
+        return resolved(merged((self.model_extra or {}).get(name, {}), dataset), dataset)
 
 
 class Align(Section):
@@ -134,7 +149,8 @@ class Train(Section):
 
     def model_settings(self, name: str, dataset: str) -> object:
         """The architecture's settings of one model."""
-        return plugin_settings("models", name, self._plugin(name, dataset).get("model", {}), dataset)
+        values = merged(self._plugin(name, dataset).get("model", {}), dataset)
+        return plugin_settings("models", name, resolved(values, dataset), dataset)
 
     def training_settings(self, name: str, dataset: str) -> Plugin:
         """What a model's own TRAINING, the common changes and its own changes make of training.Settings."""
@@ -175,6 +191,7 @@ class Params(BaseModel):
     compute: Compute = Field(default_factory=Compute)
     demo: Demo = Field(default_factory=Demo)
     prepare: Prepare = Field(default_factory=Prepare)
+    finetune: Finetune = Field(default_factory=Finetune)
     extract: Extract
     align: Align = Field(default_factory=Align)
     mask: Mask = Field(default_factory=Mask)
@@ -236,6 +253,13 @@ def merged(values: Mapping[str, Any], dataset: str) -> Plugin:
     """Settings with their `per_dataset` changes for one dataset put in."""
     own = {key: value for key, value in values.items() if key != "per_dataset"}
     return own | values.get("per_dataset", {}).get(dataset, {})
+
+
+def resolved(values: Mapping[str, Any], dataset: str) -> Plugin:
+    """Settings in which weights called `finetuned` are the file or folder that stage finetune left for the dataset."""
+    folder = Path("processed", dataset, FINETUNED)
+    own = {k: (folder / name).as_posix() for k, name in TUNED_FILES.items() if values.get(k) == FINETUNED}
+    return {**values, **own}
 
 
 def _check_names(room: str, names: list[str]) -> None:

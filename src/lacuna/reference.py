@@ -21,7 +21,7 @@ from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
-from lacuna import training
+from lacuna import finetune, training
 from lacuna.datasets import layouts
 from lacuna.params import Incomplete, Params, Section, plugin, plugin_names
 
@@ -37,6 +37,24 @@ In any section, and in the settings of any plug-in, `per_dataset` changes keys f
       per_dataset:
         sims: {label_range: [-1, 1]}
 """
+_FINETUNED = """
+Text + image posts in full: both networks are tuned, `finetuned` names what came out, and the posts have their own task
+and features:
+
+    datasets: [posts]
+    models: [concat, gated, dual_stream, text_only, image_only]
+    finetune:
+      per_dataset:
+        posts: {networks: [resnet50, bert], balance: true}
+    extract:
+      extractors: [tokens, resnet50]
+      tokens: {per_dataset: {posts: {source: finetuned}}}
+      resnet50: {output: regions, per_dataset: {posts: {weights: finetuned}}}
+    train:
+      per_dataset:
+        posts: {task: polarity, features: [tokens, resnet50]}
+      dual_stream:
+        model: {per_dataset: {posts: {encoder: finetuned, finetune: false}}}"""
 TABLE = "| key | type | default | meaning |\n|---|---|---|---|"
 REQUIRED = "required"
 Row = tuple[str, str, str, str]
@@ -72,6 +90,10 @@ def _section(name: str, section: type[BaseModel]) -> Iterator[str]:
     elif name == "export":
         yield "\nEach entry of `export.incomplete`:\n"
         yield _table(_model_rows(Incomplete))
+    elif name == "finetune":
+        yield "\nThe other keys are those of `lacuna.finetune` (`parts` follows from `networks`):\n"
+        yield _table(row for row in _dataclass_rows(finetune.Settings) if row[0] != "parts")
+        yield _FINETUNED
     elif name == "train":
         yield from _training()
 

@@ -1,0 +1,12 @@
+"""Stage finetune: clips → processed/<dataset>/finetuned, ResNet50 and BERT tuned on the train split, if asked for."""
+
+from lacuna.params import load_params, run_stage
+from lacuna.tuning import tune_dataset
+
+
+def main(dataset: str) -> None:
+    print(tune_dataset(load_params(), dataset))
+
+
+if __name__ == "__main__":
+    run_stage(main)
