@@ -147,8 +147,9 @@ def test_a_pickle_becomes_a_dataset(run, tmp_path):
     written = out.split("in their place):\n")[1]
     assert yaml.safe_load(written) == {
         "datasets": ["mine"],
-        "extract": {"extractors": ["bert", "librosa"]},
+        "extract": {"extractors": ["tokens", "bert", "librosa"]},
         "align": {"extractors": []},
+        "export": {"tokens": "tokens", "features": ["bert", "librosa"]},
         "train": {"features": ["bert", "librosa"]},
     }
     assert run("import-mmsa", path, "--dataset", "mine")[0] == 0  # again: nothing changes

@@ -61,13 +61,16 @@ def _limits(given: Pickle) -> tuple[float, float]:
 def _advice(given: Pickle, dataset: str) -> Iterator[str]:
     """What to write into params.yaml."""
     low, high = _limits(given)
-    names = [EXTRACTORS[kind] for kind in given.kinds]
-    text = ["tokens"] if "tokens" in given.kinds else ["bert"] if "text" in given.kinds else []
-    features = [*text, *(EXTRACTORS[kind] for kind in given.kinds if kind in ("audio", "vision"))]
+    given_names = [EXTRACTORS[kind] for kind in given.kinds if kind != "tokens"]
+    others = [name for name in given_names if name != "bert"]
+    # Models read embeddings where no token ids are given; MMSA wants ids, which the words themselves can become.
+    text = "tokens" if "tokens" in given.kinds else "bert"
+    features = [text, *others] if "text" in given.kinds or text == "tokens" else others
     yield "params.yaml, for this dataset (the extractors' names stand for what the pickle gives in their place):"
     yield f"  datasets: [{dataset}]"
     if low >= -1 and high <= 1:
         yield "  prepare: {label_range: [-1, 1]}"
-    yield f"  extract: {{extractors: [{', '.join(names)}]}}"
+    yield f"  extract: {{extractors: [{', '.join(['tokens', *given_names])}]}}"
     yield "  align: {extractors: []}"
+    yield f"  export: {{tokens: tokens, features: [{', '.join(given_names)}]}}"
     yield f"  train: {{features: [{', '.join(features)}]}}"
