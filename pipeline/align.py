@@ -5,8 +5,8 @@ aligned_<extractor>.rejects.csv beside it names the clips that could not be alig
 
 from pathlib import Path
 
-from lacuna.aligning import aligned
-from lacuna.alignment import Aligner, Settings
+from lacuna.alignment.aligning import aligned
+from lacuna.alignment.words import Aligner, Settings
 from lacuna.datasets.rejects import check_share, write_rejects
 from lacuna.params import load_params, run_stage
 from lacuna.samples import read_clips
@@ -25,8 +25,10 @@ def main(dataset: str, extractor: str) -> None:
         write_features(path, aligner.origin(file.origin), aligned(aligner, clips, file, rejects))
     write_rejects(path.with_suffix(".rejects.csv"), rejects)
     print(f"{dataset}: {extractor} of {len(clips)} clips averaged over words, word times: {settings.words}")
-    print(f"{len(rejects)} clips could not be aligned ({path.stem}.rejects.csv)")
-    check_share(rejects, len(clips), 1.0, path.with_suffix(".rejects.csv"))  # all of them: the settings are wrong
+    none = any(reject.id == "*" for reject in rejects)
+    print(f"{len(clips) if none else len(rejects)} clips could not be aligned ({path.stem}.rejects.csv)")
+    if not none:  # all of them, one by one: the settings are wrong
+        check_share(rejects, len(clips), 1.0, path.with_suffix(".rejects.csv"))
 
 
 if __name__ == "__main__":

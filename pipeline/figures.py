@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from lacuna.illustrating import illustrate
 from lacuna.params import load_params, run_stage
+from lacuna.report.illustrating import illustrate
 
 
 def main(dataset: str) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lacuna.params import load_params, run_stage
-from lacuna.publishing import publish
+from lacuna.report.publishing import publish
 
 
 def main() -> None:

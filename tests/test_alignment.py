@@ -8,11 +8,13 @@ import pytest
 import torch
 from media_files import Video, write_video
 
-from lacuna import alignment, forced, pretrained
-from lacuna.aligning import aligned
-from lacuna.alignment import Aligner, Settings, average, proportional, token_words, voiced, words_of
+from lacuna import pretrained
+from lacuna.alignment import forced
+from lacuna.alignment import words as alignment
+from lacuna.alignment.aligning import aligned
+from lacuna.alignment.transcripts import file_times, filled, read_words
+from lacuna.alignment.words import Aligner, Settings, average, proportional, token_words, voiced, words_of
 from lacuna.store import FeatureFile, Origin, write_features
-from lacuna.transcripts import file_times, filled, read_words
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 RATE = alignment.RATE

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from report_tree import DATASET, build
 
-from lacuna.illustrating import illustrate, is_synthetic, read_rejects
-from lacuna.publishing import publish
 from lacuna.report import published
+from lacuna.report.illustrating import illustrate, is_synthetic, read_rejects
 from lacuna.report.inside import Asked
 from lacuna.report.inside import section as inside_section
+from lacuna.report.publishing import publish
+from lacuna.report.staging import choose, shots
 from lacuna.samples import read_clips
-from lacuna.staging import choose, shots
 from lacuna.types import MalformedInput
 
 SECTIONS = ("overview", "data", "clip", "training", "robustness", "inside")

@@ -20,8 +20,9 @@ def table() -> dict[str, set[str]]:
             break
         left, right = (re.sub(r"\(.*?\)", "", cell).strip() for cell in line.strip("|").split("|"))
         names = {name.strip() for name in right.split(",")}
-        for room in left.split(","):
-            allowed[room.strip()] = set() if names == {"nothing"} else names
+        rooms = {room.strip() for room in left.split(",")}
+        names = {"the rooms above": set(allowed) | rooms}.get(right, names)
+        allowed |= {room: names - {"nothing"} for room in rooms}
     return allowed
 
 
@@ -30,18 +31,22 @@ def room_of(path: Path) -> str:
     return parts[0]
 
 
+def _target(parts: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """`from lacuna.demo import voice` imports lacuna.demo.voice, where that is a module."""
+    inside = PACKAGE.joinpath(*parts, name)
+    return (*parts, name) if inside.is_dir() or inside.with_suffix(".py").is_file() else parts
+
+
 def imports_of(path: Path) -> set[tuple[str, ...]]:
     """Modules of ours that a file imports, as parts after `lacuna`."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lacuna":
             parts = tuple(node.module.split(".")[1:])
-            found |= {parts} if parts else {(alias.name,) for alias in node.names}
-            if parts and (PACKAGE.joinpath(*parts)).is_dir():
-                found |= {(*parts, alias.name) for alias in node.names}
+            found |= {_target(parts, alias.name) for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {tuple(a.name.split(".")[1:]) for a in node.names if a.name.split(".")[0] == "lacuna"}
-    return {parts for parts in found if parts and parts[0] != "__version__"}
+    return {parts for parts in found if parts}
 
 
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
@@ -51,7 +56,7 @@ FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 def test_a_module_imports_only_what_its_room_may(path):
     allowed, room = table(), room_of(path)
     assert room in allowed, f"{room} has no row in ARCHITECTURE.md"
-    if "everything" in allowed[room]:
+    if any(name.startswith("everything") for name in allowed[room]):
         return
     for parts in imports_of(path):
         assert parts[0] == room or parts[0] in allowed[room], f"{room} may not import {parts[0]}"

@@ -11,7 +11,7 @@ __all__ = ["load", "predict"]
 def __getattr__(name: str) -> object:
     """`predict` and `load`, imported on first use: a plain `import lacuna` stays fast."""
     if name in __all__:
-        from lacuna import predicting
+        from lacuna.answering import predicting
 
         return getattr(predicting, name)
     raise AttributeError(f"module 'lacuna' has no attribute {name!r}")

@@ -206,8 +206,8 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="the whole answer as JSON")] = False,
 ) -> None:
     """What a model says of one clip: score, contributions, curve by the second, and what was missing."""
-    from lacuna.answers import Question, parse_missing
-    from lacuna.predicting import load
+    from lacuna.answering.answers import Question, parse_missing
+    from lacuna.answering.predicting import load
 
     lost = parse_missing(missing or ())
     answer = load(checkpoint, device)(file, Question(text, transcript, asr, start, end, drop or (), lost, seed))
@@ -225,7 +225,7 @@ def serve(
     asr: Annotated[str, typer.Option(help="a speech recognition model: hub id or directory")] = "",
 ) -> None:
     """A page on this machine: drop a video, take parts of it away, watch the answer change."""
-    from lacuna.serving import serve as serve_page
+    from lacuna.answering.serving import serve as serve_page
 
     serve_page(checkpoint, port, device=device, asr=asr)
 

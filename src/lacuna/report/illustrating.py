@@ -17,15 +17,16 @@ import pandas as pd
 from safetensors import safe_open
 
 from lacuna import checkpoints
-from lacuna.asking import ask
 from lacuna.params import Params
 from lacuna.report import corpus, inside, learning, overview, published, robustness, scene
+from lacuna.report.asking import ask
 from lacuna.report.corpus import Measured
 from lacuna.report.html import Section
 from lacuna.report.learning import Learning
 from lacuna.report.page import FRAGMENT
+from lacuna.report.posting import posts_section
+from lacuna.report.staging import stage_scene
 from lacuna.samples import read_clips
-from lacuna.staging import stage_scene
 from lacuna.store import FeatureFile, replacing
 from lacuna.types import Clip, MalformedInput, Reject
 
@@ -46,7 +47,12 @@ def illustrate(params: Params, raw: Path, processed: Path, out: Path) -> list[Se
         sections.append(learning.section(dataset, runs))
     if records:
         sections.append(robustness.section(dataset, records, synthetic))
-    optional = [inside.section(dataset, ask(params, processed)) if runs else None, published.section(dataset, records)]
+    asked = ask(params, processed) if runs else []
+    optional = [
+        posts_section(dataset, processed, clips, records, asked),
+        inside.section(dataset, asked) if asked else None,
+        published.section(dataset, records),
+    ]
     sections += [section for section in optional if section is not None]
     _write(out, sections)
     return sections

@@ -1,6 +1,6 @@
 """Transcripts from files. In: .srt, .vtt or .txt. Out: the words as one text, and when each part of them was said.
 
-`token_spans` puts tokens on the clock: by the cues where the file has them, else by the sound (lacuna.alignment).
+`token_spans` puts tokens on the clock: by the cues where the file has them, else by the sound (lacuna.alignment.words).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lacuna.alignment import Aligner, Settings, proportional, token_words, words_of
+from lacuna.alignment.words import Aligner, Settings, proportional, token_words, words_of
 from lacuna.types import Clip, MalformedInput
 
 SUFFIXES = (".srt", ".vtt", ".txt")

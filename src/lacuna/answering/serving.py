@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from lacuna.answers import Answer, Question
-from lacuna.desk import Desk, Limits
-from lacuna.features_of import Given
+from lacuna.answering.answers import Answer, Question
+from lacuna.answering.desk import Desk, Limits
+from lacuna.answering.features_of import Given
 from lacuna.types import MalformedInput
 
 HOST = "127.0.0.1"

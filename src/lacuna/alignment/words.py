@@ -17,10 +17,10 @@ import numpy as np
 from scipy.ndimage import binary_closing
 
 from lacuna import media, pretrained
+from lacuna.alignment.forced import CtcAligner
+from lacuna.alignment.transcripts import file_times, filled
 from lacuna.extractors import _text
-from lacuna.forced import CtcAligner
 from lacuna.store import Origin
-from lacuna.transcripts import file_times, filled
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 RATE = 16000  # Hz, to find the voiced part

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lacuna.alignment import Aligner, average
+from lacuna.alignment.words import Aligner, average
 from lacuna.compute import progress
 from lacuna.store import FeatureFile
 from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, empty_sequence
@@ -18,6 +18,10 @@ def aligned(
     aligner: Aligner, clips: Sequence[Clip], file: FeatureFile, rejects: list[Reject]
 ) -> Iterator[tuple[str, FeatureSequence]]:
     """(clip id, features averaged over words) in order; a clip that fails has no frames and is added to `rejects`."""
+    if not file.lengths().any():  # the dataset has none of it: that is no fault of any clip
+        rejects.append(Reject("*", file.path.as_posix(), f"no clip has {file.origin.modality} to align", "align"))
+        yield from ((clip.id, empty_sequence(file.origin.columns)) for clip in clips)
+        return
     for clip in progress(clips, len(clips), "align"):
         try:
             sequence = average(file[clip.id], aligner.spans(clip))

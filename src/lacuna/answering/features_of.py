@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from lacuna import media
-from lacuna.alignment import Settings, average
+from lacuna.alignment.words import Settings, average
+from lacuna.answering.subtitles import Transcript, token_spans
 from lacuna.checkpoints import Card, check_features
 from lacuna.extraction import Extraction
 from lacuna.params import plugin_names
 from lacuna.samples import Sample
 from lacuna.store import Origin
-from lacuna.subtitles import Transcript, token_spans
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 

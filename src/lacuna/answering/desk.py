@@ -16,9 +16,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from lacuna import media
-from lacuna.answers import Answer, Question
-from lacuna.features_of import Given
-from lacuna.predicting import Predictor
+from lacuna.answering.answers import Answer, Question
+from lacuna.answering.features_of import Given
+from lacuna.answering.predicting import Predictor
 from lacuna.types import MalformedInput
 
 

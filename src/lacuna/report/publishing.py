@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from lacuna.params import Params
-from lacuna.provenance import facts
 from lacuna.report.page import FRAGMENT, making, page
+from lacuna.report.provenance import facts
 from lacuna.store import replacing
 from lacuna.types import MalformedInput
 

@@ -18,16 +18,16 @@ from pathlib import Path
 import numpy as np
 
 from lacuna import checkpoints, media
-from lacuna.answers import Answer, Moment, Question
+from lacuna.answering.answers import Answer, Moment, Question
+from lacuna.answering.features_of import Given, extractions_of, features_of
+from lacuna.answering.hearing import transcribe
+from lacuna.answering.subtitles import Transcript, read_transcript
 from lacuna.batches import InputSpec
 from lacuna.cache import default_root
 from lacuna.extraction import Extraction
-from lacuna.features_of import Given, extractions_of, features_of
-from lacuna.hearing import transcribe
 from lacuna.masking import Draw, lose
 from lacuna.params import plugin
 from lacuna.samples import Sample, has_special_tokens
-from lacuna.subtitles import Transcript, read_transcript
 from lacuna.training import choose_device
 from lacuna.training import predict as predict_samples
 from lacuna.types import MODALITIES, Clip, FeatureSequence
