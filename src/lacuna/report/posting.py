@@ -1,4 +1,4 @@
-"""What the section on posts shows, gathered. In: processed/<dataset>, its scores, what models were asked. Out: a `Section`."""
+"""The section on posts, gathered. In: processed/<dataset>, its scores, what models were asked. Out: a `Section`."""
 
 from __future__ import annotations
 
