@@ -179,7 +179,9 @@ def compare(
     tables = compare_scores(scores, metric or ())
     for one in tables:
         head, rows = cells(one)
-        table = Table(*head, title=f"{one.dataset}, pattern {one.pattern}", title_justify="left")
+        table = Table(title=f"{one.dataset}, pattern {one.pattern}", title_justify="left")
+        for name in head:
+            table.add_column(name, overflow="fold")
         for row in rows:
             table.add_row(*row)
         console.print(table)
