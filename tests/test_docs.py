@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+import lacuna
 from lacuna import cli
 from lacuna.reference import params_page
 
@@ -37,6 +39,12 @@ def test_commands_exist(page):
     """Commands at the start of a line or in backquotes: `lacuna <name> …`."""
     for name in re.findall(r"(?:^\s*|`)lacuna ([a-z][a-z-]*)", page.read_text(encoding="utf-8"), re.M):
         assert name in COMMANDS, f"{page.name}: lacuna {name}"
+
+
+def test_the_citation_names_this_version():
+    record = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert record["version"] == lacuna.__version__ and {"cff-version", "title", "authors", "message"} <= set(record)
+    assert f"## {lacuna.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def typed(page: Path) -> list[str]:
