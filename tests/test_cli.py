@@ -162,6 +162,16 @@ def test_scores_in_small_range_ask_for_it(run, tmp_path):
     assert "prepare: {label_range: [-1, 1]}" in out
 
 
+@pytest.mark.parametrize(("value", "told"), [("much", "expected numbers"), (np.nan, "expected at least one number")])
+def test_a_pickle_without_labels_is_refused_before_it_is_copied(run, tmp_path, value, told):
+    content = pickles.load(mmsa_pickle(tmp_path / "a.pkl"))
+    content = {s: part | {"regression_labels": [value] * 6} for s, part in content.items()}
+    with (tmp_path / "b.pkl").open("wb") as file:
+        pickles.dumps_to(file, content)
+    status, _, err = run("import-mmsa", "b.pkl", "--dataset", "mine")
+    assert status == 1 and f"b.pkl: regression_labels: {told}" in err and not (tmp_path / "raw").exists()
+
+
 def test_a_pickle_does_not_join_another_dataset(run, tmp_path):
     path = mmsa_pickle(tmp_path / "a.pkl")
     (tmp_path / "raw/mine").mkdir(parents=True)

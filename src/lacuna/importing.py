@@ -21,6 +21,7 @@ def import_pickle(path: Path, dataset: str, raw: Path = Path("raw")) -> Iterator
     if not dataset or dataset != Path(dataset).name or dataset.startswith("."):
         raise MalformedInput(f"dataset: expected a folder's name, got {dataset!r}")
     given = load(path)
+    limits = _limits(given)
     folder = raw / dataset
     others = [p.name for p in folder.iterdir() if p.name != path.name] if folder.is_dir() else []
     if others:
@@ -30,7 +31,8 @@ def import_pickle(path: Path, dataset: str, raw: Path = Path("raw")) -> Iterator
         with replacing(target) as temporary:
             _place(path, temporary)
     yield from _told(given, target)
-    yield from _advice(given, dataset)
+    yield f"{target}: labels from {limits[0]:g} to {limits[1]:g}"
+    yield from _advice(given, dataset, limits)
 
 
 def _place(path: Path, target: Path) -> None:
@@ -49,18 +51,23 @@ def _told(given: Pickle, target: Path) -> Iterator[str]:
         bad = sum(int(np.count_nonzero(~np.isfinite(array))) for array in arrays)
         odd = f"; {bad} values that are not finite count as 0" if bad else ""
         yield f"{target}: {kind}: {width}{'' if kind == 'tokens' else ' columns'}, {frames} frames at most{odd}"
-    low, high = _limits(given)
-    yield f"{target}: labels from {low:g} to {high:g}"
 
 
 def _limits(given: Pickle) -> tuple[float, float]:
-    labels = np.concatenate([np.ravel(content["regression_labels"]) for content in given.splits.values()])
-    return float(np.nanmin(labels)), float(np.nanmax(labels))
+    """The lowest and the highest label."""
+    try:
+        parts = [np.asarray(content["regression_labels"], float).ravel() for content in given.splits.values()]
+    except (TypeError, ValueError) as error:
+        raise MalformedInput(f"{given.path}: regression_labels: expected numbers: {error}") from error
+    known = np.concatenate(parts)
+    known = known[np.isfinite(known)]
+    if not len(known):
+        raise MalformedInput(f"{given.path}: regression_labels: expected at least one number, got none")
+    return float(known.min()), float(known.max())
 
 
-def _advice(given: Pickle, dataset: str) -> Iterator[str]:
+def _advice(given: Pickle, dataset: str, limits: tuple[float, float]) -> Iterator[str]:
     """What to write into params.yaml."""
-    low, high = _limits(given)
     given_names = [EXTRACTORS[kind] for kind in given.kinds if kind != "tokens"]
     others = [name for name in given_names if name != "bert"]
     # Models read embeddings where no token ids are given; MMSA wants ids, which the words themselves can become.
@@ -68,7 +75,7 @@ def _advice(given: Pickle, dataset: str) -> Iterator[str]:
     features = [text, *others] if "text" in given.kinds or text == "tokens" else others
     yield "params.yaml, for this dataset (the extractors' names stand for what the pickle gives in their place):"
     yield f"  datasets: [{dataset}]"
-    if low >= -1 and high <= 1:
+    if limits[0] >= -1 and limits[1] <= 1:
         yield "  prepare: {label_range: [-1, 1]}"
     yield f"  extract: {{extractors: [{', '.join(['tokens', *given_names])}]}}"
     yield "  align: {extractors: []}"
