@@ -139,6 +139,7 @@ def test_what_is_wrong_is_told_in_one_line(run, words, told):
 
 def test_a_pickle_becomes_a_dataset(run, tmp_path):
     path = mmsa_pickle(tmp_path / "unaligned_5.pkl")
+    path.chmod(0o440)
     status, out, _ = run("import-mmsa", path, "--dataset", "mine")
     assert status == 0 and (tmp_path / "raw/mine/unaligned_5.pkl").read_bytes() == path.read_bytes()
     assert "6 train, 6 valid, 6 test clips; no published file known here" in out
@@ -153,6 +154,7 @@ def test_a_pickle_becomes_a_dataset(run, tmp_path):
         "train": {"features": ["bert", "librosa"]},
     }
     assert run("import-mmsa", path, "--dataset", "mine")[0] == 0  # again: nothing changes
+    assert path.stat().st_mode & 0o777 == 0o440  # the user's file is as it was
     status, out, _ = run("info", "raw/mine/unaligned_5.pkl")
     assert status == 0 and "train.audio" in out
 

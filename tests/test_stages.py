@@ -12,6 +12,7 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 # A stage reaches plug-ins by name: their own file stands in deps through the matrix, their room's shared parts as they are.
 ROOMS = {"extract": "extractors", "mask": "patterns", "train": "models", "evaluate": "models"}
+WHOLE = {"export": ["patterns"], "train": ["patterns"], "evaluate": ["patterns"], "figures": ["models", "patterns"]}
 
 
 def modules_of(path: Path) -> set[Path]:
@@ -46,9 +47,11 @@ def closure(starts: set[Path]) -> set[Path]:
 def needed(stage: str) -> set[str]:
     """What the deps of a stage must cover, as paths from the root."""
     starts = modules_of(ROOT / "pipeline" / f"{stage}.py")
-    if stage == "prepare" or "lacuna/datasets" in str(starts):
-        starts |= set((PACKAGE / "datasets").glob("*.py"))
     files = closure(starts)
+    if any(path.parent.name == "datasets" for path in files):  # which of them reads a folder, the folder decides
+        files = closure(files | set((PACKAGE / "datasets").glob("*.py")))
+    for room in WHOLE.get(stage, ()):
+        files |= closure(set((PACKAGE / room).glob("*.py")))
     if stage in ROOMS:
         room = ROOMS[stage]
         plugins = {p for p in (PACKAGE / room).glob("*.py") if not p.name.startswith("_")}

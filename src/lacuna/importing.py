@@ -23,23 +23,25 @@ def import_pickle(path: Path, dataset: str, raw: Path = Path("raw")) -> Iterator
     given = load(path)
     limits = _limits(given)
     folder = raw / dataset
-    others = [p.name for p in folder.iterdir() if p.name != path.name] if folder.is_dir() else []
-    if others:
-        raise MalformedInput(f"{folder}: expected a new dataset or only {path.name}, found {', '.join(others[:5])}")
     target = folder / f"{path.stem}.pkl"
+    others = [p.name for p in folder.iterdir() if p.name != target.name] if folder.is_dir() else []
+    if others:
+        raise MalformedInput(f"{folder}: expected a new dataset or only {target.name}, found {', '.join(others[:5])}")
     if not (target.exists() and target.samefile(path)):
-        with replacing(target) as temporary:
-            _place(path, temporary)
+        _place(path, target)
     yield from _told(given, target)
     yield f"{target}: labels from {limits[0]:g} to {limits[1]:g}"
     yield from _advice(given, dataset, limits)
 
 
 def _place(path: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
     try:
         os.link(path.resolve(), target)
     except OSError:  # another disk, or one that knows no links
-        shutil.copyfile(path, target)
+        with replacing(target) as temporary:
+            shutil.copyfile(path, temporary)
 
 
 def _told(given: Pickle, target: Path) -> Iterator[str]:
