@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from lacuna import checkpoints
+from lacuna import checkpoints, pretrained
 from lacuna.batches import InputSpec
 from lacuna.cache import default_root, digest_of, digest_of_file
 from lacuna.checkpoints import Card
@@ -74,7 +74,8 @@ def train_model(params: Params, processed: Path, name: str, seed: int, folder: P
     torch.manual_seed(seed)
     model = module.Model(model_settings, spec)
     made_by = (name, asdict(model_settings), asdict(settings), asdict(spec), train.model_dump(), seed)
-    state = default_root() / "training" / f"{digest_of(*made_by, *_digests(processed, train.features))}.safetensors"
+    read = [*_digests(processed, train.features), _weights(model_settings)]
+    state = default_root() / "training" / f"{digest_of(*made_by, *read)}.safetensors"
     history = fit(
         model,
         Data(corpus.splits["train"], corpus.splits["valid"], spec, _pattern(settings)),
@@ -121,6 +122,12 @@ def write_history(path: Path, history: History) -> None:
     """One row an epoch, one column a loss term."""
     with replacing(path) as temporary:
         pd.DataFrame(history.rows).to_csv(temporary, index=False, float_format="%.6g")
+
+
+def _weights(model_settings: object) -> str:
+    """The fingerprint of a text encoder in a folder, which may hold other weights by the time a killed run goes on."""
+    source = getattr(model_settings, "encoder", None)
+    return pretrained.fingerprint(source) if isinstance(source, str) and Path(source).is_dir() else ""
 
 
 def _pattern(settings: Settings) -> object:

@@ -47,7 +47,7 @@ and features:
       per_dataset:
         posts: {networks: [resnet50, bert], balance: true}
     extract:
-      extractors: [tokens, resnet50]
+      extractors: [tokens, bert, librosa, face, resnet50]   # sound and video are passed over: posts have none
       tokens: {per_dataset: {posts: {source: finetuned}}}
       resnet50: {output: regions, per_dataset: {posts: {weights: finetuned}}}
     train:
