@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "lacuna"
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
-# A stage reaches plug-ins by name: their own file stands in deps through the matrix, their room's shared parts as they are.
+# A stage reaches plug-ins by name: their own file stands in deps through the matrix, their shared parts as they are.
 ROOMS = {"extract": "extractors", "mask": "patterns", "train": "models", "evaluate": "models"}
 WHOLE = {"export": ["patterns"], "train": ["patterns"], "evaluate": ["patterns"], "figures": ["models", "patterns"]}
 
@@ -71,7 +71,7 @@ def covered(path: str, deps: list[str]) -> bool:
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_is_script_is_section(stage):
     assert (ROOT / "pipeline" / f"{stage}.py").is_file()
-    assert stage in PARAMS or stage == "demo" and "demo" in PARAMS
+    assert stage in PARAMS
     assert f"pipeline/{stage}.py" in STAGES[stage]["deps"]
     assert any(str(key).split(".")[0] == stage for key in STAGES[stage]["params"])
 

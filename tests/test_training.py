@@ -1,4 +1,4 @@
-"""The trainer: it learns, it chooses on validation, and a run that was killed ends with the numbers of one that was not."""
+"""The trainer: it learns, it chooses on validation, and a killed run ends with the numbers of one that was not."""
 
 import copy
 

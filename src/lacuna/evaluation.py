@@ -27,7 +27,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Judged:
-    """How scores are counted: the task, the scale of scores ("mosi" or "sims") and the number of classes (0: scores)."""
+    """How scores are counted: task, scale of scores ("mosi" or "sims") and the number of classes (0: scores)."""
 
     task: str
     scale: str

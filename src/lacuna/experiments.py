@@ -1,4 +1,4 @@
-"""One training run of the pipeline, whole: features on disk → a checkpoint and its history; and what it takes to judge it."""
+"""One training run of the pipeline, whole. In: features on disk. Out: a checkpoint and its history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pickles for MMSA from what is on disk. In: processed/<dataset> and which pickle. Out: the file, and what it came to."""
+"""Pickles for MMSA. In: processed/<dataset> and which pickle is wanted. Out: the file, and what it came to."""
 
 from __future__ import annotations
 

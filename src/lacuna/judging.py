@@ -1,4 +1,4 @@
-"""The table of one model on one data set, whole: its checkpoints and the variants on disk → scores JSON and predictions.
+"""The table of one model on one data set. In: checkpoints and variants on disk. Out: scores and every prediction.
 
 `test` is read here and nowhere else. The protocol is `validation`: each seed's checkpoint is the one with the best
 validation loss.

@@ -26,7 +26,7 @@ _WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 
 @cache
 def import_torchvision() -> ModuleType:
-    """torchvision, also where its CUDA build meets a CPU-only torch (then `ops.nms` and `io.decode_jpeg` do not work)."""
+    """torchvision, also where its CUDA build meets a CPU-only torch (`ops.nms`, `io.decode_jpeg` do not work then)."""
     try:
         return importlib.import_module("torchvision")
     except RuntimeError as error:
@@ -61,7 +61,9 @@ def embedded_directory() -> Path:
     try:
         files = importlib.metadata.files(_PACKAGE) or []
     except importlib.metadata.PackageNotFoundError as error:
-        raise MalformedInput(f"the embedded text model: expected the package {_PACKAGE}, it is not installed") from error
+        raise MalformedInput(
+            f"the embedded text model: expected the package {_PACKAGE}, it is not installed"
+        ) from error
     weights = next(Path(str(f.locate())) for f in files if f.name == "model.safetensors")
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     if digest != _WEIGHTS_SHA256:

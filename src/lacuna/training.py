@@ -1,4 +1,4 @@
-"""Fit a model and let it predict. In: samples, a model, settings. Out: the weights best on validation, a history, scores.
+"""Fit a model and let it predict. In: samples, a model, settings. Out: the weights best on validation, a history.
 
 Selection sees `valid` alone. Everything random (order, masks, dropout) is a function of (seed, epoch), so a run that is
 killed and resumed gives the numbers of one that was not.
@@ -63,7 +63,7 @@ def _among(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 @dataclass
 class History:
-    """One row an epoch: {"epoch", "learning_rate", "train_<term>", "valid_<term>"}; the best epoch by validation loss."""
+    """Rows {"epoch", "learning_rate", "train_<term>", "valid_<term>"}, and the best epoch by validation loss."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
     best: int = 0
@@ -75,7 +75,7 @@ class History:
 
 @dataclass
 class Progress:
-    """All that a resumed run needs: epochs done, the weights, the best weights, and the optimiser's and schedule's state."""
+    """All that a resumed run needs: epochs done, weights, best weights, and the optimiser's and schedule's state."""
 
     epoch: int
     history: History

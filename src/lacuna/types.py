@@ -59,7 +59,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Reject:
-    """One row of rejects.csv: what was refused (a clip, or one modality of it), the file meant, the reason, the stage."""
+    """One row of rejects.csv: what was refused (a clip, or one modality of it), its file, the reason, the stage."""
 
     id: str
     file: str

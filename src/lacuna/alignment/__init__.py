@@ -1,1 +1,1 @@
-"""Word times, and features averaged over words. `words` holds the idea, `aligning` the stage, the others sources of times."""
+"""Word times, and features averaged over words: `words` has the idea, `aligning` the stage, the rest find times."""
