@@ -53,9 +53,9 @@ def test_a_mistake_stops_at_once_with_the_key(tmp_path, changes, told):
 
 
 def test_a_misspelt_setting_of_a_plugin_is_named():
-    with pytest.raises(MalformedInput, match="extractors.face.fsp.*did you mean 'fps'"):
+    with pytest.raises(MalformedInput, match=r"extractors\.face\.fsp.*did you mean 'fps'"):
         plugin_settings("extractors", "face", {"fsp": 25})
-    with pytest.raises(MalformedInput, match="extractors.face"):
+    with pytest.raises(MalformedInput, match=r"extractors\.face"):
         plugin_settings("extractors", "face", {"fps": "many"})
 
 
