@@ -56,7 +56,8 @@ def test_a_training_batch_of_one_is_finite():
 def test_every_word_of_every_setting_runs():
     for change in (
         {"projection": "relu_norm"}, {"activation": "sigmoid"}, {"batch_norm": False}, {"shared": "each"},
-        {"fused": "prototype"}, {"unseen": "read"}, {"form": "log"}, {"form": "mse"}, {"unimodal_labels": True},
+        {"fused": "prototype"}, {"private": "fused"}, {"unseen": "read"}, {"form": "log"},
+        {"form": "mse"}, {"unimodal_labels": True},
     ):  # fmt: skip
         model, batch = built(replace(SMALL, **change))
         assert torch.isfinite(model.train().loss(batch, batch, 3)["loss"])
@@ -70,6 +71,14 @@ def test_the_prototypes_fusion_never_reads_the_shared_opinion():
     model, batch = built()
     read = model.read(batch)
     assert torch.equal(model.opinions(read)[-1], ev.fuse(read.evidence_OBK))
+
+
+def test_a_view_reaches_the_private_opinions_of_others_only_through_fusion():
+    for private, alike in (("own", True), ("fused", False)):
+        model, batch = built(replace(SMALL, private=private))
+        louder = replace(batch["audio"], values=batch["audio"].values * 3)
+        told = model(replace(batch, modalities=batch.modalities | {"audio": louder}))
+        assert torch.equal(told["evidence_text"], model(batch)["evidence_text"]) == alike
 
 
 def test_a_lost_view_is_vacuous_and_tells_nothing():

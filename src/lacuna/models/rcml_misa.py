@@ -22,6 +22,7 @@ from lacuna.types import MalformedInput
 
 Projection = Literal["linear", "relu_norm"]
 Activation = Literal["none", "sigmoid"]
+Private = Literal["own", "fused"]
 Shared = Literal["one", "each"]
 Fused = Literal["average", "prototype"]
 
@@ -37,6 +38,9 @@ class Settings:
     feed: int = 128  # width within the fusion's feed-forward; the prototype has torch's 2048
     fusion_dropout: float = 0.1
     batch_norm: bool = False  # of evidence before softplus, as the prototype has it
+    private: Private = (
+        "own"  # a private opinion reads its view's own vector, layer-normed; fused: what fusion made of it
+    )
     shared: Shared = "one"  # one collector for all shared vectors, or one for each
     fused: Fused = "average"  # of all opinions; prototype: see `_prototype`
     unseen: ev.Unseen = "vacuous"  # a lost view gives no evidence; `read`: its zeros are read
@@ -51,8 +55,8 @@ class Settings:
     finetune: bool = True  # the text encoder too
 
     def __post_init__(self) -> None:
-        choices = {"projection": Projection, "activation": Activation, "shared": Shared, "fused": Fused}
-        for name, kind in (choices | {"unseen": ev.Unseen, "form": ev.Form}).items():
+        choices = {"projection": Projection, "activation": Activation, "private": Private, "shared": Shared}
+        for name, kind in (choices | {"fused": Fused, "unseen": ev.Unseen, "form": ev.Form}).items():
             ev.require_among(f"rcml_misa.{name}", getattr(self, name), kind)
         if self.size % self.heads:
             raise MalformedInput(f"rcml_misa.size: expected a multiple of heads = {self.heads}, got {self.size}")
@@ -63,6 +67,7 @@ PUBLISHED = Settings(
     activation="sigmoid",
     feed=2048,
     batch_norm=True,
+    private="fused",
     fused="prototype",
     unseen="read",
     sim_weight=0.8,
@@ -133,6 +138,9 @@ class Model(nn.Module):
         self.project = nn.ModuleDict({n: project(widths[n], size) for n in self.names})
         self.subspaces = Subspaces(self.names, size, settings.activation)
         self.fusion = sub.VectorFusion(size, settings.heads, settings.feed, settings.fusion_dropout)
+        # A view that contradicts the others reaches their private opinions only through fusion.
+        own = settings.private == "own"
+        self.norms = nn.ModuleDict({n: nn.LayerNorm(size) if own else nn.Identity() for n in self.names})
         self.collectors = nn.ModuleDict({n: self._collector(size, classes) for n in self.names})
         widths_shared = [len(self.names) * size] if settings.shared == "one" else [size] * len(self.names)
         self.shared_collectors = nn.ModuleList(self._collector(width, classes) for width in widths_shared)
@@ -151,7 +159,9 @@ class Model(nn.Module):
             parts_PBD = parts_PBD * seen_VB.repeat(2, 1)[..., None]
         fused_BPD, attention_BVV = self.fusion(parts_PBD.transpose(0, 1))
         private_VBD, shared_VBD = fused_BPD.transpose(0, 1).chunk(2)
-        private = [collect(x_BD) for collect, x_BD in zip(self.collectors.values(), private_VBD)]
+        if self.settings.private == "own":
+            private_VBD = split.private_MBD
+        private = [self.collectors[n](self.norms[n](x_BD)) for n, x_BD in zip(self.names, private_VBD)]
         if self.settings.shared == "one":
             shared, shared_seen = [self.shared_collectors[0](torch.cat(list(shared_VBD), -1))], seen_VB.any(0)[None]
         else:
