@@ -7,14 +7,19 @@ rate), `fet_default` MMSA-FET's example. COVAREP's 5 and 74 columns of MOSI and 
 
 from __future__ import annotations
 
+import getpass
+import hashlib
 import importlib.metadata
 import inspect
+import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from lacuna import media
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
@@ -106,6 +111,17 @@ def _check(name: str, arguments: dict[str, Any]) -> None:
         raise MalformedInput(f"features: {name}: expected arguments among {sorted(known)}, got {', '.join(unknown)}")
 
 
+def compiling() -> FileLock:
+    """Within it, one process of this user's at a time.
+
+    librosa's functions are compiled on first use and kept on disk. Two processes that do so at once leave files that
+    crash every later process, so the first use of an environment is made alone.
+    """
+    place = f"{getpass.getuser()} {inspect.getfile(np)}"  # an environment's own numpy stands for the environment
+    name = hashlib.sha256(place.encode()).hexdigest()[:16]
+    return FileLock(Path(tempfile.gettempdir(), f"lacuna-{name}.lock"))
+
+
 class Extractor:
     """A clip's sound as librosa's features, (T, D) float32; times are k · hop / rate s, the centres of the windows."""
 
@@ -115,9 +131,11 @@ class Extractor:
         # One second of a tone tells the columns, and refuses arguments that librosa itself refuses.
         rate = settings.rate or 22050
         tone = np.sin(2 * np.pi * 220 / rate * np.arange(rate)).astype(np.float32)
+        with compiling():
+            tried = self._rows(tone, rate)
         self.columns = tuple(
             f"{name}_{i}" if len(rows) > 1 else name
-            for (name, _), rows in zip(self._features, self._rows(tone, rate))
+            for (name, _), rows in zip(self._features, tried)
             for i in range(len(rows))
         )
 

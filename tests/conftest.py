@@ -1,0 +1,20 @@
+"""First of all, each test process sees librosa compiled: two that compile at once spoil what is kept on disk."""
+
+import numpy as np
+import pytest
+
+from lacuna.extractors.librosa import compiling
+
+
+@pytest.fixture(scope="session", autouse=True)
+def librosa_is_compiled():
+    import librosa
+
+    tone = np.sin(2 * np.pi * 220 / 22050 * np.arange(22050)).astype(np.float32)
+    with compiling():
+        librosa.feature.chroma_cqt(y=tone)
+        librosa.feature.zero_crossing_rate(y=tone)
+        librosa.pyin(tone, fmin=65, fmax=1000)
+        librosa.yin(tone, fmin=65, fmax=1000)
+        librosa.onset.onset_detect(y=tone)
+        librosa.phase_vocoder(librosa.stft(tone), rate=1.5)
