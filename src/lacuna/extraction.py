@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from lacuna.cache import Cache, digest_of, digest_of_file
 from lacuna.compute import Engine, Lost, map_items, progress
@@ -78,7 +79,11 @@ class Extraction:
         """The clip's features, from the cache where they are there; an error is returned, for it is one clip's."""
         try:
             cached = self.cached(clip)
-            return self._keep(clip, self.extractor(clip)) if cached is None else cached
+            if cached is not None:
+                return cached
+            # Sums of products depend in their last bits on how many threads share them: one, wherever this runs.
+            with threadpool_limits(1):
+                return self._keep(clip, self.extractor(clip))
         except (MalformedInput, OSError) as error:
             return MalformedInput(f"{clip.id}: {error}")
 

@@ -11,6 +11,8 @@ import getpass
 import hashlib
 import importlib.metadata
 import inspect
+import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -112,14 +114,14 @@ def _check(name: str, arguments: dict[str, Any]) -> None:
 
 
 def compiling() -> FileLock:
-    """Within it, one process of this user's at a time.
+    """Within it, one process of this environment at a time.
 
     librosa's functions are compiled on first use and kept on disk. Two processes that do so at once leave files that
     crash every later process, so the first use of an environment is made alone.
     """
-    place = f"{getpass.getuser()} {inspect.getfile(np)}"  # an environment's own numpy stands for the environment
-    name = hashlib.sha256(place.encode()).hexdigest()[:16]
-    return FileLock(Path(tempfile.gettempdir(), f"lacuna-{name}.lock"))
+    own = os.access(sys.prefix, os.W_OK)  # the environment's folder, else one that every user may write to
+    name = hashlib.sha256(f"{getpass.getuser()} {sys.prefix}".encode()).hexdigest()[:16]
+    return FileLock(Path(sys.prefix, ".lacuna.lock") if own else Path(tempfile.gettempdir(), f"lacuna-{name}.lock"))
 
 
 class Extractor:
