@@ -151,6 +151,7 @@ def test_requests_in_other_names_and_large_ones_are_refused(server):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.slow  # a browser's keyboard and sliders: seconds on an idle machine, not to be relied on in a crowded one
 def test_a_video_is_dropped_and_parts_of_it_are_taken_away(server, folder, clip):
     (folder / "bad.mp4").write_bytes(b"this is no video")
     with Browser(folder / "profile") as browser:

@@ -165,7 +165,7 @@ class Train(Section):
 
 class Evaluate(Section):
     patterns: list[str] = Field(["frames", "modality"], description="patterns to judge under")
-    protocol: Literal["validation", "paper"] = Field("validation", description="how a checkpoint is chosen")
+    protocol: Literal["validation"] = Field("validation", description="a checkpoint is chosen by validation loss")
     bootstrap: int = Field(1000, ge=0, description="resamples behind each 95 % interval")
 
 
