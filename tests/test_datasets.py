@@ -16,6 +16,7 @@ class Settings:
     label_range: tuple[float, float] = (-3.0, 3.0)
     seed: int = 7
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
+    speakers_apart: bool = False
 
 
 SHORT = Video(frames=5)
@@ -115,7 +116,7 @@ def test_spans_of_a_longer_file(tmp_path):
 
 def test_a_missing_label_csv_says_what_was_looked_for(tmp_path):
     (tmp_path / "Raw").mkdir()
-    with pytest.raises(MalformedInput, match=r"label\.csv and Raw/.*it holds Raw/"):
+    with pytest.raises(MalformedInput, match=r"label\.csv .*and Raw/.*it holds Raw/"):
         layout_of(tmp_path)
     with pytest.raises(MalformedInput, match="expected the folder"):
         layout_of(tmp_path / "none")

@@ -22,6 +22,7 @@ class Settings:
     label_range: tuple[float, float] = (-3.0, 3.0)
     seed: int = 7
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
+    speakers_apart: bool = False
 
 
 def _folder(root: Path, tags: dict[str, str], unlabelled: tuple[str, ...] = ()) -> Path:

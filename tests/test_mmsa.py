@@ -26,6 +26,7 @@ class Settings:
     label_range: tuple[float, float] = (-3.0, 3.0)
     seed: int = 7
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
+    speakers_apart: bool = False
 
 
 def dumped(path: Path, made, **settings):

@@ -13,7 +13,7 @@ from lacuna.datasets import multiview
 from lacuna.samples import Sample
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
-SETTINGS = SimpleNamespace(seed=0, fractions=(0.7, 0.1, 0.2), label_range=(-3, 3))
+SETTINGS = SimpleNamespace(seed=0, fractions=(0.7, 0.1, 0.2), label_range=(-3, 3), speakers_apart=False)
 DATA = Path(os.environ.get("LACUNA_DATA", Path(__file__).resolve().parents[1] / "../shared/data")) / "multiview"
 
 

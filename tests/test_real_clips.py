@@ -13,7 +13,7 @@ from lacuna.datasets import mmsa_pickle, prepare
 
 DATA = Path(os.environ.get("LACUNA_DATA", Path(__file__).resolve().parents[1] / "../shared/data"))
 CLIPS = sorted(DATA.glob("clips/*/*.m*"))
-SETTINGS = SimpleNamespace(label_range=(-3, 3), seed=7, fractions=(0.7, 0.15, 0.15))
+SETTINGS = SimpleNamespace(label_range=(-3, 3), seed=7, fractions=(0.7, 0.15, 0.15), speakers_apart=False)
 pytestmark = pytest.mark.skipif(not CLIPS, reason="LACUNA_DATA names no folder with clips")
 
 

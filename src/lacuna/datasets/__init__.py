@@ -7,7 +7,8 @@ Each module of this room knows one layout (those that start with `_` and `reject
 - `check(clip) -> None` (optional): MalformedInput unless the clip's media can be read; called for many clips at once;
 - `features(root, modality) -> (Origin, Iterator[(clip id, FeatureSequence)]) | None` (optional): given features, with
   modality "tokens" for token ids, "text" for embeddings, "audio", "vision" or "image";
-- `modalities(root) -> list[str]` (optional): names of modalities that no extractor has.
+- `modalities(root) -> list[str]` (optional): names of modalities that no extractor has;
+- `SPEAKERS = True` (optional): the layout knows who speaks, and heeds `settings.speakers_apart`.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ class Settings(Protocol):
     @property
     def fractions(self) -> tuple[float, float, float]: ...
 
+    @property
+    def speakers_apart(self) -> bool: ...
+
 
 def layouts() -> list[ModuleType]:
     """The modules of this room that know a layout, by name."""
@@ -73,6 +77,8 @@ def _contents(root: Path) -> str:
 def prepare(root: Path, dataset: str, settings: Settings, workers: int | str = 1) -> tuple[list[Clip], list[Reject]]:
     """The clips of raw/<dataset> in its order, and what was refused. The same with any number of workers."""
     layout = layout_of(root)
+    if settings.speakers_apart and not getattr(layout, "SPEAKERS", False):
+        raise MalformedInput(f"prepare.speakers_apart: expected false, because {root} does not say who speaks")
     records = list(layout.read(root, dataset, settings))
     outcomes = list(_checked(records, getattr(layout, "check", None), workers))
     clips = [outcome for outcome in outcomes if isinstance(outcome, Clip)]

@@ -70,6 +70,11 @@ def find_file(folder: Path, name: str) -> Path | None:
     return alike[0] if len(alike) == 1 else None
 
 
+def find_below(root: Path, name: str) -> Path | None:
+    """The file or folder of that name in `root` or, archives being unpacked as they come, at most two folders below."""
+    return next((path for pattern in (name, f"*/{name}", f"*/*/{name}") for path in sorted(root.glob(pattern))), None)
+
+
 @dataclass(frozen=True)
 class Videos:
     """The videos under one folder, found by name without suffix."""

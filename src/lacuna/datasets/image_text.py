@@ -9,16 +9,15 @@ land in the same split whatever their order, and a new post moves at most those 
 from __future__ import annotations
 
 import codecs
-import hashlib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lacuna import media
 from lacuna.datasets import Settings
+from lacuna.datasets._splits import stratified
 from lacuna.datasets._tables import find_file, read_table
 from lacuna.store import replacing
-from lacuna.types import SPLITS, UNKNOWN, Clip, MalformedInput, Reject
+from lacuna.types import UNKNOWN, Clip, MalformedInput, Reject
 
 LOOKED_FOR = "train.txt (guid,tag) and data/<guid>.jpg|.txt"
 TAGS = {"negative": -1.0, "neutral": 0.0, "positive": 1.0}
@@ -36,7 +35,8 @@ def matches(root: Path) -> bool:
 def read(root: Path, dataset: str, settings: Settings) -> Iterator[Clip | Reject]:
     """Rows of both tables in order; MalformedInput where a table itself cannot be read."""
     rows = [row for name in (LABELLED, UNLABELLED) for row in _rows(root, name)]
-    splits = _splits([(guid, tag) for _, guid, tag in rows if tag in TAGS], settings)
+    tagged = ((guid, tag) for _, guid, tag in rows if tag in TAGS)
+    splits = stratified(tagged, settings.seed, settings.fractions)
     seen: dict[str, str] = {}
     for place, guid, tag in rows:
         name = f"data$_${guid}"
@@ -74,21 +74,6 @@ def _files(folder: Path, guid: str) -> tuple[Path, Path]:
     if not text.is_file():
         raise MalformedInput(f"expected a text, found none at {text.as_posix()}")
     return picture, text
-
-
-def _splits(tagged: list[tuple[str, str]], settings: Settings) -> dict[str, str]:
-    """{guid: split}, each tag cut at the same fractions."""
-    by_tag: dict[str, set[str]] = defaultdict(set)
-    for guid, tag in tagged:
-        by_tag[tag].add(guid)
-    splits = {}
-    for guids in by_tag.values():
-        order = sorted(guids, key=lambda guid: hashlib.sha256(f"{settings.seed}\0{guid}".encode()).digest())
-        train, valid, _ = settings.fractions
-        ends = [round(train * len(order)), round((train + valid) * len(order)), len(order)]
-        for split, start, end in zip(SPLITS, [0, *ends], ends):
-            splits |= dict.fromkeys(order[start:end], split)
-    return splits
 
 
 def decoded(data: bytes) -> str:

@@ -2,7 +2,8 @@
 
 label.csv (or meta.csv, as CH-SIMS v2 calls it) has the columns of `REQUIRED`, and any of label_T, label_A, label_V,
 annotation, start, end. A row's video is Raw/<video_id>/<clip_id>.<suffix>. A row with `start` or `end` (seconds) is a
-span of that file, or, where there is none, of the longer Raw/<video_id>.<suffix>.
+span of that file, or, where there is none, of the longer Raw/<video_id>.<suffix>. A row with neither a label nor a mode
+(CH-SIMS v2's unsupervised part) is unlabelled.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from lacuna.datasets import Settings
 from lacuna.datasets._tables import Videos, find_file, read_table
 from lacuna.types import SPLITS, UNKNOWN, Clip, MalformedInput, Reject
 
-LOOKED_FOR = "label.csv and Raw/<video_id>/<clip_id>.<video suffix>"
+LOOKED_FOR = "label.csv (or meta.csv) and Raw/<video_id>/<clip_id>.<video suffix>"
 REQUIRED = ("video_id", "clip_id", "text", "label", "mode")
 _SPLITS = {split: split for split in (*SPLITS, UNKNOWN)} | {"val": "valid", "dev": "valid", "validation": "valid"}
 
@@ -57,7 +58,8 @@ def read(root: Path, dataset: str, settings: Settings) -> Iterator[Clip | Reject
 def _clip(row: dict[str, str], name: str, dataset: str, settings: Settings, videos: Videos) -> Clip:
     if not row["video_id"] or not row["clip_id"]:
         raise MalformedInput(f"expected video_id and clip_id, got {row['video_id']!r} and {row['clip_id']!r}")
-    split = _SPLITS.get(row["mode"].lower())
+    unlabelled = not any(row.get(column) for column in ("mode", "label", "label_T", "label_A", "label_V"))
+    split = UNKNOWN if unlabelled else _SPLITS.get(row["mode"].lower())
     if split is None:
         raise MalformedInput(f"mode: expected a split among {', '.join(SPLITS)}, got {row['mode']!r}")
     labels = {}

@@ -22,12 +22,13 @@ from lacuna.store import Origin
 from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject
 
 LOOKED_FOR = "one MMSA pickle (*.pkl, as unaligned_50.pkl)"
+UR_FUNNY = "humor_label_sdk.pkl"  # whose pickles are others
 
 
 def matches(root: Path) -> bool:
     """A pickle in the folder or in its Processed/, and no videos with labels that the features could be made from."""
     videos = find_file(root, "Raw") and (find_file(root, "label.csv") or find_file(root, "meta.csv"))
-    return bool(_pickles(root)) and not videos
+    return bool(_pickles(root)) and not videos and not (root / UR_FUNNY).exists()
 
 
 def _pickles(root: Path) -> list[Path]:
