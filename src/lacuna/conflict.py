@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from lacuna.samples import Sample, is_tokens
-from lacuna.types import FeatureSequence, MalformedInput
+from lacuna.types import FeatureSequence, MalformedInput, require_words
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,7 @@ class Settings:
     conflict_ratio: float = 0.4
 
     def __post_init__(self) -> None:
-        if self.protocol not in ("mended", "published"):
-            raise MalformedInput(f"conflict.protocol: expected mended or published, got {self.protocol!r}")
+        require_words(self)
         for name in ("noise_ratio", "conflict_ratio"):
             if not 0 <= getattr(self, name) <= 1:
                 raise MalformedInput(f"conflict.{name}: expected 0 to 1, got {getattr(self, name)}")

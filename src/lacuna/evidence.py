@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ def view_vectors(batch: Batch, names: Sequence[str], text_encoder: TextEncoder |
     vectors, seen = [], []
     for name in names:
         padded = batch[name]
-        if text_encoder is not None and name == "text":
+        if name == "text" and text_encoder.reads_tokens:
             counted_BT, seen_B = padded.real, _words(padded).any(1)
             values_BTD = text_encoder(padded)
         else:
@@ -57,12 +57,6 @@ def require_classes(spec: InputSpec, model: str) -> int:
     if spec.classes < 2:
         raise MalformedInput(f"{model}: expected a task with at least 2 classes, got {spec.classes} (0 is a score)")
     return spec.classes
-
-
-def require_among(name: str, value: str, allowed: object) -> None:
-    """Refuse a setting that is none of the words of the Literal `allowed`."""
-    if value not in get_args(allowed):
-        raise MalformedInput(f"{name}: expected one of {', '.join(get_args(allowed))}; got {value!r}")
 
 
 def collector(widths: Sequence[int], classes: int, dropout: float) -> nn.Sequential:

@@ -29,7 +29,7 @@ from lacuna import media, pretrained
 from lacuna.extractors import _resnet, _text
 from lacuna.store import replacing
 from lacuna.training import autocast
-from lacuna.types import Clip, MalformedInput
+from lacuna.types import Clip, MalformedInput, require_words
 
 Task = Literal["polarity", "class", "regression"]
 Part = Literal["image", "text"]
@@ -59,8 +59,7 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.parts or set(self.parts) - set(get_args(Part)):
             raise MalformedInput(f"finetune.parts: expected any of {', '.join(get_args(Part))}; got {self.parts}")
-        if self.task not in get_args(Task):
-            raise MalformedInput(f"finetune.task: expected one of {', '.join(get_args(Task))}; got {self.task!r}")
+        require_words(self)
         for name in ("batch_size", "image_epochs", "text_epochs"):
             if getattr(self, name) < 1:
                 raise MalformedInput(f"finetune.{name}: expected at least 1, got {getattr(self, name)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -90,6 +90,7 @@ class TextEncoder(nn.Module):
         self.encoder: nn.Module | None = None
         self.portable: Source = source  # put this in the settings that are saved
         self.width = spec.widths["text"]
+        self.reads_tokens = spec.tokens
         if not spec.tokens:
             return
         self.encoder, self._vocabulary = _build(source)
@@ -127,6 +128,21 @@ class TextEncoder(nn.Module):
             inputs["token_type_ids"] = text.values[..., 2].clamp(min=0, max=max(0, self._most_segments - 1))
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.finetune), products.fast(real_BT.device):
             return self.encoder(**inputs).last_hidden_state
+
+
+class ReadsText(Protocol):
+    """The settings of a model that reads text."""
+
+    encoder: Source
+    finetune: bool
+
+
+def text_encoder_of(spec: InputSpec, settings: ReadsText) -> tuple[TextEncoder | None, dict[str, int]]:
+    """A model's text encoder, None where the data have no text, and the widths of all modalities behind it."""
+    if "text" not in spec.widths:
+        return None, dict(spec.widths)
+    encoder = TextEncoder(spec, settings.encoder, settings.finetune)
+    return encoder, spec.widths | {"text": encoder.width}
 
 
 def _build(source: Source) -> tuple[nn.Module, _Vocabulary]:

@@ -181,7 +181,12 @@ def _docstring(settings: type) -> tuple[dict[str, str], str]:
 
 
 def _comments(settings: type) -> dict[str, str]:
-    """{field: the comment on its lines} of a dataclass, read from its source."""
+    """{field: the comment on its lines} of a dataclass and those that it extends, read from their source."""
+    kinds = [kind for kind in reversed(settings.__mro__) if dataclasses.is_dataclass(kind)]
+    return {name: told for kind in kinds for name, told in _own_comments(kind).items()}
+
+
+def _own_comments(settings: type) -> dict[str, str]:
     source = textwrap.dedent(inspect.getsource(settings))
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     lines = {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}

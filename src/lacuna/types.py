@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -19,6 +20,15 @@ UNKNOWN = "unlabelled"  # the split of clips that are only to be predicted
 
 class MalformedInput(ValueError):
     """Something given to us is not what it must be: the message names the thing, the expectation and the value."""
+
+
+def require_words(settings: object) -> None:
+    """Refuse, in a settings dataclass, a word that the field's Literal does not have."""
+    for name, kind in get_type_hints(type(settings)).items():
+        value = getattr(settings, name)
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            where = type(settings).__module__.rpartition(".")[2]
+            raise MalformedInput(f"{where}.{name}: expected one of {', '.join(get_args(kind))}; got {value!r}")
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,17 @@ but `AcrossBatch`, the published form.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lacuna.batches import Batch, InputSpec
-from lacuna.layers import Source, TextEncoder, fit_to
-from lacuna.types import MalformedInput
+from lacuna.layers import Source, fit_to, text_encoder_of
+from lacuna.types import MalformedInput, require_words
 
 ORDER = ("text", "image", "audio", "vision")
 Pool = Literal["mean", "cls"]
@@ -24,47 +25,82 @@ Balance = Literal["none", "weights", "focal"]
 Frames = tuple[Tensor, Tensor]  # values (B, T, D) and counted (B, T) bool
 
 
-def require(model: str, size: int, heads: int = 1, **chosen: tuple[str, object]) -> None:
-    """Refuse a size that the heads do not divide, and words that are none of their Literal's."""
-    if size < 1 or heads < 1 or size % heads:
-        raise MalformedInput(f"{model}.size: expected a multiple of heads = {heads}, got {size}")
-    for name, (value, kind) in chosen.items():
-        if value not in get_args(kind):
-            raise MalformedInput(f"{model}.{name}: expected one of {', '.join(get_args(kind))}; got {value!r}")
+@dataclass(frozen=True)
+class Settings:
+    """What all of them set."""
+
+    size: int = 512  # of each modality's projection
+    dropout: float = 0.3
+    balance: Balance = "weights"  # of unequal classes: none (published) | weights | focal
+
+    def __post_init__(self) -> None:
+        require_words(self)
+        if self.size < 1:
+            raise MalformedInput(f"size: expected at least 1, got {self.size}")
 
 
-def modalities_of(spec: InputSpec, model: str, only: str | None = None) -> list[str]:
-    """The modalities a model reads, in a fixed order; MalformedInput where `only` is not there."""
-    names = [m for m in ORDER if m in spec.widths and only in (None, m)]
-    if not names:
-        raise MalformedInput(f"{model}: expected the modality {only}, got {', '.join(spec.widths) or 'none'}")
-    return names
+@dataclass(frozen=True)
+class ReadingSettings(Settings):
+    """What those that read text set too."""
+
+    text_pool: Pool = "mean"  # where the text is one vector: mean, or cls, the first position (published)
+    encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
+    finetune: bool = True  # the text encoder too
 
 
-def text_encoder_of(
-    spec: InputSpec, names: Sequence[str], source: Source, finetune: bool
-) -> tuple[TextEncoder | None, dict[str, int], Source]:
-    """The encoder where text comes as token ids and is read, the widths behind it, and the source to save."""
-    widths = dict(spec.widths)
-    if not spec.tokens or "text" not in names:
-        return None, widths, source
-    encoder = TextEncoder(spec, source, finetune)
-    return encoder, widths | {"text": encoder.width}, encoder.portable
+@dataclass(frozen=True)
+class StreamSettings(ReadingSettings):
+    """What both streams set."""
+
+    size: int = 128  # width of the stream
+    heads: int = 4
+    layers: int = 1
+    published: bool = False  # vectors of a whole batch attend to each other; for comparison only
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.heads < 1 or self.size % self.heads:
+            raise MalformedInput(f"size: expected a multiple of heads = {self.heads}, got {self.size}")
 
 
-def sequences(
-    batch: Batch, names: Sequence[str], encoder: TextEncoder | None, lengths: Mapping[str, int]
-) -> dict[str, Frames]:
-    """Each modality's frames, cut at `lengths`; what does not count is zero."""
-    frames = {}
-    for name in names:
-        padded = fit_to(batch[name], lengths[name])
-        if name == "text" and encoder is not None:
-            values_BTD, counted_BT = encoder(padded), padded.real
-        else:
+class ImageText(nn.Module):
+    """The frame of these models: `outputs(frames)` of each gives (B, K) and what else is worth showing.
+
+    `only` names the one modality that is read; else all are, in a fixed order.
+    """
+
+    def __init__(self, settings: Settings, spec: InputSpec, only: str | None = None) -> None:
+        super().__init__()
+        self.settings, self.spec = settings, spec
+        self.names = [m for m in ORDER if m in spec.widths and only in (None, m)]
+        if not self.names:
+            model = type(self).__module__.rpartition(".")[2]
+            raise MalformedInput(f"{model}: expected the modality {only}, got {', '.join(spec.widths) or 'none'}")
+        self.text_encoder, self.widths = None, dict(spec.widths)
+        if "text" in self.names:
+            self.text_encoder, self.widths = text_encoder_of(spec, settings)
+        self.task = Task(spec, settings.balance)
+
+    def frames(self, batch: Batch) -> dict[str, Frames]:
+        """Each modality's frames, cut at the spec's lengths; what does not count is zero."""
+        frames = {}
+        for name in self.names:
+            padded = fit_to(batch[name], self.spec.lengths[name])
             values_BTD, counted_BT = padded.values, padded.seen & padded.real
-        frames[name] = (torch.where(counted_BT[..., None], values_BTD, 0), counted_BT)
-    return frames
+            if name == "text" and self.text_encoder.reads_tokens:
+                values_BTD, counted_BT = self.text_encoder(padded), padded.real
+            frames[name] = (torch.where(counted_BT[..., None], values_BTD, 0), counted_BT)
+        return frames
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """`prediction`: (B, K) class probabilities or (B,) scores, and what `outputs` shows."""
+        outputs_BK, shown = self.outputs(self.frames(batch))
+        return {"prediction": self.task.prediction(outputs_BK), **shown}
+
+    def loss(self, batch: Batch, complete: Batch, epoch: int) -> dict[str, Tensor]:
+        """The task's loss alone."""
+        outputs_BK, _ = self.outputs(self.frames(batch))
+        return {"loss": self.task.loss(outputs_BK, batch.labels["M"])}
 
 
 def vectors(frames: Mapping[str, Frames], text_pool: Pool) -> dict[str, Tensor]:

@@ -5,59 +5,34 @@ As published (text + image): 2048 → 512, 768 → 512, dropout .3, → 3.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from lacuna.batches import Batch, InputSpec
-from lacuna.layers import Source
+from lacuna.batches import InputSpec
 from lacuna.models import _image_text as parts
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(parts.ReadingSettings):
     """The projections' width, how the text becomes a vector, and the loss."""
-
-    size: int = 512
-    dropout: float = 0.3
-    text_pool: parts.Pool = "mean"  # cls: the first position (published)
-    balance: parts.Balance = "weights"  # of unequal classes: none (published) | weights | focal
-    encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: bool = True  # the text encoder too
-
-    def __post_init__(self) -> None:
-        kinds = {"text_pool": (self.text_pool, parts.Pool), "balance": (self.balance, parts.Balance)}
-        parts.require("concat", self.size, **kinds)
 
 
 PUBLISHED = Settings(text_pool="cls", balance="none", encoder="bert-base-multilingual-cased", finetune=False)
 TRAINING = {"optimizer": "adam", "learning_rate": 1e-4, "batch_size": 32, "epochs": 40, "early_stop": 6}
 
 
-class Model(nn.Module):
+class Model(parts.ImageText):
     """Projections side by side, and a linear layer."""
 
     def __init__(self, settings: Settings, spec: InputSpec) -> None:
-        super().__init__()
-        self.spec, self.names = spec, parts.modalities_of(spec, "concat")
-        made = parts.text_encoder_of(spec, self.names, settings.encoder, settings.finetune)
-        self.text_encoder, widths, source = made
-        self.settings = replace(settings, encoder=source)
+        super().__init__(settings, spec)
         size, dropout = settings.size, settings.dropout
-        self.project = nn.ModuleDict({m: parts.projection(widths[m], size, dropout) for m in self.names})
-        self.task = parts.Task(spec, settings.balance)
+        self.project = nn.ModuleDict({m: parts.projection(self.widths[m], size, dropout) for m in self.names})
         self.head = nn.Linear(len(self.names) * size, self.task.outputs)
 
-    def _outputs(self, batch: Batch) -> Tensor:
-        frames = parts.sequences(batch, self.names, self.text_encoder, self.spec.lengths)
+    def outputs(self, frames: dict[str, parts.Frames]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Outputs (B, K); nothing else is shown."""
         pooled = parts.vectors(frames, self.settings.text_pool)
-        return self.head(torch.cat([self.project[m](pooled[m]) for m in self.names], -1))
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """`prediction`: (B, K) class probabilities or (B,) scores."""
-        return {"prediction": self.task.prediction(self._outputs(batch))}
-
-    def loss(self, batch: Batch, complete: Batch, epoch: int) -> dict[str, Tensor]:
-        """The task's loss alone."""
-        return {"loss": self.task.loss(self._outputs(batch), batch.labels["M"])}
+        return self.head(torch.cat([self.project[m](pooled[m]) for m in self.names], -1)), {}

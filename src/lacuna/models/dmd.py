@@ -6,31 +6,25 @@ in both spaces. B samples, T frames, D width, M modalities, P = M (M - 1) ordere
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import permutations
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lacuna.batches import Batch, InputSpec
-from lacuna.layers import Source, TextEncoder, fit_to, pad_to
+from lacuna.layers import Source, fit_to, pad_to, text_encoder_of
 from lacuna.models._crossmodal import CrossmodalTransformer, Frames, Shape, dropout
 from lacuna.models._distillation import DistillationUnit, cosine, imitation, margin_loss
-from lacuna.types import MODALITIES, MalformedInput
+from lacuna.types import MODALITIES, MalformedInput, require_words
 
 ORDER = ("text", "vision", "audio", "image")  # of everything that is concatenated or stacked, as published
 Padding = Literal["masked", "read"]
 HeteroTerm = Literal["pull", "push"]
 Orthogonality = Literal["features", "batch"]
 Representation = Literal["linear", "rectified"]
-CHOICES = {
-    "padding": Padding,
-    "hetero_term": HeteroTerm,
-    "orthogonality": Orthogonality,
-    "representation": Representation,
-}
 
 
 @dataclass(frozen=True)
@@ -68,9 +62,7 @@ class Settings:
     equal_widths: bool = True  # project features that are already D wide (published: not)
 
     def __post_init__(self) -> None:
-        for name, kind in CHOICES.items():
-            if getattr(self, name) not in get_args(kind):
-                raise MalformedInput(f"dmd.{name}: expected one of {get_args(kind)}, got {getattr(self, name)!r}")
+        require_words(self)
         for name, known in (("kernels", self.kernels), ("attention_dropout", self.attention_dropout)):
             if unknown := set(known) - set(MODALITIES):
                 raise MalformedInput(f"dmd.{name}: expected {', '.join(MODALITIES)}; got {', '.join(sorted(unknown))}")
@@ -152,13 +144,9 @@ class Model(nn.Module):
 
     def __init__(self, settings: Settings, spec: InputSpec) -> None:
         super().__init__()
-        self.spec, widths = spec, dict(spec.widths)
-        self.modalities = [m for m in ORDER if m in widths]
-        if "text" in widths:
-            self.text_encoder = TextEncoder(spec, settings.encoder, settings.finetune)
-            widths["text"] = self.text_encoder.width
-            settings = replace(settings, encoder=self.text_encoder.portable)
-        self.settings = settings
+        self.spec, self.settings = spec, settings
+        self.modalities = [m for m in ORDER if m in spec.widths]
+        self.text_encoder, widths = text_encoder_of(spec, settings)
         # One modality alone asks itself.
         self.partners = {m: [p for p in MODALITIES if p in widths and p != m] or [m] for m in self.modalities}
         self._build_sequences(widths)

@@ -7,8 +7,8 @@ B samples, T frames, K learnt tokens, D model width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from lacuna import products
 from lacuna.batches import Batch, InputSpec, Padded
-from lacuna.layers import Source, TextEncoder, fit_to, pad_to, reverse_gradient
+from lacuna.layers import Source, fit_to, pad_to, reverse_gradient, text_encoder_of
 from lacuna.models._lnln_blocks import CrossTransformer, HyperLayer, Transformer
-from lacuna.types import MODALITIES, MalformedInput
+from lacuna.types import MODALITIES, MalformedInput, require_words
 
 Completeness = Literal["predicted", "counted"]
 Judged = Literal["corrected", "proxy"]
@@ -57,11 +57,7 @@ class Settings:
     hyper_start: HyperStart = "random"  # ones (published) have no variance: the first norm makes 0 of them
 
     def __post_init__(self) -> None:
-        kinds = {"completeness": Completeness, "judged": Judged, "reversal": Reversal}
-        kinds |= {"padding": Padding, "hyper_start": HyperStart}
-        for name, kind in kinds.items():
-            if getattr(self, name) not in get_args(kind):
-                raise MalformedInput(f"lnln.{name}: expected one of {get_args(kind)}, got {getattr(self, name)!r}")
+        require_words(self)
         if self.dominant not in MODALITIES:
             raise MalformedInput(f"lnln.dominant: expected one of {MODALITIES}, got {self.dominant!r}")
         if not 1 <= self.hyper_depth <= self.dominant_depth + 1:
@@ -119,15 +115,12 @@ class Model(nn.Module):
     def __init__(self, settings: Settings, spec: InputSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.text_encoder = TextEncoder(spec, settings.encoder, settings.finetune) if "text" in spec.widths else None
-        if spec.tokens:  # what is saved must rebuild this model where the encoder's source is not
-            settings = replace(settings, encoder=self.text_encoder.portable)
+        self.text_encoder, widths = text_encoder_of(spec, settings)
         self.settings = s = settings
         self.modalities = sorted(spec.widths, key=MODALITIES.index)
         self.dominant = s.dominant if s.dominant in spec.widths else self.modalities[0]
         self.others = [m for m in self.modalities if m != self.dominant] or [self.dominant]
 
-        widths = spec.widths | ({"text": self.text_encoder.width} if self.text_encoder else {})
         self.embeddings = nn.ModuleDict({m: Embedding(widths[m], spec.lengths[m], s) for m in self.modalities})
         start = torch.ones if s.hyper_start == "ones" else torch.randn
         self.hyper = nn.Parameter(start(1, s.tokens, s.width))

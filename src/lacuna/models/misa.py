@@ -7,7 +7,7 @@ B samples, T frames, W feature width, M modalities, D size of a vector, V vector
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from lacuna.batches import Batch, InputSpec, Padded
-from lacuna.layers import Source, TextEncoder, pad_to, reverse_gradient
+from lacuna.layers import Source, pad_to, reverse_gradient, text_encoder_of
 from lacuna.subspaces import (
     Projection,
     Split,
@@ -25,7 +25,7 @@ from lacuna.subspaces import (
     difference,
     reconstruction,
 )
-from lacuna.types import MalformedInput
+from lacuna.types import MalformedInput, require_words
 
 ORDER = ("text", "vision", "audio", "image")  # the order of the vectors that are fused, as published
 Variant = Literal["full", "base", "inv", "sfusion", "ifusion"]
@@ -33,7 +33,6 @@ Cell = Literal["lstm", "gru"]
 Similarity = Literal["cmd", "adversarial"]
 Lengths = Literal["own", "text"]
 TextMean = Literal["real", "padded"]
-CHOICES = {"variant": Variant, "cell": Cell, "similarity": Similarity, "lengths": Lengths, "text_mean": TextMean}
 
 
 @dataclass(frozen=True)
@@ -59,9 +58,7 @@ class Settings:
     recon_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, kind in CHOICES.items():
-            if getattr(self, name) not in get_args(kind):
-                raise MalformedInput(f"misa.{name}: expected one of {get_args(kind)}, got {getattr(self, name)!r}")
+        require_words(self)
         if self.size % self.heads:
             raise MalformedInput(f"misa.size: expected a multiple of heads = {self.heads}, got {self.size}")
 
@@ -110,11 +107,7 @@ class Model(nn.Module):
         super().__init__()
         self.modalities = [m for m in ORDER if m in spec.widths]
         self.spec, size = spec, settings.size
-        widths = dict(spec.widths)
-        if "text" in widths:
-            self.text_encoder = TextEncoder(spec, settings.encoder, settings.finetune)
-            widths["text"] = self.text_encoder.width
-            settings = replace(settings, encoder=self.text_encoder.portable)
+        self.text_encoder, widths = text_encoder_of(spec, settings)
         self.settings = settings
         self.recurrence = nn.ModuleDict(
             {m: Recurrence(widths[m], settings.cell, settings.orthogonal) for m in self._recurrent()}

@@ -6,14 +6,15 @@ uncertainty, the degree of conflict and each view's evidence.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from lacuna import evidence as ev
 from lacuna.batches import Batch, InputSpec
-from lacuna.layers import Source, TextEncoder
+from lacuna.layers import Source, text_encoder_of
+from lacuna.types import require_words
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,7 @@ class Settings:
     finetune: bool = True  # the text encoder too
 
     def __post_init__(self) -> None:
-        ev.require_among("rcml.fusion", self.fusion, ev.Fusion)
-        ev.require_among("rcml.unseen", self.unseen, ev.Unseen)
-        ev.require_among("rcml.form", self.form, ev.Form)
+        require_words(self)
 
 
 PUBLISHED = Settings(fusion="sequential", unseen="read")
@@ -54,12 +53,7 @@ class Model(nn.Module):
         super().__init__()
         classes = ev.require_classes(spec, "rcml")
         self.names = sorted(spec.widths)  # so that a model read back has its views in the same order
-        widths = dict(spec.widths)
-        self.text_encoder = None
-        if spec.tokens:
-            self.text_encoder = TextEncoder(spec, settings.encoder, settings.finetune)
-            widths["text"] = self.text_encoder.width
-            settings = replace(settings, encoder=self.text_encoder.portable)
+        self.text_encoder, widths = text_encoder_of(spec, settings)
         self.settings = settings
         self.collectors = nn.ModuleDict(
             {n: ev.collector((widths[n], *self._hidden(n)), classes, settings.dropout) for n in self.names}

@@ -7,7 +7,7 @@ vector, K classes; opinions are V private ones and a shared one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from lacuna import evidence as ev
 from lacuna import subspaces as sub
 from lacuna.batches import Batch, InputSpec
-from lacuna.layers import Source, TextEncoder
-from lacuna.types import MalformedInput
+from lacuna.layers import Source, text_encoder_of
+from lacuna.types import MalformedInput, require_words
 
 Projection = Literal["linear", "relu_norm"]
 Activation = Literal["none", "sigmoid"]
@@ -55,9 +55,7 @@ class Settings:
     finetune: bool = True  # the text encoder too
 
     def __post_init__(self) -> None:
-        choices = {"projection": Projection, "activation": Activation, "private": Private, "shared": Shared}
-        for name, kind in (choices | {"fused": Fused, "unseen": ev.Unseen, "form": ev.Form}).items():
-            ev.require_among(f"rcml_misa.{name}", getattr(self, name), kind)
+        require_words(self)
         if self.size % self.heads:
             raise MalformedInput(f"rcml_misa.size: expected a multiple of heads = {self.heads}, got {self.size}")
 
@@ -127,12 +125,7 @@ class Model(nn.Module):
         super().__init__()
         classes, size = ev.require_classes(spec, "rcml_misa"), settings.size
         self.names = sorted(spec.widths)  # so that a model read back has its views in the same order
-        widths = dict(spec.widths)
-        self.text_encoder = None
-        if spec.tokens:
-            self.text_encoder = TextEncoder(spec, settings.encoder, settings.finetune)
-            widths["text"] = self.text_encoder.width
-            settings = replace(settings, encoder=self.text_encoder.portable)
+        self.text_encoder, widths = text_encoder_of(spec, settings)
         self.settings = settings
         project = sub.Projection if settings.projection == "relu_norm" else nn.Linear
         self.project = nn.ModuleDict({n: project(widths[n], size) for n in self.names})

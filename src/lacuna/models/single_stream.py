@@ -6,33 +6,18 @@ on who shares its batch (docs/errata.md).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from lacuna.batches import Batch, InputSpec
-from lacuna.layers import Source
+from lacuna.batches import InputSpec
 from lacuna.models import _image_text as parts
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(parts.StreamSettings):
     """The transformer's size, the published form, and the loss."""
-
-    size: int = 128
-    heads: int = 4
-    layers: int = 1
-    dropout: float = 0.3
-    published: bool = False  # vectors of a whole batch attend to each other; for comparison only
-    text_pool: parts.Pool = "mean"  # published form: mean, or cls, the first position
-    balance: parts.Balance = "weights"  # of unequal classes: none (published) | weights | focal
-    encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: bool = True  # the text encoder too
-
-    def __post_init__(self) -> None:
-        kinds = {"text_pool": (self.text_pool, parts.Pool), "balance": (self.balance, parts.Balance)}
-        parts.require("single_stream", self.size, self.heads, **kinds)
 
 
 PUBLISHED = Settings(
@@ -41,30 +26,25 @@ PUBLISHED = Settings(
 TRAINING = {"optimizer": "adamw", "learning_rate": 1e-4, "batch_size": 32, "epochs": 40, "early_stop": 6}
 
 
-class Model(nn.Module):
+class Model(parts.ImageText):
     """Places of all modalities in one sequence, self-attention over it, and a linear layer on the summary places."""
 
     def __init__(self, settings: Settings, spec: InputSpec) -> None:
-        super().__init__()
-        self.spec, self.names = spec, parts.modalities_of(spec, "single_stream")
-        made = parts.text_encoder_of(spec, self.names, settings.encoder, settings.finetune)
-        self.text_encoder, widths, source = made
-        self.settings = replace(settings, encoder=source)
+        super().__init__(settings, spec)
         size, heads, dropout = settings.size, settings.heads, settings.dropout
-        self.task = parts.Task(spec, settings.balance)
         if settings.published:
-            self.project = nn.ModuleDict({m: parts.projection(widths[m], size, dropout) for m in self.names})
+            self.project = nn.ModuleDict({m: parts.projection(self.widths[m], size, dropout) for m in self.names})
             width = len(self.names) * size
             self.layers = nn.ModuleList(parts.AcrossBatch(width, heads, dropout) for _ in range(settings.layers))
         else:
             lengths = spec.lengths
-            self.embed = nn.ModuleDict({m: parts.Embedding(widths[m], size, lengths[m]) for m in self.names})
+            self.embed = nn.ModuleDict({m: parts.Embedding(self.widths[m], size, lengths[m]) for m in self.names})
             self.layers = nn.ModuleList(parts.Attention(size, heads, dropout) for _ in range(settings.layers))
         self.norm = nn.Identity() if settings.published else nn.LayerNorm(len(self.names) * size)
         self.head = nn.Linear(len(self.names) * size, self.task.outputs)
 
-    def _outputs(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        frames = parts.sequences(batch, self.names, self.text_encoder, self.spec.lengths)
+    def outputs(self, frames: dict[str, parts.Frames]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Outputs (B, K) and `attention_<modality>` (B, T) of the last layer."""
         if self.settings.published:
             pooled = parts.vectors(frames, self.settings.text_pool)
             x_BD = torch.cat([self.project[m](pooled[m]) for m in self.names], -1)
@@ -81,12 +61,3 @@ class Model(nn.Module):
         # What the summary places look at, on average: (B, T_m) over each modality's frames.
         looked = {m: w[..., 1:].mean(1) for m, w in zip(self.names, rows_BMT.split(sizes, 2))}
         return self.head(self.norm(summaries_BMD.flatten(1))), {f"attention_{m}": w for m, w in looked.items()}
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """`prediction`: (B, K) class probabilities or (B,) scores; `attention_<modality>` (B, T) of the last layer."""
-        outputs_BK, attention = self._outputs(batch)
-        return {"prediction": self.task.prediction(outputs_BK), **attention}
-
-    def loss(self, batch: Batch, complete: Batch, epoch: int) -> dict[str, Tensor]:
-        """The task's loss alone."""
-        return {"loss": self.task.loss(self._outputs(batch)[0], batch.labels["M"])}
