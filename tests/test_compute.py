@@ -123,17 +123,34 @@ def test_auto_is_at_least_one():
 def test_the_cache_gives_back_what_it_was_given(tmp_path):
     cache, key = Cache(tmp_path, "kind"), digest_of("a", {"b": 1})
     assert cache.get(key) is None
-    cache.put(key, {"x": np.arange(3)})
-    np.testing.assert_array_equal(cache.get(key)["x"], np.arange(3))
+    cache.put(key, [{"x": np.arange(3)}])
+    (piece,) = cache.get(key)
+    np.testing.assert_array_equal(piece["x"], np.arange(3))
     assert not [p for p in tmp_path.rglob("*.tmp")]
 
 
 def test_half_a_file_is_as_good_as_none(tmp_path):
     cache = Cache(tmp_path, "kind")
-    cache.put("ab12", {"x": np.arange(1000)})
+    cache.put("ab12", [{"x": np.arange(1000)}])
     file = next(tmp_path.rglob("*.npz"))
     file.write_bytes(file.read_bytes()[:200])
     assert cache.get("ab12") is None and not file.exists()
+
+
+def test_pieces_are_put_together_and_read_in_others(tmp_path):
+    """Another program's reader (numpy's) sees one array; ours gives it in pieces; an empty one keeps its width."""
+    cache, rows = Cache(tmp_path, "kind"), np.random.default_rng(0).normal(size=(1300, 4)).astype(np.float32)
+    cache.put("ab12", ({"x": part, "y": part[:, 0] > 0} for part in (rows[:700], rows[700:701], rows[701:])))
+    with np.load(next(tmp_path.rglob("*.npz"))) as arrays:
+        np.testing.assert_array_equal(arrays["x"], rows)
+        assert arrays["y"].dtype == bool
+    pieces = list(cache.get("ab12"))
+    assert [len(p["x"]) for p in pieces] == [512, 512, 276]
+    np.testing.assert_array_equal(np.concatenate([p["x"] for p in pieces]), rows)
+    np.testing.assert_array_equal(np.concatenate([p["y"] for p in pieces]), rows[:, 0] > 0)
+    cache.put("cd34", [{"x": rows[:0]}])
+    (empty,) = cache.get("cd34")
+    assert empty["x"].shape == (0, 4) and empty["x"].dtype == np.float32
 
 
 def test_digests_do_not_depend_on_the_order_of_keys():

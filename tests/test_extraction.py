@@ -81,6 +81,16 @@ def test_the_command_takes_a_shard(project, capsys):
     assert not (folder / "processed/own/features").exists()
 
 
+def test_a_worker_sends_back_a_key_whatever_the_clips_length(project):
+    folder, _, clips = project
+    extraction = Extraction("librosa", LIBROSA, folder / "cache")
+    (key,) = extraction.each(clips[:1], 1)
+    assert isinstance(key, str) and len(key) == 64
+    assert sum(len(piece) for piece in extraction.pieces(key, clips[0])) == len(extraction(clips[0])) > 0
+    next((folder / "cache").rglob("*.npz")).write_bytes(b"half of it")  # a damaged disk: made anew
+    assert sum(len(piece) for piece in extraction.pieces(key, clips[0])) > 0
+
+
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "x", "1/0", "-1/3", ""])
 def test_impossible_shards(shard):
     with pytest.raises(ValueError, match="expected k/n with 1 <= k <= n"):

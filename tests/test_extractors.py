@@ -378,6 +378,56 @@ def test_librosa_values_equal_librosas_own(bench: Bench) -> None:
     np.testing.assert_allclose(np.diff(sequence.times), 512 / 22050)
 
 
+def _speechlike(rate: int, seconds: float) -> np.ndarray:
+    """Glides, noise and pauses, loud and soft, none of it digital silence."""
+    times, rng = np.arange(round(rate * seconds)) / rate, np.random.default_rng(0)
+    voice = 0.3 * np.sin(2 * np.pi * 180 * times + 30 * np.sin(2 * times)) * (np.sin(3 * times) > -0.5)
+    low = 0.2 * np.sin(2 * np.pi * 50 * times) * (np.sin(times) > 0.5)
+    noise = (0.002 + 0.05 * (np.sin(times) < -0.3)) * rng.normal(size=len(times))
+    return ((voice + low + noise) * (1e-3 + np.abs(np.sin(times / 7)))).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rate"),
+    [
+        ({}, 22050),
+        ({"recipe": "fet_default"}, 22050),
+        ({"recipe": "fet_default", "hop_length": 160}, 16000),
+        ({"features": ("rms", "spectral_bandwidth", "spectral_flatness", {"melspectrogram": {"n_mels": 20}})}, 8000),
+        ({"features": ({"mfcc": {"n_mfcc": 13, "lifter": 22}}, {"chroma_cqt": {"norm": 2}})}, 22050),
+    ],
+    ids=["sims33", "fet_default", "another hop", "list", "arguments"],
+)
+def test_long_sound_in_stretches_has_librosas_values_on_the_whole(settings: dict[str, object], rate: int) -> None:
+    from lacuna.extractors import _rows, _stretches
+    from lacuna.extractors import librosa as extractor
+
+    made = extractor.Extractor(extractor.Settings(**settings, rate=rate))
+    samples, sound = _speechlike(rate, 47.3), _rows.Rows()
+    sound.extend(samples)
+    assert _stretches.are_local(made._features)
+    whole, pieces = made.of_samples(samples, rate), list(made._in_stretches(sound, rate))
+    assert len(pieces) == 3
+    np.testing.assert_array_equal(np.concatenate([p.times for p in pieces]), whole.times)
+    found = np.concatenate([p.values for p in pieces])
+    for column, wanted, got in zip(whole.columns, whole.values.T, found.T):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=5e-6 * (1 + np.abs(wanted).max()), err_msg=column)
+
+
+def test_what_is_not_known_to_be_local_goes_whole(bench: Bench) -> None:
+    from lacuna.extractors import librosa as extractor
+
+    tone = np.sin(2 * np.pi * 220 * np.arange(8000 * 25) / 8000).astype(np.float32)
+    _sound(bench.folder / "long.wav", 0.5 * tone, 8000)
+    for feature, count in (("rms", 2), ("chroma_stft", 1), ({"rms": {"center": False}}, 1), ("f0", 1)):
+        made = extractor.Extractor(extractor.Settings(features=(feature,), rate=8000, f0="yin"))
+        pieces = list(made.pieces(bench.clip("long.wav")))
+        assert len(pieces) == count, feature
+        heard = media.audio(bench.folder / "long.wav", 8000)
+        wanted = made.of_samples(heard, 8000)
+        np.testing.assert_allclose(np.concatenate([p.values for p in pieces]), wanted.values, rtol=1e-5)
+
+
 def test_librosa_features_take_their_arguments(bench: Bench) -> None:
     module = _module("librosa")
     settings = module.Settings(features=({"rms": {"frame_length": 1024}}, {"mfcc": {"n_mfcc": 4}}), hop_length=256)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lacuna.extractors import face
-from lacuna.extractors._openface import blendshapes, speaker
+from lacuna.extractors._openface import blendshapes, speaker, units
 from lacuna.extractors._openface.columns import GROUPS, names
 from lacuna.extractors._openface.mesh import Face
 from lacuna.extractors._openface.pdm import ShapeModel
@@ -141,6 +141,21 @@ def test_spans_rates_and_averages(smiling):
     assert means.seen.tolist() == [True] * 4 + [False]
 
 
+@pytest.mark.parametrize("over", [1, 3, 30])
+def test_a_long_clip_in_pieces_is_the_clip(smiling, monkeypatch, over):
+    """22 frames in pieces of about 8, the last four of them without a face."""
+    made = face.Extractor(face.Settings(average_over=over))
+    whole = made(clip(smiling))
+    for module in (face, units):
+        monkeypatch.setattr(module, "BLOCK", 8)
+    monkeypatch.setattr(units, "POINTS", 5)
+    pieces = list(made.pieces(clip(smiling)))
+    assert len(pieces) == {1: 3, 3: 4, 30: 1}[over]
+    for name in ("times", "seen"):
+        np.testing.assert_array_equal(np.concatenate([getattr(p, name) for p in pieces]), getattr(whole, name))
+    np.testing.assert_allclose(np.concatenate([p.values for p in pieces]), whole.values, rtol=1e-4, atol=1e-3)
+
+
 def test_no_face_is_a_fact_and_no_media_no_rows(extractor, tmp_path):
     found = extractor(clip(faces.written(tmp_path / "empty.mp4", [EMPTY] * 5)))
     assert len(found) == 5
@@ -239,7 +254,7 @@ def test_tracks_survive_gaps_and_crossings_but_not_long_absences():
             tracks.add(frame, frame / 25, [placed(300 - 3 * frame), placed(100 + 3 * frame)])
     tracks.add(60, 60 / 25, [placed(130)])
     assert [len(track.frames) for track in tracks.all] == [8, 8, 1]
-    assert [int(track.faces[-1].kept[:, 0].mean()) > 200 for track in tracks.all] == [True, False, False]
+    assert [int(track.last.kept[:, 0].mean()) > 200 for track in tracks.all] == [True, False, False]
 
 
 def test_a_face_alone_on_screen_continues_the_track_after_a_cut():

@@ -38,6 +38,21 @@ def test_two_writes_give_the_same_bytes(tmp_path):
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
+def test_a_clip_in_pieces_is_one_clip(tmp_path):
+    whole = ragged([3, 0, 700, 2])
+    pieces = [
+        (clip, FeatureSequence(s.values[part], s.times[part], s.seen[part], s.columns))
+        for clip, s in whole
+        for part in (slice(0, 500), slice(500, None))
+        if part.start == 0 or len(s) > 500
+    ]
+    assert write_features(tmp_path / "b.h5", ORIGIN, pieces) == 4
+    with FeatureFile(tmp_path / "b.h5") as file:
+        assert file.lengths().tolist() == [3, 0, 700, 2]
+        for clip, wanted in whole:
+            np.testing.assert_array_equal(file[clip].values, wanted.values)
+
+
 def test_other_programs_can_read_it(tmp_path):
     write_features(tmp_path / "a.h5", ORIGIN, ragged([3, 2]))
     with h5py.File(tmp_path / "a.h5") as file:

@@ -1,4 +1,4 @@
-"""Content-addressed results of one clip. In: a key and arrays. Out: the same arrays, in any later run.
+"""Content-addressed results of one clip. In: a key and arrays, in pieces. Out: the same arrays, in any later run.
 
 DVC deletes a stage's outs before it runs; what one clip cost must survive that, and a kill in the middle. So results
 lie outside the outs, each under the hash of all that made it, written beside its place and then moved there.
@@ -7,17 +7,22 @@ lie outside the outs, each under the hash of all that made it, written beside it
 from __future__ import annotations
 
 import hashlib
-import io
 import json
+import math
 import os
 import secrets
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from zipfile import BadZipFile
+from tempfile import SpooledTemporaryFile
+from typing import IO
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
 DEFAULT_ROOT = Path(".cache/lacuna")
+ROWS = 512  # that are read at once
 _BLOCK = 1 << 20
 
 
@@ -52,26 +57,73 @@ class Cache:
     def __contains__(self, key: str) -> bool:
         return self._path(key).is_file()
 
-    def get(self, key: str) -> dict[str, np.ndarray] | None:
-        """The arrays, or None where there are none (or where a damaged disk left half of them)."""
+    def get(self, key: str) -> Iterator[dict[str, np.ndarray]] | None:
+        """The arrays in pieces of at most `ROWS` rows (at least one piece), or None where there are none.
+
+        None, too, where a damaged disk left half of them.
+        """
+        path = self._path(key)
         try:
-            with np.load(self._path(key), allow_pickle=False) as arrays:
-                return dict(arrays)
+            with ZipFile(path) as file:
+                if file.testzip() is None:
+                    return _pieces(path)
         except FileNotFoundError:
             return None
-        except (BadZipFile, ValueError, EOFError, KeyError):
-            self._path(key).unlink(missing_ok=True)
-            return None
+        except (BadZipFile, EOFError):
+            pass
+        path.unlink(missing_ok=True)
+        return None
 
-    def put(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
+    def put(self, key: str, pieces: Iterable[Mapping[str, np.ndarray]]) -> None:
+        """Keep arrays that come piece by piece, rows after rows; no more than one piece is in memory."""
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
         # Not the process's number: two machines that share the folder may have the same one.
         temporary = path.with_name(f".{key}.{secrets.token_hex(8)}.tmp")
         try:
-            temporary.write_bytes(buffer.getvalue())
+            _write(temporary, pieces)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _write(path: Path, pieces: Iterable[Mapping[str, np.ndarray]]) -> None:
+    """An .npz of the pieces' rows: a header tells how many there are, so they wait in a file until all have come."""
+    shapes: dict[str, list] = {}  # name: [dtype, rows, shape of a row]
+    with ExitStack() as stack:
+        rows: dict[str, IO[bytes]] = {}
+        for piece in pieces:
+            for name, array in piece.items():
+                if name not in rows:
+                    rows[name] = stack.enter_context(SpooledTemporaryFile(_BLOCK, dir=path.parent))
+                    shapes[name] = [array.dtype, 0, array.shape[1:]]
+                rows[name].write(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+                shapes[name][1] += len(array)
+        file = stack.enter_context(ZipFile(path, "w"))
+        for name, waiting in rows.items():
+            dtype, count, row = shapes[name]
+            header = {"descr": dtype.str, "fortran_order": False, "shape": (count, *row)}
+            waiting.seek(0)
+            with file.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array_header_1_0(member, header)
+                shutil.copyfileobj(waiting, member, _BLOCK)
+
+
+def _pieces(path: Path) -> Iterator[dict[str, np.ndarray]]:
+    with ZipFile(path) as file, ExitStack() as stack:
+        members = {name.removesuffix(".npy"): stack.enter_context(file.open(name)) for name in file.namelist()}
+        headers = {name: _header(member) for name, member in members.items()}
+        count = max((shape[0] for shape, _ in headers.values()), default=0)
+        for first in range(0, max(1, count), ROWS):
+            yield {name: _rows(members[name], *headers[name], min(ROWS, count - first)) for name in members}
+
+
+def _header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    np.lib.format.read_magic(member)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+    return shape, dtype
+
+
+def _rows(member: IO[bytes], shape: tuple[int, ...], dtype: np.dtype, rows: int) -> np.ndarray:
+    size = rows * math.prod(shape[1:]) * dtype.itemsize
+    return np.frombuffer(bytearray(member.read(size)), dtype).reshape(rows, *shape[1:])

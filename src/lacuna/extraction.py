@@ -7,7 +7,7 @@ settings and libraries: a changed label, another order or a second run costs not
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -20,7 +20,7 @@ from lacuna.cache import Cache, digest_of, digest_of_file
 from lacuna.compute import Engine, Lost, map_items, progress
 from lacuna.params import plugin, plugin_settings
 from lacuna.store import Origin
-from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, empty_sequence
+from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, empty_sequence, joined
 
 WEIGHTS = ("weights", "source", "file")  # settings that name weights; `versions()` holds their fingerprint
 BATCH = 64  # clips given at once to an extractor that takes many
@@ -77,37 +77,53 @@ class Extraction:
 
     def __call__(self, clip: Clip) -> FeatureSequence | MalformedInput:
         """The clip's features, from the cache where they are there; an error is returned, for it is one clip's."""
+        key = self.fill(clip)
+        return key if isinstance(key, MalformedInput) else joined(self.pieces(key, clip))
+
+    def fill(self, clip: Clip) -> str | MalformedInput:
+        """See to it that the cache has the clip's features; their key.
+
+        What a worker sends back is the key alone, whatever the clip's length.
+        """
         try:
-            cached = self.cached(clip)
-            if cached is not None:
-                return cached
-            # Sums of products depend in their last bits on how many threads share them: one, wherever this runs.
-            with threadpool_limits(1):
-                return self._keep(clip, self.extractor(clip))
+            key = self.key(clip)
+            if key not in self.cache:
+                # Sums of products depend in their last bits on how many threads share them: one, wherever this runs.
+                with threadpool_limits(1):
+                    self.cache.put(key, map(_arrays, self._made(clip)))
+            return key
         except (MalformedInput, OSError) as error:
             return MalformedInput(f"{clip.id}: {error}")
+
+    def _made(self, clip: Clip) -> Iterable[FeatureSequence]:
+        pieces = getattr(self.extractor, "pieces", None)
+        return (self.extractor(clip),) if pieces is None else pieces(clip)
+
+    def pieces(self, key: str, clip: Clip) -> Iterator[FeatureSequence]:
+        """The clip's features under `key`, a stretch at a time."""
+        arrays = self.cache.get(key)
+        if arrays is None:  # a damaged disk left half of it
+            self.fill(clip)
+            arrays = self.cache.get(key)
+        if arrays is None:
+            raise MalformedInput(f"{self.cache_root}: expected what was just written there, found none ({clip.id})")
+        for piece in arrays:
+            yield FeatureSequence(**piece, columns=self.origin.columns)
 
     @property
     def batched(self) -> bool:
         """Whether the extractor takes many clips at once (text, pictures), which is faster than more processes."""
         return hasattr(plugin("extractors", self.name).Extractor, "many")
 
-    def many(self, clips: Sequence[Clip]) -> list[FeatureSequence | MalformedInput]:
-        """The clips' features, those that are not in the cache made together."""
-        missing = [clip for clip in clips if self.cached(clip) is None]
+    def fill_many(self, clips: Sequence[Clip]) -> list[str | MalformedInput]:
+        """The clips' keys; the features of those that are not in the cache are made together."""
+        missing = [clip for clip in clips if self._key_in_cache(clip) is None]
         try:
             for clip, sequence in zip(missing, self.extractor.many(missing) if missing else ()):
-                self._keep(clip, sequence)
+                self.cache.put(self.key(clip), [_arrays(sequence)])
         except (MalformedInput, OSError):
-            pass  # one of them is malformed: `self` below meets it alone, and names it
-        return [self(clip) for clip in clips]
-
-    def cached(self, clip: Clip) -> FeatureSequence | None:
-        return self._at(self.key(clip))
-
-    def _at(self, key: str) -> FeatureSequence | None:
-        arrays = self.cache.get(key)
-        return None if arrays is None else FeatureSequence(**arrays, columns=self.origin.columns)
+            pass  # one of them is malformed: `fill` below meets it alone, and names it
+        return [self.fill(clip) for clip in clips]
 
     def _key_in_cache(self, clip: Clip) -> str | None:
         """The clip's key where the cache has it."""
@@ -117,50 +133,52 @@ class Extraction:
             return None
         return key if key in self.cache else None
 
-    def each(
-        self, clips: Sequence[Clip], engine: Engine | int | str
-    ) -> Iterator[FeatureSequence | MalformedInput | Lost]:
-        """Results in order. Only what the cache lacks goes to workers: one new clip among many starts one of them."""
-        looked_at: deque[tuple[Clip, str | None]] = deque()
+    def each(self, clips: Sequence[Clip], engine: Engine | int | str) -> Iterator[str | MalformedInput | Lost]:
+        """Keys in order. Only what the cache lacks goes to workers: one new clip among many starts one of them."""
+        looked_at: deque[str | None] = deque()
 
         def missing() -> Iterator[Clip]:
             for clip in clips:
-                looked_at.append((clip, self._key_in_cache(clip)))
-                if looked_at[-1][1] is None:
+                looked_at.append(self._key_in_cache(clip))
+                if looked_at[-1] is None:
                     yield clip
 
-        for made in chain(map_items(self, missing(), engine), (None,)):
-            while looked_at and looked_at[0][1] is not None:
-                clip, key = looked_at.popleft()
-                sequence = self._at(key)
-                yield self(clip) if sequence is None else sequence  # none: a damaged disk left half of it
+        for made in chain(map_items(self.fill, missing(), engine), (None,)):
+            while looked_at and looked_at[0] is not None:
+                yield looked_at.popleft()
             if made is not None:
                 looked_at.popleft()
                 yield made
 
-    def _keep(self, clip: Clip, sequence: FeatureSequence) -> FeatureSequence:
-        self.cache.put(self.key(clip), {"values": sequence.values, "times": sequence.times, "seen": sequence.seen})
-        return sequence
+
+def _arrays(sequence: FeatureSequence) -> dict[str, np.ndarray]:
+    return {"values": sequence.values, "times": sequence.times, "seen": sequence.seen}
 
 
 def extract(
     extraction: Extraction, clips: Sequence[Clip], engine: Engine | int | str, rejects: list[Reject]
 ) -> Iterator[tuple[str, FeatureSequence]]:
-    """(clip id, features) in order; a clip that fails has no frames and is added to `rejects`, as is one unseen."""
+    """(clip id, features) in order, a long clip's in several pieces.
+
+    A clip that fails has no frames and is added to `rejects`, as is one unseen.
+    """
     if extraction.batched:
         parts = (clips[i : i + BATCH] for i in range(0, len(clips), BATCH))
-        results = (result for part in parts for result in extraction.many(part))
+        results = (result for part in parts for result in extraction.fill_many(part))
     else:
         results = extraction.each(clips, engine)
     for result, clip in zip(progress(results, len(clips), f"{extraction.name:<10}"), clips):
         if isinstance(result, Lost | MalformedInput):
             reason = result.reason if isinstance(result, Lost) else str(result)
-            result = empty_sequence(extraction.origin.columns, np.dtype(extraction.origin.dtype).type)
+            yield clip.id, empty_sequence(extraction.origin.columns, np.dtype(extraction.origin.dtype).type)
         else:
-            reason = "" if result.seen.any() else _unseen(extraction.origin.modality, len(result))
+            frames, seen = 0, False
+            for piece in extraction.pieces(result, clip):
+                frames, seen = frames + len(piece), seen or bool(piece.seen.any())
+                yield clip.id, piece
+            reason = "" if seen else _unseen(extraction.origin.modality, frames)
         if reason:
             rejects.append(Reject(clip.id, clip.path.as_posix() if clip.path else "", reason, extraction.name))
-        yield clip.id, result
 
 
 def _unseen(modality: str, frames: int) -> str:

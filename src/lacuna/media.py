@@ -273,19 +273,33 @@ def audio(path: Path, rate: int, start: float = 0.0, end: float | None = None) -
 
     Sample i is heard at start + i / rate: a track that begins late, or has holes, is silent there.
     """
+    pieces = sound(path, rate, start, end)
+    return None if pieces is None else np.concatenate([np.zeros(0, np.float32), *pieces])
+
+
+def sound(path: Path, rate: int, start: float = 0.0, end: float | None = None) -> Iterator[np.ndarray] | None:
+    """The same samples in pieces of about a second, so that hours of sound need no memory."""
     with _opened(path) as container:
         if _stream(container, "audio") is None:
             return None
+    return _sound(path, rate, start, end)
+
+
+def _sound(path: Path, rate: int, start: float, end: float | None) -> Iterator[np.ndarray]:
     # Asked of the decoder, because headers understate the rate of some AAC.
     source = next((frame.sample_rate for frame, _ in _decoded(path, "audio", 0.0)), rate)
     # The resampler starts on a source sample that is an output sample too, so that a span has the phase of the whole.
     step = Fraction(rate, source).denominator
     first = max(0, math.floor((start - MARGIN) * source / step)) * step
     last = None if end is None else math.ceil((end + MARGIN) * source)
-    pieces = list(_resampled(_cut(path, source, first, last), source, rate))
-    samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
     skipped = round(start * rate) - first * rate // source
-    return samples[skipped : None if end is None else skipped + round(end * rate) - round(start * rate)]
+    left = math.inf if end is None else round(end * rate) - round(start * rate)
+    for samples in _resampled(_cut(path, source, first, last), source, rate):
+        wanted = samples[skipped : skipped + min(left, len(samples))]
+        skipped = max(0, skipped - len(samples))
+        left -= len(wanted)
+        if len(wanted):
+            yield wanted
 
 
 def _cut(path: Path, source: int, first: int, last: int | None) -> Iterator[np.ndarray]:

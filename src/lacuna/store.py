@@ -52,7 +52,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_features(path: Path, origin: Origin, sequences: Iterable[tuple[str, FeatureSequence]]) -> int:
-    """Write all sequences, holding a few megabytes at a time; return the number of clips."""
+    """Write all sequences, holding a few megabytes at a time; return the number of clips.
+
+    A long clip may come in pieces, one after another under its id.
+    """
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
         _write_attributes(file, origin)
         rows = _Rows(file, len(origin.columns), np.dtype(origin.dtype))
@@ -60,8 +63,8 @@ def write_features(path: Path, origin: Origin, sequences: Iterable[tuple[str, Fe
         for clip_id, sequence in sequences:
             if sequence.columns != origin.columns:
                 raise MalformedInput(f"clip {clip_id}: expected columns {origin.columns}, got {sequence.columns}")
-            ids.append(clip_id)
-            rows.append(sequence)
+            rows.append(sequence, goes_on=ids[-1:] == [clip_id])
+            ids += [] if ids[-1:] == [clip_id] else [clip_id]
         rows.flush()
         file["offsets"] = np.asarray(rows.offsets, np.int64)
         file.create_dataset("ids", data=ids, shape=(len(ids),), dtype=h5py.string_dtype())
@@ -91,8 +94,9 @@ class _Rows:
         self._bytes = 0
         self.offsets = [0]
 
-    def append(self, sequence: FeatureSequence) -> None:
-        self.offsets.append(self.offsets[-1] + len(sequence))
+    def append(self, sequence: FeatureSequence, goes_on: bool) -> None:
+        end = self.offsets[-1] + len(sequence)
+        self.offsets = [*self.offsets[:-1], end] if goes_on else [*self.offsets, end]
         self._pending.append(sequence)
         self._bytes += sequence.values.nbytes
         if self._bytes >= WRITE_BYTES:

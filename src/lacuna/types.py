@@ -6,6 +6,7 @@ In: plain values. Out: frozen records, checked when made; numpy only, so that ev
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
@@ -114,3 +115,12 @@ class FeatureSequence:
 def empty_sequence(columns: tuple[str, ...], dtype: type = np.float32) -> FeatureSequence:
     """The sequence of a clip that has none of a modality: no frames, the usual columns."""
     return FeatureSequence(np.zeros((0, len(columns)), dtype), np.zeros(0), np.zeros(0, bool), tuple(columns))
+
+
+def joined(pieces: Iterable[FeatureSequence]) -> FeatureSequence:
+    """One sequence of pieces that follow each other in time; there must be at least one."""
+    pieces = list(pieces)
+    if len(pieces) == 1:
+        return pieces[0]
+    values, times, seen = (np.concatenate([getattr(p, name) for p in pieces]) for name in ("values", "times", "seen"))
+    return FeatureSequence(values, times, seen, pieces[0].columns)

@@ -21,16 +21,18 @@ from lacuna.extractors._openface.columns import GROUPS, join, names
 from lacuna.extractors._openface.geometry import Camera
 from lacuna.extractors._openface.measure import measure
 from lacuna.extractors._openface.mesh import Face, Mesh
+from lacuna.extractors._openface.motions import MOTIONS
 from lacuna.extractors._openface.pdm import ShapeModel
 from lacuna.extractors._openface.tables import OpenFace
 from lacuna.extractors._openface.tracks import Track, Tracks, continued
-from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
+from lacuna.extractors._rows import Rows
+from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence, joined
 
 MODALITY = "vision"
 VERSION = 1
 BACKENDS = ("mesh", "openface", "blendshapes")
 SPEAKERS = ("largest", "active")
-BLOCK = 512  # frames measured at once
+BLOCK = 512  # frames measured, and handed on, at once
 
 
 @dataclass(frozen=True)
@@ -109,16 +111,20 @@ class Extractor:
 
     def __call__(self, clip: Clip) -> FeatureSequence:
         """Rows (T, D) in the order of `columns`; without a face: zeros, unseen. No media: no rows."""
-        if clip.path is None:
-            return empty_sequence(self.columns)
-        if self._tables is not None:
-            times, seen, values = self._tables.read(clip, clip.path, self.columns, self.settings.fps)
-        else:
-            times, seen, values = self._watch(clip, clip.path)
-        return _averaged(times, seen, values, self.settings.average_over, self.columns)
+        return joined(self.pieces(clip))
 
-    def _watch(self, clip: Clip, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Times (T,), seen (T,) and values (T, D) of a clip's frames, which are looked at one by one."""
+    def pieces(self, clip: Clip) -> Iterator[FeatureSequence]:
+        """The same a stretch at a time, so that memory does not grow with a clip's length."""
+        if clip.path is None:
+            yield empty_sequence(self.columns)
+        elif self._tables is not None:
+            times, seen, values = self._tables.read(clip, clip.path, self.columns, self.settings.fps)
+            yield _averaged(times, seen, values, self.settings.average_over, self.columns)
+        else:
+            yield from self._watch(clip, clip.path)
+
+    def _watch(self, clip: Clip, path: Path) -> Iterator[FeatureSequence]:
+        """Rows of a clip's frames, which are looked at one by one and measured when all have been seen."""
         times: list[float] = []
         tracks, camera = Tracks(), Camera(0, 0, 0)
         self._detector.start()
@@ -127,42 +133,37 @@ class Extractor:
                 camera = Camera.of_picture(frame.image.shape[1], frame.image.shape[0])
             tracks.add(len(times), frame.time, self._detector(frame.image, frame.time))
             times.append(frame.time)
-        values = np.zeros((len(times), len(self.columns)), np.float32)
-        seen = np.zeros(len(times), bool)
-        if tracks.all:
-            track = continued(self._chosen(clip, path, tracks.all), tracks.all)
-            seen[track.frames] = True
-            self._fill(values, track, camera)
-        return np.array(times), seen, values
+        track = continued(self._chosen(clip, path, tracks.all), tracks.all) if tracks.all else Track()
+        found = self._units(track, camera) if "aus" in self.settings.groups and track.frames else None
+        frames, over = np.array(track.frames, int), self.settings.average_over
+        for first in range(0, len(times), max(1, BLOCK // over) * over):
+            shown = np.array(times[first : first + max(1, BLOCK // over) * over])
+            part = slice(*np.searchsorted(frames, [first, first + len(shown)]))
+            values, seen = np.zeros((len(shown), len(self.columns)), np.float32), np.zeros(len(shown), bool)
+            if part.stop > part.start:
+                rows = frames[part] - first
+                seen[rows] = True
+                values[rows] = self._measured(track.kept[part], None if found is None else found[part], camera)
+            yield _averaged(shown, seen, values, over, self.columns)
 
     def _chosen(self, clip: Clip, path: Path, tracks: list[Track]) -> Track:
         if self.settings.speaker == "active" and len(tracks) > 1:
             return speaker.active(tracks, media.audio(path, speaker.RATE, clip.start, clip.end))
         return max(tracks, key=lambda track: track.area)
 
-    def _fill(self, values: np.ndarray, track: Track, camera: Camera) -> None:
-        """Write a track's columns into the rows of `values` (T, D)."""
-        rows, groups = np.array(track.frames), self.settings.groups
-        found = self._units(track, camera) if "aus" in groups else np.zeros((len(rows), 0))
-        for block in _blocks(len(rows)):
-            kept = np.stack([face.kept for face in track.faces[block]])
-            parts = measure(kept, camera, self._model)
-            values[rows[block]] = join({**parts, "aus": found[block]}, groups)
+    def _measured(self, kept: np.ndarray, found: np.ndarray | None, camera: Camera) -> np.ndarray:
+        """The columns (T, D) of faces (T, KEPT, 3), of which the action units are `found`."""
+        parts = measure(kept, camera, self._model)
+        return join(parts if found is None else {**parts, "aus": found}, self.settings.groups)
 
     def _units(self, track: Track, camera: Camera) -> np.ndarray:
         """The columns of action units (T, 35)."""
-        if track.faces[0].scores is not None:
-            return units_of(np.stack([face.scores for face in track.faces if face.scores is not None]))
-        shapes = [
-            units.head_shapes(np.stack([face.kept for face in track.faces[block]]), camera)
-            for block in _blocks(len(track.faces))
-        ]
-        return units.columns_of(units.intensities(np.concatenate(shapes)))
-
-
-def _blocks(frames: int) -> Iterator[slice]:
-    for low in range(0, frames, BLOCK):
-        yield slice(low, low + BLOCK)
+        if track.scores is not None:
+            return units_of(track.scores[:])
+        shapes = Rows(MOTIONS.shape[1], 3)
+        for low in range(0, len(track.kept), BLOCK):
+            shapes.extend(units.head_shapes(track.kept[low : low + BLOCK], camera))
+        return units.columns_of(units.intensities(shapes))
 
 
 def _detector(settings: Settings) -> _Detector:

@@ -1,6 +1,7 @@
 """Acoustic features by librosa's own functions. In: a clip's sound. Out: (T, D) float32, one row a hop.
 
-A recipe, or any list of names in `librosa.feature` with their arguments (and `f0`): values equal librosa's own calls.
+A recipe, or any list of names in `librosa.feature` with their arguments (and `f0`): values equal librosa's own calls,
+to the bit up to 20 s of sound and to float32's rounding beyond (`_stretches`).
 Recipes: `sims33` is CH-SIMS's 33 columns as shipped, `sims33_f0` as its paper says (the shipped "F0" is a zero-crossing
 rate), `fet_default` MMSA-FET's example. COVAREP's 5 and 74 columns of MOSI and MOSEI cannot be had from librosa.
 """
@@ -15,7 +16,8 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,12 @@ import numpy as np
 from filelock import FileLock
 
 from lacuna import media
-from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
+from lacuna.extractors._rows import Rows
+from lacuna.extractors._stretches import SECONDS, Call, Stretches, are_local
+from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence, joined
 
 MODALITY = "audio"
-VERSION = 1
+VERSION = 2
 
 Feature = str | dict[str, dict[str, Any] | None]  # a name, or {name: its arguments}
 
@@ -146,33 +150,48 @@ class Extractor:
         return {name: importlib.metadata.version(name) for name in ("librosa", "numpy", "av")}
 
     def __call__(self, clip: Clip) -> FeatureSequence:
-        if clip.path is None:
-            return empty_sequence(self.columns)
-        rate = self.settings.rate or media.probe(clip.path).audio_rate
-        samples = media.audio(clip.path, rate, clip.start, clip.end) if rate else None
-        if samples is None or not len(samples):
-            return empty_sequence(self.columns)
-        return self.of_samples(samples, rate)
+        return joined(self.pieces(clip))
+
+    def pieces(self, clip: Clip) -> Iterator[FeatureSequence]:
+        """The clip's features; of long sound a stretch at a time, where all of them can be had so."""
+        rate, sound = 0, Rows()
+        if clip.path is not None:
+            rate = self.settings.rate or media.probe(clip.path).audio_rate
+        if rate:
+            for samples in media.sound(clip.path, rate, clip.start, clip.end) or ():
+                sound.extend(samples)
+        if not len(sound):
+            yield empty_sequence(self.columns)
+        elif len(sound) <= SECONDS * rate or not are_local(self._features):
+            yield self.of_samples(sound[:], rate)
+        else:
+            yield from self._in_stretches(sound, rate)
 
     def of_samples(self, samples: np.ndarray, rate: int) -> FeatureSequence:
         """The features of mono samples (n,) at `rate` Hz."""
-        rows = self._rows(samples, rate)
+        return self._sequence(self._rows(samples, rate), 0, rate)
+
+    def _in_stretches(self, sound: Rows, rate: int) -> Iterator[FeatureSequence]:
+        first = 0
+        with _as_malformed():
+            for rows in Stretches(sound, rate, self.settings.framing, self._features, self._caller(rate)):
+                yield self._sequence(rows, first, rate)
+                first += rows[0].shape[1]
+
+    def _sequence(self, rows: list[np.ndarray], first: int, rate: int) -> FeatureSequence:
+        """Rows of the features, whose first frame is number `first` of the clip."""
         frames = min(r.shape[1] for r in rows)  # uncentred features have a window's frames fewer
         values = np.concatenate([r[:, :frames] for r in rows]).T.astype(np.float32)
-        times = np.arange(frames) * self.settings.framing[0] / rate
+        times = np.arange(first, first + frames) * self.settings.framing[0] / rate
         return FeatureSequence(np.ascontiguousarray(values), times, np.ones(frames, bool), self.columns)
 
     def _rows(self, samples: np.ndarray, rate: int) -> list[np.ndarray]:
         """Per feature (its rows, T)."""
-        import librosa
+        with _as_malformed():
+            return [self._feature(name, arguments, samples, rate) for name, arguments in self._features]
 
-        with warnings.catch_warnings():
-            # Silence and sounds shorter than a window are facts of a clip that librosa handles, if not quietly.
-            warnings.filterwarnings("ignore", module=r"librosa.*")
-            try:
-                return [self._feature(name, arguments, samples, rate) for name, arguments in self._features]
-            except (librosa.ParameterError, TypeError) as error:
-                raise MalformedInput(f"features: expected arguments that librosa takes: {error}") from error
+    def _caller(self, rate: int) -> Call:
+        return lambda name, arguments, samples: self._feature(name, arguments, samples, rate)
 
     def _feature(self, name: str, arguments: dict[str, Any], samples: np.ndarray, rate: int) -> np.ndarray:
         hop, window = self.settings.framing
@@ -183,6 +202,20 @@ class Extractor:
         given = {"sr": rate, "hop_length": hop, "n_fft": window, "frame_length": window}
         takes = {k: v for k, v in given.items() if k in parameters or (name == "mfcc" and k in ("hop_length", "n_fft"))}
         return function(y=samples, **(takes | arguments))
+
+
+@contextmanager
+def _as_malformed() -> Iterator[None]:
+    """librosa's refusals as ours, and its warnings held back."""
+    import librosa
+
+    with warnings.catch_warnings():
+        # Silence and sounds shorter than a window are facts of a clip that librosa handles, if not quietly.
+        warnings.filterwarnings("ignore", module=r"librosa.*")
+        try:
+            yield
+        except (librosa.ParameterError, TypeError) as error:
+            raise MalformedInput(f"features: expected arguments that librosa takes: {error}") from error
 
 
 def _log_f0(

@@ -9,6 +9,7 @@ from lacuna.extractors._openface.tracks import Track
 
 RATE = 16000  # Hz
 WINDOW = 0.1  # s of sound around a frame
+BLOCK = 512  # frames at once
 SMOOTHED = 0.3  # s: lips and loudness agree over syllables, not over single frames
 _UPPER, _LOWER, _CORNERS = (61, 62, 63), (67, 66, 65), (60, 64)
 
@@ -23,15 +24,24 @@ def loudness(samples: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 def lip_motion(track: Track) -> np.ndarray:
     """How fast the mouth opens or closes in each frame (T,), mouth widths per second."""
-    lips = np.stack([points.landmarks(face.kept)[:, :2] for face in track.faces])
+    opening = np.concatenate([_opening(track.kept[i : i + BLOCK]) for i in range(0, len(track.kept), BLOCK)])
+    return np.abs(np.gradient(opening, np.array(track.times)))
+
+
+def _opening(kept: np.ndarray) -> np.ndarray:
+    """Height of the open mouth over its width (T,)."""
+    lips = points.landmarks(kept)[..., :2]
     opening = np.linalg.norm(lips[:, _UPPER] - lips[:, _LOWER], axis=-1).mean(axis=1)
     width = np.linalg.norm(lips[:, _CORNERS[0]] - lips[:, _CORNERS[1]], axis=-1)
-    return np.abs(np.gradient(opening / np.maximum(width, 1e-6), np.array(track.times)))
+    return opening / np.maximum(width, 1e-6)
 
 
 def _smooth(signal: np.ndarray, times: np.ndarray) -> np.ndarray:
-    near = np.abs(times[:, None] - times[None]) <= SMOOTHED / 2
-    return near @ signal / near.sum(axis=1)
+    """Means over SMOOTHED s around each time."""
+    low = np.searchsorted(times, times - SMOOTHED / 2)
+    high = np.searchsorted(times, times + SMOOTHED / 2, side="right")
+    sums = np.concatenate([[0.0], np.cumsum(signal)])
+    return (sums[high] - sums[low]) / (high - low)
 
 
 def agreement(track: Track, samples: np.ndarray) -> float:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lacuna.extractors._openface.mesh import Face
+from lacuna.extractors._openface.points import KEPT
+from lacuna.extractors._rows import Rows
 
 REACH = 0.6  # a face is looked for within this many of its sizes from where it was
 PATIENCE = 1.0  # s: a face that is gone for longer starts a new track
@@ -18,19 +20,27 @@ class Track:
 
     frames: list[int] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
-    faces: list[Face] = field(default_factory=list)
+    kept: Rows = field(default_factory=lambda: Rows(len(KEPT), 3))
+    scores: Rows | None = None  # where the backend has them
+    last: Face | None = None
     area: float = 0.0  # px^2, summed over frames: what makes a track the largest
 
     def add(self, frame: int, time: float, face: Face) -> None:
         self.frames.append(frame)
         self.times.append(time)
-        self.faces.append(face)
+        self.kept.extend(face.kept[None])
+        if face.scores is not None:
+            self.scores = self.scores or Rows(len(face.scores))
+            self.scores.extend(face.scores[None])
+        self.last = face
         self.area += size(face) ** 2
+
+    def face(self, row: int) -> Face:
+        return Face(self.kept[row], None if self.scores is None else self.scores[row])
 
     def distance(self, face: Face) -> float:
         """How far `face` is from where this track last was, in face sizes."""
-        last = self.faces[-1]
-        return float(np.linalg.norm(_middle(face) - _middle(last)) / max(size(last), 1e-6))
+        return float(np.linalg.norm(_middle(face) - _middle(self.last)) / max(size(self.last), 1e-6))
 
 
 def size(face: Face) -> float:
@@ -68,18 +78,20 @@ class Tracks:
 
 def continued(chosen: Track, tracks: list[Track]) -> Track:
     """The chosen track with the frames in which another face is alone on screen: speakers' videos have jump cuts."""
+    if len(tracks) == 1:
+        return chosen
     count: dict[int, int] = {}
     for track in tracks:
         for frame in track.frames:
             count[frame] = count.get(frame, 0) + 1
     own = set(chosen.frames)
     rows = [
-        (frame, time, face)
+        (frame, time, track, row)
         for track in tracks
-        for frame, time, face in zip(track.frames, track.times, track.faces)
+        for row, (frame, time) in enumerate(zip(track.frames, track.times))
         if track is chosen or (count[frame] == 1 and frame not in own)
     ]
     whole = Track()
-    for row in sorted(rows, key=lambda row: row[0]):
-        whole.add(*row)
+    for frame, time, track, row in sorted(rows, key=lambda row: row[0]):
+        whole.add(frame, time, track.face(row))
     return whole

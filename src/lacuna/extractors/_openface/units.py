@@ -9,17 +9,21 @@ see no wrinkles, bulges or furrows.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from lacuna.extractors._openface import points
 from lacuna.extractors._openface.columns import INTENSITIES, PRESENCES
 from lacuna.extractors._openface.geometry import Camera, similarity
 from lacuna.extractors._openface.motions import MOTIONS, UNITS
+from lacuna.extractors._rows import Rows
 
 STRONGEST = 5.0
 PRESENT = 1.0  # AU*_c is 1 from this intensity on (FACS level A)
 SWEEPS = 40
 BLOCK = 512  # frames at once: a long clip is not copied whole
+POINTS = 8  # whose medians are taken at once
 RIDGE = 2.0  # mm^2: two units that share a movement split it rather than cancel each other
 DEPTH = 0.5  # trust in a displacement toward the camera, in proportion to one across
 _WEIGHTS = np.array([1.0, 1.0, DEPTH])
@@ -45,18 +49,30 @@ def head_shapes(kept: np.ndarray, camera: Camera) -> np.ndarray:
     return ((used - shift[:, None]) @ turn / scale[:, None, None]).astype(np.float32)
 
 
-def intensities(shapes: np.ndarray) -> np.ndarray:
+def intensities(shapes: np.ndarray | Rows) -> np.ndarray:
     """Intensity 0..5 of every unit of `motions.UNITS` (T, 18) for head shapes (T, 79, 3) of one clip."""
-    neutral = np.stack([np.median(shapes[:, i], axis=0) for i in range(shapes.shape[1])])
-    pulls = np.concatenate(
-        [
-            ((shapes[low : low + BLOCK] - neutral) * _WEIGHTS).reshape(-1, _FIELDS.shape[1]) @ _FIELDS.T
-            for low in range(0, len(shapes), BLOCK)
-        ]
-    )
-    signed = np.linalg.solve(_GRAM, pulls.T).T
+    neutral = _median(shapes)
+    signed = np.concatenate([_signed(block - neutral) for block in _blocks(shapes)])
     rest = np.array([np.quantile(column, share) for column, share in zip(signed.T, _REST)])
-    return np.minimum(_non_negative((signed - rest) @ _GRAM - SLACK * np.diag(_GRAM)), STRONGEST)
+    pulls = ((block - rest) @ _GRAM - SLACK * np.diag(_GRAM) for block in _blocks(signed))
+    return np.concatenate([np.minimum(_non_negative(block), STRONGEST) for block in pulls])
+
+
+def _blocks(rows: np.ndarray | Rows) -> Iterator[np.ndarray]:
+    return (rows[low : low + BLOCK] for low in range(0, len(rows), BLOCK))
+
+
+def _median(shapes: np.ndarray | Rows) -> np.ndarray:
+    """The clip's median face (79, 3), a few points at a time."""
+    count = shapes[:1].shape[1]
+    some = (slice(low, low + POINTS) for low in range(0, count, POINTS))
+    return np.concatenate([np.median(np.concatenate([b[:, part] for b in _blocks(shapes)]), axis=0) for part in some])
+
+
+def _signed(moved: np.ndarray) -> np.ndarray:
+    """Displacements (T, 79, 3) mm as intensities of either sign (T, 18)."""
+    pulls = (moved * _WEIGHTS).reshape(-1, _FIELDS.shape[1]) @ _FIELDS.T
+    return np.linalg.solve(_GRAM, pulls.T).T
 
 
 def _non_negative(pulls: np.ndarray) -> np.ndarray:
