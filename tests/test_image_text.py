@@ -8,9 +8,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from random_batches import TINY_BERT, padded_longer, random_batch, random_spec, rows, trimmed
+from random_batches import TINY_BERT, random_batch, random_spec, rows
 from torch import nn
 
 from lacuna.batches import Batch
@@ -40,46 +38,6 @@ def _built(
     return _module(name).Model(_small(name, **changes or {}), spec).eval(), random_batch(spec)
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("classes", [0, 3])
-@pytest.mark.parametrize("subset", [PAIR, ("text",), ("image",), ("audio", "vision"), tuple(WIDTHS)], ids="+".join)
-def test_any_modalities_train_and_predict(name: str, classes: int, subset: tuple[str, ...]) -> None:
-    wanted = {"text_only": "text", "image_only": "image"}.get(name, subset[0])
-    if wanted not in subset:
-        with pytest.raises(MalformedInput, match=wanted):
-            _built(name, subset, classes=classes)
-        return
-    model, batch = _built(name, subset, classes=classes, tokens="text" in subset)
-    told = model(batch)["prediction"]
-    assert told.shape == ((4, 3) if classes else (4,))
-    if classes:
-        torch.testing.assert_close(told.sum(1), torch.ones(4))
-    model.train().loss(batch, batch, epoch=1)["loss"].backward()
-    idle = {n for n, p in model.named_parameters() if p.requires_grad and p.grad is None}
-    assert not {n for n in idle if not n.startswith("text_encoder")}, idle
-    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
-
-
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("tokens", [False, True])
-@settings(max_examples=15, deadline=None)
-@given(
-    text=st.lists(st.integers(1, 9), min_size=3, max_size=3),
-    image=st.lists(st.integers(1, 7), min_size=3, max_size=3),
-    seed=st.integers(0, 99),
-    order=st.permutations(range(3)),
-)
-def test_a_prediction_depends_on_its_own_sample_alone(
-    name: str, tokens: bool, text: list[int], image: list[int], seed: int, order: list[int]
-) -> None:
-    model, _ = _built(name, tokens=tokens, classes=3)
-    batch = random_batch(model.spec, {"text": text, "image": image}, seed)
-    alone = torch.cat([model(trimmed(rows(batch, [i])))["prediction"] for i in range(3)])
-    for other in (batch, padded_longer(batch)):
-        torch.testing.assert_close(model(other)["prediction"], alone, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(model(rows(batch, order))["prediction"], alone[order], atol=1e-5, rtol=1e-4)
-
-
 @pytest.mark.parametrize("name", STREAMS)
 def test_the_published_form_does_depend_on_its_batch(name: str) -> None:
     model, batch = _built(name, changes={"published": True}, classes=3)
@@ -88,15 +46,6 @@ def test_the_published_form_does_depend_on_its_batch(name: str) -> None:
     assert (together - alone).abs().max() > 1e-3
     trained = {n for n, _ in model.named_parameters()}
     assert not any("norm" in n for n in trained)  # its layer norms are made anew at each call
-
-
-@pytest.mark.parametrize("name", [m for m in MODELS if m != "image_only"])
-def test_published_settings_build(name: str) -> None:
-    module = _module(name)
-    model = module.Model(
-        replace(module.PUBLISHED, encoder=TINY_BERT), random_spec({"text": 12, "image": 9}, True, 3)
-    ).eval()
-    assert model(random_batch(model.spec))["prediction"].shape == (4, 3)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from random_batches import TINY_BERT, padded_longer, random_batch, random_spec, rows, trimmed
+from random_batches import TINY_BERT, random_batch, random_spec
 
 from lacuna import evidence as ev
 from lacuna.batches import Batch, InputSpec, Padded
@@ -31,26 +31,6 @@ def views(arrays: list[list[list[float]]], labels: list[int]) -> Batch:
     ones = torch.ones(count, 1, dtype=torch.bool)
     modalities = {n: Padded(x, torch.zeros(count, 1), ones, torch.ones(count).long()) for n, x in tensors.items()}
     return Batch(tuple(map(str, range(count))), modalities, {"M": torch.tensor(labels).float()})
-
-
-@pytest.mark.parametrize("subset", SUBSETS, ids="+".join)
-@pytest.mark.parametrize("tokens", [False, True])
-def test_any_views_train_and_predict(subset, tokens):
-    model, batch = built(subset=subset, tokens=tokens and "text" in subset)
-    told = model(batch)
-    assert told["prediction"].shape == (4, 3) and torch.allclose(told["prediction"].sum(1), torch.ones(4))
-    assert told["uncertainty"].shape == told["conflict"].shape == (4,)
-    assert {f"evidence_{m}" for m in subset} <= set(told)
-    model.train().loss(batch, batch, epoch=1)["loss"].backward()
-    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
-
-
-@pytest.mark.parametrize("tokens", [False, True])
-def test_predictions_depend_on_neither_padding_nor_batch_mates(tokens):
-    model, batch = built(tokens=tokens)
-    alone = torch.cat([model(trimmed(rows(batch, [i])))["prediction"] for i in range(4)])
-    for other in (batch, padded_longer(batch)):
-        torch.testing.assert_close(model(other)["prediction"], alone, atol=1e-5, rtol=1e-5)
 
 
 def test_views_may_have_any_name():
