@@ -29,7 +29,7 @@ VISION = names(("gaze", "pose", "landmarks_2d", "aus"))
 AUDIO = ("zero_crossing_rate_0", *(f"mfcc_{i}" for i in range(5)))
 PARAMS = {
     "datasets": [DATASET],
-    "models": ["lnln", "misa"],
+    "models": ["lnln", "misa", "misa_plain", "rcml_misa"],
     "seeds": [1, 2],
     "extract": {"extractors": ["tokens"]},
     "export": {"features": []},
@@ -40,6 +40,8 @@ PARAMS = {
         "training": {"epochs": 2, "batch_size": 8},
         "lnln": {"model": {"width": 16, "heads": 2, "hidden": 16, "encoder": TINY_BERT}},
         "misa": {"model": {"size": 16, "encoder": TINY_BERT}},
+        "misa_plain": {"like": "misa", "model": {"sim_weight": 0.0, "diff_weight": 0.0}},
+        "rcml_misa": {"task": "polarity", "model": {"size": 16, "encoder": TINY_BERT}},
     },
     "evaluate": {"bootstrap": 50},
     "figures": {"frames": 3},

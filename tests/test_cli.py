@@ -159,6 +159,14 @@ def test_a_pickle_becomes_a_dataset(run, tmp_path):
     assert status == 0 and "train.audio" in out
 
 
+@pytest.mark.parametrize(("protocol", "told"), [("validation", "chosen on validation"), ("paper", "SELECTED ON TEST")])
+def test_scores_say_what_chose_them(run, tmp_path, protocol, told):
+    path = write_scores(tmp_path / "processed" / "tiny" / "scores", "good", 0.3, protocol=protocol)
+    record = json.loads(path.read_text()) | {"clips": {"test": 60}, "baselines": {}}
+    path.write_text(json.dumps(record))
+    assert told in run("scores")[1]
+
+
 def test_scores_in_small_range_ask_for_it(run, tmp_path):
     _, out, _ = run("import-mmsa", mmsa_pickle(tmp_path / "a.pkl", limit=1.0), "--dataset", "sims")
     assert "prepare: {label_range: [-1, 1]}" in out

@@ -12,7 +12,7 @@ from lacuna.types import MalformedInput
 CLIPS, RATES, SEEDS, DRAWS = 60, (0.0, 0.5), (1, 2), (1, 2)
 
 
-def write_scores(folder, model, noise, dataset="tiny", task="regression", seed=0):
+def write_scores(folder, model, noise, dataset="tiny", task="regression", seed=0, protocol="validation"):
     """scores/<model>.json and .npz of a model that errs by `noise`."""
     rng, labels = np.random.default_rng(5), np.random.default_rng(1).uniform(-3, 3, CLIPS)
     labels = labels if task == "regression" else np.round((labels + 3) / 3).clip(0, 2)
@@ -28,7 +28,7 @@ def write_scores(folder, model, noise, dataset="tiny", task="regression", seed=0
                 runs.append(Run("frames", rate, draw, train, judged.scores(prediction, labels)))
     patterns = summary(runs)
     over = {name: over_rates(levels) for name, levels in patterns.items()}
-    record = {"dataset": dataset, "model": model, "protocol": "validation", "task": task, "scale": judged.scale}
+    record = {"dataset": dataset, "model": model, "protocol": protocol, "task": task, "scale": judged.scale}
     record |= {"patterns": patterns, "over_rates": over}
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / f"{model}.npz", **arrays)
@@ -84,6 +84,16 @@ def test_published_numbers_stand_apart(tmp_path):
     text = latex([table])
     assert "test-selected" in text and text.count(r"\midrule") == 2
     assert not compare([write_scores(tmp_path, "lnln", 0.5)])[0].rows[0].published
+
+
+def test_what_was_selected_on_test_says_so(tmp_path):
+    paths = [write_scores(tmp_path, "good", 0.3), write_scores(tmp_path, "rosy", 0.2, protocol="paper")]
+    (table,) = compare(paths)
+    assert [row[1] for row in cells(table)[1]] == ["validation-selected", "test-selected, one checkpoint per metric"]
+    lines = latex([table]).splitlines()
+    assert [line.split(" & ")[0] for line in lines if " & 0." in line or r"\textbf" in line] == [
+        "good", "rosy (test-selected, one checkpoint per metric)"
+    ]  # fmt: skip
 
 
 def test_what_cannot_be_paired_is_refused(tmp_path, pair):

@@ -1,11 +1,14 @@
 """params.yaml is checked before anything runs: each misspelt key or name is told, with what was meant."""
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from lacuna.params import load_params, merged, plugin_names, plugin_settings
+from lacuna.plans import plan
 from lacuna.types import MalformedInput
 
 ROOT = Path(__file__).parents[1]
@@ -64,6 +67,51 @@ def test_settings_of_one_dataset(tmp_path):
     assert params.prepare.of("sims").label_range == (-1, 1)
     assert params.prepare.of("demo").label_range == (-3, 3)
     assert merged({"a": 1, "per_dataset": {"x": {"a": 2}}}, "x") == {"a": 2}
+
+
+LIKE = {"like": "misa", "model": {"sim_weight": 0.0}, "training": {"epochs": 3}, "task": "polarity"}
+MISA = {"model": {"size": 64, "diff_weight": 0.2}, "training": {"epochs": 9, "batch_size": 8}, "standardize": False}
+
+
+def test_a_name_may_be_like_a_model_under_other_settings(tmp_path):
+    changes = {"models": ["misa", "misa_alone"], "train__misa": MISA, "train__misa_alone": LIKE}
+    params = load_params(changed(tmp_path, **changes))
+    base, other = plan(params, "demo", "misa"), plan(params, "demo", "misa_alone")
+    assert other.file == base.file == "misa" and other.module is base.module
+    assert other.model == replace(base.model, sim_weight=0.0) and base.model.size == 64
+    assert other.training == replace(base.training, epochs=3) and base.training.batch_size == 8
+    assert (other.train.task, base.train.task) == ("polarity", "regression")
+    assert other.train.standardize is base.train.standardize is False
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"train__other": {"like": "mias"}}, "mias.*did you mean 'misa'"),
+        ({"train__misa": {"like": "lnln"}}, "train.misa.like: expected a new name"),
+        ({"train__a/b": {"like": "lnln"}}, "train.a/b.like: expected a new name"),
+        ({"models": ["other"]}, "got 'other'"),
+        ({"train__other": {"like": "misa", "model": {"sise": 1}}}, "misa.sise.*did you mean 'size'"),
+    ],
+)
+def test_a_mistaken_likeness_is_told(tmp_path, changes, told):
+    with pytest.raises(MalformedInput, match=told):
+        plan(load_params(changed(tmp_path, **changes)), "demo", "other")
+
+
+def test_a_plan_tells_its_own_model_alone(tmp_path):
+    """What is said of another model, or which models there are, is not in it; its own settings and code are."""
+    values = plan(load_params(changed(tmp_path)), "demo", "misa").values()
+    others = {"models": ["dmd"], "train__dmd": {"training": {"epochs": 2}}, "evaluate__bootstrap": 3}
+    assert plan(load_params(changed(tmp_path, **others)), "demo", "misa").values() == values
+    for changes in (
+        {"train__misa": {"model": {"size": 64}}},
+        {"train__training": {"epochs": 2}},
+        {"train__task": "polarity"},
+    ):
+        assert plan(load_params(changed(tmp_path, **changes)), "demo", "misa").values() != values
+    code = (ROOT / "src/lacuna/models/misa.py").read_bytes()
+    assert values["file"] == "misa" and values["code"] == hashlib.sha256(code).hexdigest()
 
 
 def test_no_file_is_told(tmp_path):

@@ -22,7 +22,7 @@ from lacuna.report.staging import choose, shots
 from lacuna.samples import read_clips
 from lacuna.types import MalformedInput
 
-SECTIONS = ("overview", "data", "clip", "training", "robustness", "inside")
+SECTIONS = ("overview", "data", "clip", "training", "robustness", "calibration", "inside")
 VOID = {"meta", "link", "img", "br", "hr"}
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -101,6 +101,15 @@ def test_equal_input_gives_equal_bytes(project, made):
     assert digests(root / "again") == digests(root / "figures")
 
 
+def test_subspaces_stand_before_and_after_regularisation(made):
+    html = made.read_text(encoding="utf-8")
+    titles = [
+        html.index(f"{name}: {word} regularisation.</b>")
+        for name, word in (("misa_plain", "before"), ("misa", "after"))
+    ]
+    assert titles == sorted(titles) and "similarity 0, difference 0" in html and "similarity 0.3" in html
+
+
 def digests(folder):
     return {p.relative_to(folder): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*.*")}
 
@@ -176,7 +185,5 @@ def test_optional_outputs_are_drawn_where_they_are_there():
     by_rate = {rate: {"uncertainty": rng.uniform(size=30)} for rate in (0.0, 0.5)}
     asked = Asked("rcml", labels, 3, outputs, by_rate, {}, pairs)
     names = {picture.name for picture in inside_section("d", [asked]).pictures}
-    assert names == {
-        "confusion-rcml", "reliability-rcml", "edges-homo-rcml", "uncertainty-rcml", "uncertainty-rate-rcml"
-    }  # fmt: skip
+    assert names == {"confusion-rcml", "edges-homo-rcml", "uncertainty-rate-rcml"}
     assert inside_section("d", []) is None

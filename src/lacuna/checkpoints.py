@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,7 @@ class Card:
     versions: dict[str, str]
     best_epoch: int = 0
     published: bool = False
+    chosen_on_test: dict[str, float] = field(default_factory=dict)  # the metric, and its value; empty: on validation
 
 
 def save(folder: Path, model: nn.Module, card: Card) -> None:

@@ -87,7 +87,10 @@ def _print_scores(record: dict, metric: str) -> None:
     usual = ["mae", "corr", "acc2" if record["scale"] == "sims" else "has0_acc2"]
     names = [metric] if metric else (usual if regression else ["accuracy", "macro_f1"])
     clips = record["clips"]["test"]
-    table = Table(title=f"{record['dataset']}: {record['model']} on {clips} test clips, {record['protocol']} protocol")
+    chosen = (
+        "chosen on validation" if record["protocol"] == "validation" else "SELECTED ON TEST, one checkpoint a metric"
+    )
+    table = Table(title=f"{record['dataset']}: {record['model']} on {clips} test clips, {chosen}")
     for column in ("pattern", "missing", *names):
         table.add_column(column)
     for name, values in record["baselines"].items():

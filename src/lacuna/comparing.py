@@ -15,16 +15,17 @@ from pathlib import Path
 import numpy as np
 
 from lacuna import metrics
-from lacuna.report.names import is_rate, lower_is_better, main_metrics, metric
+from lacuna.report.names import is_rate, main_metrics, metric
 from lacuna.report.published import PUBLISHED
 from lacuna.types import MalformedInput
 
 DRAWS = 2000
+VALID, TEST = "validation-selected", "test-selected, one checkpoint per metric"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model: {metric: (mean, std)} with nothing lost, and {metric: mean over the rates}."""
+    """One model: what chose its checkpoint, {metric: (mean, std)} with nothing lost, {metric: mean over the rates}."""
 
     name: str
     chosen: str
@@ -134,8 +135,7 @@ def _row(one: Judged, pattern: str, chosen: tuple[str, ...]) -> Row:
     at_zero = {key: (complete[key]["mean"], complete[key]["std"]) for key in chosen if key in complete}
     over = one.record["over_rates"].get(pattern, {})
     means = {key: (over.get(key) or {}).get("mean") for key in chosen}
-    test = one.record["protocol"] != "validation"
-    return Row(one.model, "test-selected" if test else "validation-selected", at_zero, means)
+    return Row(one.model, VALID if one.record["protocol"] == "validation" else TEST, at_zero, means)
 
 
 def _published(row: tuple, chosen: tuple[str, ...]) -> Row:
@@ -228,7 +228,7 @@ def _latex(table: Table) -> str:
         if row.published and not (lines[-1] == r"\midrule" or any("published" in line for line in lines)):
             lines.append(r"\midrule")
         values = [_number(row, part, key, ours) for part in both for key in table.metrics]
-        name = row.name if not row.published else f"{row.name} ({row.chosen})"
+        name = f"{row.name} ({row.chosen})" if row.published or row.chosen != VALID else row.name
         lines.append(" & ".join([_escaped(name), *values]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
@@ -239,7 +239,7 @@ def _number(row: Row, part: str, key: str, ours: Sequence[Row]) -> str:
         return "--"
     text = f"{mean:.3f}" + (rf" $\pm$ {std:.3f}" if std is not None else "")
     rivals = [v for other in ours if (v := _value(other, part, key)[0]) is not None]
-    best = min(rivals) if lower_is_better(key) else max(rivals) if rivals else None
+    best = min(rivals) if metrics.lower_is_better(key) else max(rivals) if rivals else None
     return rf"\textbf{{{text}}}" if not row.published and len(rivals) > 1 and mean == best else text
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,9 +16,11 @@ from lacuna.batches import InputSpec
 from lacuna.cache import default_root, digest_of, digest_of_file
 from lacuna.checkpoints import Card
 from lacuna.evaluation import Judged
-from lacuna.params import Params, Train, checked, plugin
+from lacuna.params import Params, Train, plugin
+from lacuna.plans import Plan, plan
 from lacuna.resuming import read_progress, write_progress
 from lacuna.samples import Sample, Scaler, is_tokens, of_split, polarity, read_samples
+from lacuna.selecting import PAPER, PaperKeeper, keep_paper
 from lacuna.store import Origin, replacing
 from lacuna.training import Data, History, Progress, Settings, choose_device, fit
 from lacuna.types import SPLITS, UNKNOWN, MalformedInput
@@ -63,47 +65,48 @@ def _judged(task: str, samples: Sequence[Sample], label_range: tuple[float, floa
 def train_model(params: Params, processed: Path, name: str, seed: int, folder: Path) -> tuple[Card, History]:
     """Train one model with one seed and write its checkpoint and history.csv into `folder`.
 
-    A run that was killed goes on after its last whole epoch and ends with the same numbers.
+    A run that was killed goes on after its last whole epoch and ends with the same numbers. Under the protocol `paper`,
+    and only then, the test split is read too: `folder/paper` holds the weights that were best on it, by metric.
     """
-    dataset = processed.name
-    train, label_range = params.train.of_model(name, dataset), params.prepare.of(dataset).label_range
-    corpus = read_corpus(processed, train, label_range)
-    settings = checked(Settings, train.training_settings(name, dataset), f"train.{name}.training")
-    module, model_settings = plugin("models", name), train.model_settings(name, dataset)
-    spec = InputSpec.of(corpus.splits["train"], train.lengths, corpus.judged.classes)
+    made = plan(params, processed.name, name)
+    corpus = read_corpus(processed, made.train, made.label_range)
+    spec = InputSpec.of(corpus.splits["train"], made.train.lengths, corpus.judged.classes)
     torch.manual_seed(seed)
-    model = module.Model(model_settings, spec)
-    made_by = (name, asdict(model_settings), asdict(settings), asdict(spec), train.model_dump(), seed)
-    read = [*_digests(processed, train.features), _weights(model_settings)]
-    state = default_root() / "training" / f"{digest_of(*made_by, *read)}.safetensors"
+    model, card = made.module.Model(made.model, spec), _card(made, corpus, spec, processed.name, seed)
+    read = [*_digests(processed, made.train.features), _weights(made.model)]
+    state = default_root() / "training" / f"{digest_of(name, made.values(), asdict(spec), seed, *read)}.safetensors"
+    data = Data(corpus.splits["train"], corpus.splits["valid"], spec, _pattern(made.training))
+    keepers: list[Callable[[Progress], None]] = [Keeper(state)]
+    if made.train.protocol == PAPER:
+        asked = PaperKeeper(state.with_suffix(""), model, card, corpus.splits["test"], corpus.judged, data.pattern)
+        keepers.insert(0, asked)  # first: what a state on disk has been through, it has seen
     history = fit(
-        model,
-        Data(corpus.splits["train"], corpus.splits["valid"], spec, _pattern(settings)),
-        settings,
-        seed,
-        choose_device(train.device),
-        read_progress(state),
-        Keeper(state),
-    )
-    card = Card(
-        model=name,
-        settings=asdict(model_settings),
-        spec=asdict(spec),
-        task=train.task,
-        label_range=label_range,
-        origins={m: asdict(origin) for m, origin in corpus.origins.items()},
-        scaler=checkpoints.scaler_values(corpus.scaler),
-        training=asdict(settings),
-        seed=seed,
-        params_hash=digest_of(params.model_dump()),
-        dataset=dataset,
-        versions={p: importlib.metadata.version(p) for p in VERSIONS},
-        best_epoch=history.best,
-    )
+        model, data, made.training, seed, choose_device(made.train.device), read_progress(state),
+        lambda progress: [keep(progress) for keep in keepers],
+    )  # fmt: skip
+    card = replace(card, best_epoch=history.best)
     checkpoints.save(folder, model, card)
     write_history(folder / "history.csv", history)
+    keep_paper(state.with_suffix(""), folder)
     state.unlink(missing_ok=True)
     return card, history
+
+
+def _card(made: Plan, corpus: Corpus, spec: InputSpec, dataset: str, seed: int) -> Card:
+    return Card(
+        model=made.file,
+        settings=asdict(made.model),
+        spec=asdict(spec),
+        task=made.train.task,
+        label_range=made.label_range,
+        origins={m: asdict(origin) for m, origin in corpus.origins.items()},
+        scaler=checkpoints.scaler_values(corpus.scaler),
+        training=asdict(made.training),
+        seed=seed,
+        params_hash=digest_of(made.values()),
+        dataset=dataset,
+        versions={p: importlib.metadata.version(p) for p in VERSIONS},
+    )
 
 
 class Keeper:

@@ -68,7 +68,8 @@ def _pickle(path: Path) -> Iterator[Row]:
 def _checkpoint(path: Path) -> Iterator[Row]:
     card = read_card(path)
     yield "model", f"{card.model}, seed {card.seed}, trained on {card.dataset} ({card.task})"
-    yield "best epoch", card.best_epoch
+    chosen = "".join(f", chosen on test by {name} = {value:.4f}" for name, value in card.chosen_on_test.items())
+    yield "best epoch", f"{card.best_epoch}{chosen}"
     for modality, width in card.spec["widths"].items():
         origin = card.origins[modality]
         yield modality, f"{width} columns by {origin['extractor']} {json.dumps(origin['settings'])}"

@@ -1,14 +1,14 @@
 """The table of one model on one data set. In: checkpoints and variants on disk. Out: scores and every prediction.
 
-`test` is read here and nowhere else. The protocol is `validation`: each seed's checkpoint is the one with the best
-validation loss.
+Under the protocol `validation` each seed's checkpoint is the one with the best validation loss, and `test` is read here
+and nowhere else; under `paper` each metric has its own checkpoint, the one that was best on `test` (see `selecting`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,23 @@ from lacuna.evaluation import Run, linear_baseline, mean_embeddings, over_rates,
 from lacuna.experiments import Corpus, read_corpus
 from lacuna.params import Params
 from lacuna.samples import TOKEN_COLUMNS
+from lacuna.selecting import Choice, choices
 from lacuna.store import FeatureFile, replacing
 from lacuna.training import choose_device
 from lacuna.types import SPLITS, MalformedInput
 from lacuna.untagged import answer
 from lacuna.variants import Variants
+
+Bounds = dict[str, tuple[float, float] | None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One run with what it was counted from: the outputs that are kept of it, and the interval of each score."""
+
+    run: Run
+    outputs: dict[str, np.ndarray]
+    bounds: Bounds
 
 
 def judge(params: Params, processed: Path, model: str) -> dict[str, object]:
@@ -34,35 +46,48 @@ def judge(params: Params, processed: Path, model: str) -> dict[str, object]:
     labels = np.array([s.clip.label for s in corpus.splits["test"]])
     if not np.isfinite(labels).any():
         raise MalformedInput(f"{dataset}: expected labelled clips in the split test, got none")
-    runs: list[Run] = []
-    arrays: dict[str, np.ndarray] = {"ids": np.array([s.clip.id for s in corpus.splits["test"]]), "labels": labels}
+    asked: list[Asked] = []
+    folders = [processed / "models" / model / str(seed) for seed in params.seeds]
     for pattern in evaluate.patterns:
         variants = Variants(processed / "variants" / f"{pattern}.h5")
-        for seed in params.seeds:
-            for run, outputs in _runs(corpus, processed / "models" / model / str(seed), variants, labels, train.device):
-                runs.append(run)
-                key = f"{pattern}/{run.level}/{run.mask_seed}/{seed}"
-                arrays |= {f"{key}/{n}": outputs[n] for n in ("prediction", "uncertainty") if n in outputs}
-    scores = _table(params, processed, model, corpus, runs)
-    scores["intervals"] = _intervals(corpus, arrays, runs, labels, evaluate.bootstrap)
-    folders = [processed / "models" / model / str(seed) for seed in params.seeds]
+        for folder in folders:
+            parts = [
+                list(_runs(corpus, choice, variants, train.device, evaluate.bootstrap))
+                for choice in choices(folder, train.protocol)
+            ]
+            asked += [_joined(same) for same in zip(*parts)]
+    scores = _table(params, processed, model, corpus, [one.run for one in asked])
+    scores["intervals"], scores["calibration"] = _intervals(asked), _calibration(corpus, asked, labels)
     answer(corpus, folders, processed / "scores" / f"{model}.unlabelled.csv", train.device)
+    arrays = {"ids": np.array([s.clip.id for s in corpus.splits["test"]]), "labels": labels}
+    for one in asked:
+        key = f"{one.run.pattern}/{one.run.level}/{one.run.mask_seed}/{one.run.train_seed}"
+        arrays |= {f"{key}/{name}": values for name, values in one.outputs.items()}
     _write(processed / "scores", model, scores, arrays)
     return scores
 
 
-def _runs(
-    corpus: Corpus, folder: Path, variants: Variants, labels: np.ndarray, device: str
-) -> Iterator[tuple[Run, dict[str, np.ndarray]]]:
-    """The scores and outputs of one checkpoint at every level and mask seed."""
-    network, card = checkpoints.load(folder)
+def _runs(corpus: Corpus, choice: Choice, variants: Variants, device: str, draws: int) -> Iterator[Asked]:
+    """One checkpoint at every level and mask seed: the scores that it was chosen for."""
+    network, card = checkpoints.load(choice.folder)
     checkpoints.check_features(card, corpus.origins)
-    spec = InputSpec(**card.spec)
-    for level, mask_seed, outputs in predict_variants(
-        network, corpus.splits["test"], spec, variants, choose_device(device)
-    ):
+    test, spec = corpus.splits["test"], InputSpec(**card.spec)
+    labels = np.array([s.clip.label for s in test])
+    for level, mask_seed, outputs in predict_variants(network, test, spec, variants, choose_device(device)):
         scores = corpus.judged.scores(outputs["prediction"], labels)
-        yield Run(variants.pattern, level, mask_seed, card.seed, scores), outputs
+        bounds = corpus.judged.intervals(outputs["prediction"], labels, draws) if draws else {}
+        run = Run(variants.pattern, level, mask_seed, card.seed, choice.part(scores))
+        kept = {n: outputs[n] for n in ("prediction", "uncertainty") if n in outputs and choice.leads}
+        yield Asked(run, kept, choice.part(bounds))
+
+
+def _joined(same: Sequence[Asked]) -> Asked:
+    """One run of what several checkpoints say under the same loss, each for its own metrics."""
+    first = same[0].run
+    scores = {name: value for one in same for name, value in one.run.scores.items()}
+    run = Run(first.pattern, first.level, first.mask_seed, first.train_seed, scores)
+    outputs = {name: values for one in same for name, values in one.outputs.items()}
+    return Asked(run, outputs, {name: bound for one in same for name, bound in one.bounds.items()})
 
 
 def _table(params: Params, processed: Path, model: str, corpus: Corpus, runs: list[Run]) -> dict[str, object]:
@@ -72,7 +97,7 @@ def _table(params: Params, processed: Path, model: str, corpus: Corpus, runs: li
     return {
         "dataset": processed.name,
         "model": model,
-        "protocol": params.evaluate.protocol,
+        "protocol": train.protocol,
         "task": corpus.judged.task,
         "scale": corpus.judged.scale,
         "clips": {split: len(members) for split, members in corpus.splits.items() if split in SPLITS},
@@ -107,21 +132,33 @@ def _embeddings(processed: Path, names: list[str]) -> FeatureFile | None:
     return None
 
 
-def _intervals(
-    corpus: Corpus, arrays: dict[str, np.ndarray], runs: list[Run], labels: np.ndarray, draws: int
-) -> dict[str, dict[str, dict[str, list[float]]]]:
+def _intervals(asked: Sequence[Asked]) -> dict[str, dict[str, dict[str, list[float]]]]:
     """{pattern: {level: {metric: [low, high]}}}: bootstrap over test clips, its bounds averaged over the runs."""
-    bounds: dict[str, dict[str, dict[str, list[tuple[float, float]]]]] = {}
-    for run in runs if draws else ():
-        told = arrays[f"{run.pattern}/{run.level}/{run.mask_seed}/{run.train_seed}/prediction"]
-        place = bounds.setdefault(run.pattern, {}).setdefault(str(run.level), {})
-        for name, bound in corpus.judged.intervals(told, labels, draws).items():
-            if bound:
-                place.setdefault(name, []).append(bound)
-    return {
-        pattern: {level: {n: np.mean(b, 0).tolist() for n, b in names.items()} for level, names in levels.items()}
-        for pattern, levels in bounds.items()
-    }
+    result: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for (pattern, level), same in _levels(asked).items():
+        names = {name: [one.bounds[name] for one in same if one.bounds[name]] for name in same[0].bounds}
+        told = {name: np.mean(bounds, 0).tolist() for name, bounds in names.items() if bounds}
+        if told:
+            result.setdefault(pattern, {})[level] = told
+    return result
+
+
+def _calibration(corpus: Corpus, asked: Sequence[Asked], labels: np.ndarray) -> dict[str, dict[str, object]]:
+    """{pattern: {level: curves}} over the runs of a level; empty for scores, which state no confidence."""
+    result: dict[str, dict[str, object]] = {}
+    for (pattern, level), same in _levels(asked).items():
+        curves = corpus.judged.calibration([one.outputs for one in same], labels)
+        if curves:
+            result.setdefault(pattern, {})[level] = curves
+    return result
+
+
+def _levels(asked: Sequence[Asked]) -> dict[tuple[str, str], list[Asked]]:
+    """Runs by pattern and level, in order."""
+    groups: dict[tuple[str, str], list[Asked]] = {}
+    for one in asked:
+        groups.setdefault((one.run.pattern, str(one.run.level)), []).append(one)
+    return groups
 
 
 def _write(folder: Path, model: str, scores: dict[str, object], arrays: dict[str, np.ndarray]) -> None:

@@ -90,6 +90,11 @@ def mmsa_regression(predictions: np.ndarray, labels: np.ndarray, scale: str = "m
     return rounded | {"MAE": None if rounded["MAE"] is None else float(np.round(np.float32(table["MAE"]), 4))}
 
 
+def lower_is_better(name: str) -> bool:
+    """Whether a score of this name is an error."""
+    return "mae" in name or name == "ece"
+
+
 def auilc(rates: Sequence[float], values: Sequence[float]) -> float:
     """Area under the curve of a metric against the missing rate (trapezoids), TFR-Net's robustness score."""
     order = np.argsort(rates)

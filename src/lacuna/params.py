@@ -125,7 +125,7 @@ class Export(Section):
     incomplete: list[Incomplete] = Field([], description="incomplete variants to write")
 
 
-_COMMON = ("features", "task", "standardize", "lengths")  # what a model may change of the section train
+_COMMON = ("features", "task", "standardize", "lengths", "protocol")  # what a model may change of the section train
 
 
 class Train(Section):
@@ -136,12 +136,25 @@ class Train(Section):
     standardize: bool = Field(True, description="scale columns by the train split's mean and deviation")
     lengths: dict[str, int] = Field({}, description="most frames of a modality; others keep their longest")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 …")
+    protocol: Literal["validation", "paper"] = Field(
+        "validation", description="what checkpoints are chosen by: validation loss; paper: one a metric, best on test"
+    )
     training: Plugin = Field({}, description="changes to training.Settings for every model")
 
     @model_validator(mode="after")
     def _known(self) -> Train:
-        _check_names("models", list(self.model_extra or {}))
+        for name, settings in (self.model_extra or {}).items():
+            _check_names("models", [self.file_of(name)])
+            if "like" in settings and (name in plugin_names("models") or not name.isidentifier()):
+                raise MalformedInput(
+                    f"train.{name}.like: expected a new name of letters, digits and _ for a model that is like "
+                    f"{settings['like']!r}, got {name!r}"
+                )
         return self
+
+    def file_of(self, name: str) -> str:
+        """The file of lacuna/models that a model's name stands for: its own, or the one that it says it is like."""
+        return str((self.model_extra or {}).get(name, {}).get("like", name))
 
     def of_model(self, name: str, dataset: str) -> Train:
         """This section for one dataset, with what one model changes of it: its own features, task or lengths."""
@@ -150,23 +163,27 @@ class Train(Section):
 
     def model_settings(self, name: str, dataset: str) -> object:
         """The architecture's settings of one model."""
-        values = merged(self._plugin(name, dataset).get("model", {}), dataset)
-        return plugin_settings("models", name, resolved(values, dataset), dataset)
+        values = resolved(self._plugin(name, dataset)["model"], dataset)
+        return plugin_settings("models", self.file_of(name), values, dataset)
 
     def training_settings(self, name: str, dataset: str) -> Plugin:
         """What a model's own TRAINING, the common changes and its own changes make of training.Settings."""
-        own = self._plugin(name, dataset).get("training", {})
-        return {**plugin("models", name).TRAINING, **merged(self.training, dataset), **merged(own, dataset)}
+        usual = plugin("models", self.file_of(name)).TRAINING
+        return {**usual, **merged(self.training, dataset), **self._plugin(name, dataset)["training"]}
 
     def _plugin(self, name: str, dataset: str) -> Plugin:
-        settings = merged((self.model_extra or {}).get(name, {}), dataset)
-        _refuse_unknown(settings, ("model", "training", *_COMMON), f"train.{name}")
-        return settings
+        """What stands under `train.<name>`, key by key on top of what stands under the model that it is like."""
+        own = merged((self.model_extra or {}).get(name, {}), dataset)
+        _refuse_unknown(own, ("like", "model", "training", *_COMMON), f"train.{name}")
+        own |= {part: merged(own.get(part, {}), dataset) for part in ("model", "training")}
+        if self.file_of(name) == name:
+            return own
+        base = self._plugin(self.file_of(name), dataset)
+        return base | own | {part: base[part] | own[part] for part in ("model", "training")}
 
 
 class Evaluate(Section):
     patterns: list[str] = Field(["frames", "modality"], description="patterns to judge under")
-    protocol: Literal["validation"] = Field("validation", description="a checkpoint is chosen by validation loss")
     bootstrap: int = Field(1000, ge=0, description="resamples behind each 95 % interval")
 
 
@@ -186,7 +203,7 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     datasets: list[str] = Field(description="folders of raw/")
-    models: list[str] = Field(description="names of files in lacuna/models")
+    models: list[str] = Field(description="names of files in lacuna/models, or new names that are `like` one")
     seeds: list[int] = Field(description="each model is trained once per seed")
     workers: int | Literal["auto"] = Field("auto", description="processes; auto: one per core")
     compute: Compute = Field(default_factory=Compute)
@@ -204,7 +221,7 @@ class Params(BaseModel):
 
     @model_validator(mode="after")
     def _known(self) -> Params:
-        _check_names("models", self.models)
+        _check_names("models", [self.train.file_of(name) for name in self.models])
         return self
 
 

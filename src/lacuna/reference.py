@@ -101,6 +101,10 @@ def _section(name: str, section: type[BaseModel]) -> Iterator[str]:
 def _training() -> Iterator[str]:
     yield "\n`train.training` for all models, and `train.<model>.training` for one, change how it is trained:\n"
     yield _table(_dataclass_rows(training.Settings))
+    yield (
+        "\n`train.<model>` also takes the model's own features, task, standardize, lengths and protocol. A new name in "
+        "`models` with `train.<name>.like: <model>` is that model under other settings (extending.md)."
+    )
     yield "\nEach model has its own settings, under `train.<name>.model`; its paper's training is the default for it."
     yield from _plugins("models", "train")
 

@@ -26,7 +26,7 @@ def ask(params: Params, processed: Path) -> list[Asked]:
         folder, train = processed / "models" / model / str(params.seeds[0]), params.train.of_model(model, dataset)
         if (folder / "model.json").is_file():
             corpus = read_corpus(processed, train, params.prepare.of(dataset).label_range)
-            asked.append(_ask(folder, corpus.splits["test"][:most], variants, train.device))
+            asked.append(_ask(model, folder, corpus.splits["test"][:most], variants, train.device))
     return asked
 
 
@@ -36,7 +36,7 @@ def _frames(folder: Path) -> Variants | None:
     return Variants(path) if path.is_file() else None
 
 
-def _ask(folder: Path, test: list[Sample], variants: Variants | None, device: str) -> Asked:
+def _ask(model: str, folder: Path, test: list[Sample], variants: Variants | None, device: str) -> Asked:
     network, card = checkpoints.load(folder)
     spec, place = InputSpec(**card.spec), choose_device(device)
     outputs = predict(network, test, spec, place)
@@ -48,13 +48,14 @@ def _ask(folder: Path, test: list[Sample], variants: Variants | None, device: st
             by_rate[rate] = {name: told[name] for name in TOLD_BY_RATE if name in told}
             left[rate] = np.array([_left(sample) for sample in lossy])
     return Asked(
-        model=card.model,
+        model=model,
         labels=np.array([sample.clip.label for sample in test]),
         classes=spec.classes,
         outputs=outputs,
         by_rate=by_rate,
         left=left if "text" in spec.widths else {},
         pairs=tuple(getattr(network, "pairs", ())),
+        settings=card.settings,
     )
 
 

@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 from lacuna import checkpoints
 from lacuna.params import Params
-from lacuna.report import corpus, inside, learning, overview, published, robustness, scene
+from lacuna.report import calibration, corpus, inside, learning, overview, published, robustness, scene
 from lacuna.report.asking import ask
 from lacuna.report.corpus import Measured
 from lacuna.report.html import Section
@@ -49,6 +49,7 @@ def illustrate(params: Params, raw: Path, processed: Path, out: Path) -> list[Se
         sections.append(robustness.section(dataset, records, synthetic))
     asked = ask(params, processed) if runs else []
     optional = [
+        calibration.section(dataset, records),
         posts_section(dataset, processed, clips, records, asked),
         inside.section(dataset, asked) if asked else None,
         published.section(dataset, records),

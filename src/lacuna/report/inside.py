@@ -6,7 +6,7 @@ Nothing here asks which model it is: a figure is drawn where the outputs that it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from sklearn.manifold import TSNE
@@ -16,6 +16,7 @@ from lacuna.report.drawing import MODALITY_COLOURS, MUTED, SMALL, Picture, colou
 from lacuna.report.html import Section, grid, heading, paragraph
 
 SQUARE = (4.6, 3.9)
+REGULARISERS = {"sim_weight": "similarity", "diff_weight": "difference"}
 LEAST_TSNE = 8  # samples below which a map of neighbours shows nothing
 
 
@@ -24,7 +25,7 @@ class Asked:
     """One model's outputs on the test split: complete, and by missing rate; labels (N,) NaN where unknown.
 
     `outputs` and the values of `by_rate` are {name: (N, …)}; `left` is the share of words that survived at each rate,
-    (N,); `pairs` names DMD's edges, (student, teacher); `classes` is 0 for scores.
+    (N,); `pairs` names DMD's edges, (student, teacher); `classes` is 0 for scores; `settings` are the architecture's.
     """
 
     model: str
@@ -34,6 +35,7 @@ class Asked:
     by_rate: Mapping[float, Mapping[str, np.ndarray]]
     left: Mapping[float, np.ndarray]
     pairs: Sequence[tuple[str, str]] = ()
+    settings: Mapping[str, object] = field(default_factory=dict)
 
 
 def section(dataset: str, asked: Sequence[Asked]) -> Section | None:
@@ -47,6 +49,13 @@ def section(dataset: str, asked: Sequence[Asked]) -> Section | None:
         pictures += drawn
         if drawn:
             body += heading(one.model) + grid(drawn)
+    maps = [p for one in sorted(asked, key=_regularised) for p in _subspaces(one)]
+    if maps:
+        body += heading("Private and shared vectors, before and after regularisation") + paragraph(
+            _regularisation(asked)
+        )
+        body += grid(maps)
+        pictures += maps
     return Section(f"{dataset}-inside", "Inside the models", body, tuple(pictures)) if pictures else None
 
 
@@ -83,23 +92,6 @@ def _confusion(asked: Asked) -> list[Picture]:
     return [_matrix(f"confusion-{asked.model}", title, caption, np.array(scores["confusion"]), names, names, "{:.0f}")]
 
 
-def _reliability(asked: Asked) -> list[Picture]:
-    known = np.isfinite(asked.labels)
-    if not asked.classes or not known.any():
-        return []
-    told = metrics.calibration(asked.outputs["prediction"], asked.labels, 10)
-    error = told["ece"]
-    caption = f"How often the model is right when it says that it is this sure. Expected calibration error {error:.3f}."
-    with drawing(f"reliability-{asked.model}", f"{asked.model}: calibration", caption, SMALL) as drawn:
-        axes = drawn.axes()
-        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":", label="perfectly calibrated")
-        points = [(bin["confidence"], bin["accuracy"]) for bin in told["curve"]]
-        axes.plot(*zip(*points), "o-", color=colour(0), label=asked.model)
-        axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
-        legend(axes)
-    return [drawn.picture]
-
-
 def _completeness(asked: Asked) -> list[Picture]:
     """LNLN's guess of how much of the dominant modality is there."""
     if "completeness" not in asked.outputs or not asked.left:
@@ -120,7 +112,7 @@ def _completeness(asked: Asked) -> list[Picture]:
 
 
 def _subspaces(asked: Asked) -> list[Picture]:
-    """MISA's private and shared vectors on one map of neighbours."""
+    """The private and shared vectors of MISA's kind of model on one map of neighbours."""
     names = [name for name in asked.outputs if name.startswith(("private_", "shared_"))]
     count = len(asked.labels)
     if not names or count < LEAST_TSNE:
@@ -128,11 +120,12 @@ def _subspaces(asked: Asked) -> list[Picture]:
     vectors = np.concatenate([asked.outputs[name] for name in names])
     perplexity = min(30.0, (len(vectors) - 1) / 4)
     placed = TSNE(perplexity=perplexity, random_state=0, init="pca").fit_transform(vectors)
-    caption = (
-        "t-SNE: near on the map is near in the model. Private vectors (dots) should lie apart by modality, shared ones "
-        "(crosses) should mix."
+    weights = ", ".join(
+        f"{name} {asked.settings[key]:g}" for key, name in REGULARISERS.items() if key in asked.settings
     )
-    with drawing(f"subspaces-{asked.model}", f"{asked.model}: subspaces", caption, SQUARE) as drawn:
+    caption = f"Weights of its losses: {weights}." if weights else ""
+    title = f"{asked.model}: {'after' if _regularised(asked) else 'before'} regularisation"
+    with drawing(f"subspaces-{asked.model}", title, caption, SQUARE) as drawn:
         axes = drawn.axes()
         for i, name in enumerate(names):
             kind, _, modality = name.partition("_")
@@ -144,6 +137,24 @@ def _subspaces(asked: Asked) -> list[Picture]:
         axes.grid(False)
         legend(axes)
     return [drawn.picture]
+
+
+def _regularised(asked: Asked) -> bool:
+    return any(asked.settings.get(key) != 0 for key in REGULARISERS)
+
+
+def _regularisation(asked: Sequence[Asked]) -> str:
+    told = (
+        "Maps of neighbours (t-SNE) of the vectors that a model splits each modality into, for the test clips: near "
+        "on the map is near in the model. The similarity loss should mix the shared vectors (crosses), the difference "
+        "loss set the private ones (dots) apart."
+    )
+    if all(_regularised(one) for one in asked):
+        told += (
+            " To see the same model without these losses, train one that is `like` it with sim_weight: 0 and "
+            "diff_weight: 0 (docs/extending.md)."
+        )
+    return told
 
 
 def _attention(asked: Asked) -> list[Picture]:
@@ -178,40 +189,18 @@ def _edges(asked: Asked) -> list[Picture]:
 
 
 def _uncertainty(asked: Asked) -> list[Picture]:
-    """Evidential models: does the model know when it does not know?"""
-    known = np.isfinite(asked.labels)
-    if "uncertainty" not in asked.outputs or not known.any():
+    """Evidential models: do they know that they know less?"""
+    told = {rate: outputs["uncertainty"] for rate, outputs in sorted(asked.by_rate.items()) if "uncertainty" in outputs}
+    if not told:
         return []
-    pictures, errors = [], _errors(asked)[known]
-    quality = metrics.uncertainty_quality(asked.outputs["uncertainty"][known], errors)
-    caption = (
-        "Complete test clips in groups by the uncertainty that the model states. It is worth something if errors rise."
-    )
-    if quality["auroc"] is not None:
-        caption += f" A wrong clip is more uncertain than a right one in {quality['auroc']:.0%} of pairs."
-    with drawing(f"uncertainty-{asked.model}", f"{asked.model}: uncertainty and error", caption, SMALL) as drawn:
-        axes = drawn.axes()
-        points = [(group["uncertainty"], group["error"]) for group in quality["curve"]]
-        axes.plot(*zip(*points), "o-", color=colour(1))
-        axes.set(xlabel="stated uncertainty", ylabel="share of wrong answers" if asked.classes else "absolute error")
-    pictures.append(drawn.picture)
-    if asked.by_rate:
-        caption = "What the model states as more is lost: median, and the middle half of the test clips."
-        with drawing(
-            f"uncertainty-rate-{asked.model}", f"{asked.model}: uncertainty and loss", caption, SMALL
-        ) as drawn:
-            axes, rates = drawn.axes(), sorted(asked.by_rate)
-            quarters = np.array([np.percentile(asked.by_rate[r]["uncertainty"], (25, 50, 75)) for r in rates])
-            axes.plot([100 * r for r in rates], quarters[:, 1], "o-", color=colour(1))
-            axes.fill_between([100 * r for r in rates], quarters[:, 0], quarters[:, 2], color=colour(1), alpha=0.18)
-            axes.set(xlabel="missing rate, %", ylabel="stated uncertainty")
-        pictures.append(drawn.picture)
-    return pictures
-
-
-def _errors(asked: Asked) -> np.ndarray:
-    told = asked.outputs["prediction"]
-    return (told.argmax(1) != asked.labels).astype(float) if asked.classes else np.abs(told - asked.labels)
+    caption = "What the model states as more is lost: median, and the middle half of the test clips."
+    with drawing(f"uncertainty-rate-{asked.model}", f"{asked.model}: uncertainty and loss", caption, SMALL) as drawn:
+        axes, rates = drawn.axes(), [100 * rate for rate in told]
+        quarters = np.array([np.percentile(values, (25, 50, 75)) for values in told.values()])
+        axes.plot(rates, quarters[:, 1], "o-", color=colour(1))
+        axes.fill_between(rates, quarters[:, 0], quarters[:, 2], color=colour(1), alpha=0.18)
+        axes.set(xlabel="missing rate, %", ylabel="stated uncertainty")
+    return [drawn.picture]
 
 
 def _matrix(
@@ -234,5 +223,5 @@ def _matrix(
 
 
 DRAWN: tuple[Callable[[Asked], list[Picture]], ...] = (
-    _answers, _confusion, _reliability, _completeness, _subspaces, _attention, _edges, _uncertainty,
+    _answers, _confusion, _completeness, _attention, _edges, _uncertainty,
 )  # fmt: skip

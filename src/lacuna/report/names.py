@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 METRICS = {
     "mae": "Mean absolute error",
     "corr": "Pearson correlation",
@@ -17,6 +19,7 @@ METRICS = {
     "accuracy": "Accuracy",
     "macro_f1": "Macro F1",
     "weighted_f1": "Weighted F1",
+    "ece": "Expected calibration error",
 }
 MAIN = {
     "mosi": ("mae", "corr", "has0_acc2", "acc7"),
@@ -32,6 +35,11 @@ PATTERNS = {
     "mixed": "a mixture of patterns, as in training",
 }
 SPLITS = {"train": "train", "valid": "validation", "test": "test", "unlabelled": "unlabelled"}
+TASKS = {
+    "regression": "Models that tell a score",
+    "polarity": "Models that tell a class",
+    "class": "Models that tell a class",
+}
 BASELINES = {"majority": "always the same answer", "text_linear": "linear model of the words"}
 TERMS = {
     "loss": "on train the weighted sum of all terms; on validation what the best epoch is chosen by, in some "
@@ -65,8 +73,9 @@ def metric(key: str) -> str:
     return METRICS.get(mark, mark) + (" (as MMSA counts)" if mark != key else "")
 
 
-def lower_is_better(key: str) -> bool:
-    return "mae" in key
+def label(record: Mapping[str, object]) -> str:
+    """The name of a model beside its scores, with the mark that they must never be shown without."""
+    return f"{record['model']}{'' if record['protocol'] == 'validation' else ' (selected on test)'}"
 
 
 def pattern(key: str) -> str:

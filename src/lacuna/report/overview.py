@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from lacuna.metrics import lower_is_better
 from lacuna.report.html import Section, paragraph, tiles
-from lacuna.report.names import is_rate, lower_is_better, main_metrics, metric
+from lacuna.report.names import is_rate, label, main_metrics, metric
 from lacuna.types import Clip
 
 Record = Mapping[str, object]
@@ -17,12 +18,11 @@ def section(dataset: str, clips: Sequence[Clip], records: Sequence[Record], synt
     facts = [("clips", str(len(clips))), ("test clips", str(sum(c.split == "test" for c in clips)))]
     if not records:
         return Section(f"{dataset}-overview", "In short", tiles(facts) + paragraph("No model has been judged yet."))
-    key = main_metrics(str(records[0]["task"]), str(records[0]["scale"]))[0]
-    told = [(record, falls) for record in records if (falls := _fall(record, key))]
-    for record, falls in told:
+    told = [(r, key, falls) for r in records if (falls := _fall(r, key := main_metrics(r["task"], r["scale"])[0]))]
+    for record, key, falls in told:
         span = f"{falls[0][1]:.2f} → {falls[-1][1]:.2f}"
-        facts.append((f"{record['model']}: {metric(key).lower()}, nothing to {100 * falls[-1][0]:.0f} % lost", span))
-    body = tiles(facts) + "".join(_sentence(record, falls, key) for record, falls in told)
+        facts.append((f"{label(record)}: {metric(key).lower()}, nothing to {100 * falls[-1][0]:.0f} % lost", span))
+    body = tiles(facts) + "".join(_sentence(record, falls, key) for record, key, falls in told)
     if synthetic:
         body = '<p class="note"><b>Synthetic data.</b> ' + escape(
             "No one said these sentences and no one's feelings are shown: clips and labels were made by a program."
@@ -48,7 +48,7 @@ def _sentence(record: Record, falls: Sequence[tuple[float, float]], key: str) ->
     middle = min(falls, key=lambda point: abs(point[0] - 0.5))
     majority = record["baselines"].get("majority", {}).get(key)
     text = (
-        f"{record['model']} reaches a {name} of {falls[0][1]:.3f} when nothing is lost, {middle[1]:.3f} at "
+        f"{label(record)} reaches a {name} of {falls[0][1]:.3f} when nothing is lost, {middle[1]:.3f} at "
         f"{100 * middle[0]:.0f} % loss and {falls[-1][1]:.3f} at {100 * falls[-1][0]:.0f} % (pattern “{pattern}”; "
         f"{'lower' if lower_is_better(key) else 'higher'} is better)."
     )

@@ -15,6 +15,7 @@ from lacuna import metrics
 from lacuna.report.drawing import Picture, drawing
 from lacuna.report.html import Section, grid, heading, paragraph, table
 from lacuna.report.inside import SQUARE
+from lacuna.report.names import label
 
 TAGS = ("negative", "neutral", "positive")
 COLOURS = ("#d55e00", "#b8bec6", "#0072b2")
@@ -77,7 +78,7 @@ def _fusions(records: Sequence[Record]) -> str:
         runs = complete(record)
         pairs = [metrics.mean_std([run["scores"][name] for run in runs]) for name in SHOWN]
         told = [f"{mean:.3f} ± {deviation or 0.0:.3f}" for mean, deviation in pairs]
-        rows.append([str(record["model"]), str(len(runs)), *told])
+        rows.append([label(record), str(len(runs)), *told])
     return table(["Model", "Seeds", "Accuracy", "Macro F1", "Weighted F1"], rows)
 
 
@@ -85,7 +86,7 @@ def _recalls(records: Sequence[Record]) -> str:
     rows = []
     for record in records:
         means = np.mean([run["scores"]["recall"] for run in complete(record)], 0)
-        rows.append([str(record["model"]), *(float(value) for value in means)])
+        rows.append([label(record), *(float(value) for value in means)])
     return table(["Model", *TAGS], rows)
 
 
@@ -94,7 +95,7 @@ def _confusion(record: Record) -> Picture:
     counts = np.sum([run["scores"]["confusion"] for run in complete(record)], 0)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     title, caption = (
-        f"{record['model']}: told and true tags",
+        f"{label(record)}: told and true tags",
         f"Complete test posts by true tag (row) and told tag (column), over {len(complete(record))} seeds; the colour "
         "is the share of the row.",
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lacuna.report.html import Section, note, paragraph, table
-from lacuna.report.names import metric
+from lacuna.report.names import label, metric
 
 TEST = "test-selected, one checkpoint per metric"
 VALID = "validation-selected rerun by others"
@@ -51,7 +51,7 @@ def section(dataset: str, records: Sequence[Mapping[str, object]]) -> Section | 
         if over:
             how = "validation-selected" if record["protocol"] == "validation" else TEST
             told = [(over.get(key) or {}).get("mean") for key in keys]
-            rows.append([f"ours: {record['model']}", how, "mean over our missing rates, pattern frames", *told])
+            rows.append([f"ours: {label(record)}", how, "mean over our missing rates, pattern frames", *told])
             classes.append("")
     body = paragraph("What papers report (grey), and what was measured here.") + note(
         "Not all of these numbers can be compared. Test-selected scores choose the checkpoint, and here even one per "

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 
 from matplotlib.axes import Axes
 
+from lacuna.metrics import lower_is_better
 from lacuna.report.drawing import MUTED, Picture, colours, drawing, legend
 from lacuna.report.html import Section, details, grid, heading, note, paragraph, table
-from lacuna.report.names import BASELINES, is_rate, lower_is_better, main_metrics, metric, pattern, subset
+from lacuna.report.names import BASELINES, TASKS, is_rate, label, main_metrics, metric, pattern, subset
 
 Record = Mapping[str, object]  # the content of one scores/<model>.json
 SIZE = (4.6, 3.1)
@@ -16,8 +18,7 @@ LINES = {"majority": ":", "text_linear": (0, (5, 2))}
 
 
 def section(dataset: str, records: Sequence[Record], synthetic: bool = False) -> Section:
-    """How far each metric falls as more of the test clips is lost."""
-    metrics = main_metrics(str(records[0]["task"]), str(records[0]["scale"]))
+    """How far each metric falls as more of the test clips is lost; models of one task share their figures."""
     seeds = records[0]["seeds"]
     body = paragraph(
         f"Parts of the {records[0]['clips']['test']} test clips are taken away and the models are asked again. All "
@@ -29,18 +30,42 @@ def section(dataset: str, records: Sequence[Record], synthetic: bool = False) ->
     if synthetic:
         body += note("These are scores on synthetic data: they show that the way works, not how well people are read.")
     if any(record["protocol"] != "validation" for record in records):
-        body += note("Checkpoints were chosen on the test split (protocol “paper”): these scores are too good.")
+        body += note(
+            "Models marked “selected on test” are told with one checkpoint a metric, each the best of its run on the "
+            "test clips themselves (protocol “paper”): these scores are too good."
+        )
     pictures: list[Picture] = []
+    groups = by_task(records)
+    for group in groups:
+        if len(groups) > 1:
+            words = f"{TASKS[str(group[0]['task'])]}: {', '.join(label(record) for record in group)}"
+            body += f'<h4 class="group">{escape(words)}</h4>\n'
+        told, drawn = _group(group)
+        body, pictures = body + told, pictures + drawn
+    return Section(f"{dataset}-robustness", "Robustness", body, tuple(pictures))
+
+
+def by_task(records: Sequence[Record]) -> list[list[Record]]:
+    """Records whose scores can be drawn on the same axes."""
+    groups: dict[object, list[Record]] = {}
+    for record in records:
+        groups.setdefault((record["task"], record["scale"]), []).append(record)
+    return list(groups.values())
+
+
+def _group(records: Sequence[Record]) -> tuple[str, list[Picture]]:
+    """Figures and tables of models with one task."""
+    metrics = main_metrics(str(records[0]["task"]), str(records[0]["scale"]))
+    body, pictures = "", []
     for name in _patterns(records):
-        drawn = [p for key in metrics if (p := _curve(records, name, key))]
+        drawn = [p for key in metrics if (p := curve(records, name, key))]
         bars = [p for key in metrics[:2] if (p := _bars(records, name, key))]
         pictures += drawn + bars
         body += heading(f"Pattern “{name}”: {pattern(name)}") + grid(drawn) + _rates(records, name, metrics)
         if bars:
             told = "Only the named modalities are left; the others are gone from every clip."
             body += paragraph(told) + grid(bars) + _subsets(records, name, metrics)
-    body += _every(records)
-    return Section(f"{dataset}-robustness", "Robustness", body, tuple(pictures))
+    return body + _every(records), pictures
 
 
 def _count(values: Sequence[object], noun: str) -> str:
@@ -51,8 +76,9 @@ def _patterns(records: Sequence[Record]) -> list[str]:
     return list(dict.fromkeys(name for record in records for name in record["patterns"]))
 
 
-def _curve(records: Sequence[Record], name: str, key: str) -> Picture | None:
-    paint = colours([str(r["model"]) for r in records])
+def curve(records: Sequence[Record], name: str, key: str) -> Picture | None:
+    """One metric against the missing rate, a line a model; None where it is nowhere defined."""
+    paint = colours([label(r) for r in records])
     direction = "lower is better" if lower_is_better(key) else "higher is better"
     title = f"{metric(key)} against the missing rate, {name}"
     with drawing(f"robustness-{name}-{key}", title, f"{direction.capitalize()}.", SIZE) as drawn:
@@ -61,9 +87,7 @@ def _curve(records: Sequence[Record], name: str, key: str) -> Picture | None:
             points = _points(record, name, key)
             if points:
                 any_drawn = True
-                _line(
-                    axes, points, str(record["model"]), paint[str(record["model"])], (i - (len(records) - 1) / 2) * 0.9
-                )
+                _line(axes, points, label(record), paint[label(record)], (i - (len(records) - 1) / 2) * 0.9)
         if not any_drawn:
             return None
         for baseline, style in LINES.items():
@@ -104,7 +128,7 @@ def _bars(records: Sequence[Record], name: str, key: str) -> Picture | None:
     levels = _subset_levels(records, name)
     if not levels or all(_mean(r, name, level, key) is None for r in records for level in levels):
         return None
-    paint = colours([str(r["model"]) for r in records])
+    paint = colours([label(r) for r in records])
     direction = "lower is better" if lower_is_better(key) else "higher is better"
     size = (4.6, max(2.6, 0.9 + 0.16 * len(levels) * (len(records) + 1)))
     caption = (
@@ -117,7 +141,7 @@ def _bars(records: Sequence[Record], name: str, key: str) -> Picture | None:
             values = [_mean(record, name, level, key) for level in levels]
             spread = [(record["patterns"][name].get(level, {}).get(key) or {}).get("std") or 0 for level in levels]
             places = [k + (i - (len(records) - 1) / 2) * thick for k in range(len(levels))]
-            model, whiskers = str(record["model"]), {"elinewidth": 0.9, "ecolor": "#333333"}
+            model, whiskers = label(record), {"elinewidth": 0.9, "ecolor": "#333333"}
             axes.barh(
                 places, [v or 0 for v in values], thick * 0.92, xerr=spread, color=paint[model], label=model,
                 error_kw=whiskers,
@@ -164,7 +188,7 @@ def _rates(records: Sequence[Record], name: str, keys: Sequence[str]) -> str:
             scores = record["patterns"].get(name, {})
             over = record["over_rates"].get(name, {}).get(key) or {}
             cells = [_told(scores.get(rate, {}).get(key)) for rate in rates]
-            rows.append([metric(key), str(record["model"]), *cells, over.get("mean"), over.get("auilc")])
+            rows.append([metric(key), label(record), *cells, over.get("mean"), over.get("auilc")])
             classes.append("")
     head = ["Metric", "Model", *(f"{100 * float(rate):.0f} % lost" for rate in rates), "Mean", "Area"]
     return details(f"Table: model × missing rate × metric, pattern “{name}”", table(head, rows, 2, classes))
@@ -173,7 +197,7 @@ def _rates(records: Sequence[Record], name: str, keys: Sequence[str]) -> str:
 def _subsets(records: Sequence[Record], name: str, keys: Sequence[str]) -> str:
     levels = _subset_levels(records, name)
     rows = [
-        [subset(level), str(r["model"]), *(_told(r["patterns"].get(name, {}).get(level, {}).get(k)) for k in keys)]
+        [subset(level), label(r), *(_told(r["patterns"].get(name, {}).get(level, {}).get(k)) for k in keys)]
         for level in levels
         for r in records
     ]
@@ -195,6 +219,6 @@ def _every(records: Sequence[Record]) -> str:
     baselines = complete[0][0]["baselines"]
     for row, key in zip(rows, keys):
         row += [told.get(key) for told in baselines.values()]
-    head = ["Metric", *(str(record["model"]) for record, _ in complete), *(BASELINES.get(b, b) for b in baselines)]
+    head = ["Metric", *(label(record) for record, _ in complete), *(BASELINES.get(b, b) for b in baselines)]
     told = paragraph("Names with “as MMSA counts” are what that package prints where it differs from the correct form.")
     return details("Table: every metric, nothing lost", told + table(head, rows))

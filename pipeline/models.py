@@ -1,0 +1,16 @@
+"""Stage models: params.yaml → settings/<model>.json, the file and every setting that a model's name stands for."""
+
+from pathlib import Path
+
+from lacuna.params import load_params, run_stage
+from lacuna.plans import plan, write_plan
+
+
+def main(dataset: str, model: str) -> None:
+    made = plan(load_params(), dataset, model)
+    write_plan(Path("processed", dataset, "settings", f"{model}.json"), made)
+    print(f"{dataset}: {model} is src/lacuna/models/{made.file}.py")
+
+
+if __name__ == "__main__":
+    run_stage(main)

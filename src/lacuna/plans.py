@@ -1,0 +1,62 @@
+"""What a name in `models` stands for on one dataset. In: params.yaml. Out: a `Plan`, as values and as JSON.
+
+Stage `models` writes a model's plan; training and evaluation depend on that file and not on all of the section `train`.
+So what is said of one model, or the code of one, makes no other model run again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lacuna.cache import digest_of_file
+from lacuna.params import Params, Train, checked, plugin
+from lacuna.store import replacing
+from lacuna.training import Settings
+
+COMMON = ("features", "task", "standardize", "lengths", "device", "protocol")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A model's name, its file, the settings of its architecture (the file's own `Settings`) and of its training, the
+    section `train` as the model has it, and the range of labels."""
+
+    name: str
+    file: str
+    model: Any
+    training: Settings
+    train: Train
+    label_range: tuple[float, float]
+
+    @property
+    def module(self) -> ModuleType:
+        """The model's file, imported."""
+        return plugin("models", self.file)
+
+    def values(self) -> dict[str, object]:
+        """All that decides a training run beside data, seed and shared code, as plain values."""
+        told = {name: getattr(self.train, name) for name in COMMON}
+        told |= {"label_range": self.label_range, "model": asdict(self.model), "training": asdict(self.training)}
+        return {"file": self.file, "code": digest_of_file(Path(str(self.module.__file__))), **told}
+
+
+def plan(params: Params, dataset: str, name: str) -> Plan:
+    """Every setting of a model, checked."""
+    return Plan(
+        name=name,
+        file=params.train.file_of(name),
+        model=params.train.model_settings(name, dataset),
+        training=checked(Settings, params.train.training_settings(name, dataset), f"train.{name}.training"),
+        train=params.train.of_model(name, dataset),
+        label_range=params.prepare.of(dataset).label_range,
+    )
+
+
+def write_plan(path: Path, made: Plan) -> None:
+    """`settings/<model>.json`."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(made.values(), indent=1, sort_keys=True), encoding="utf-8")

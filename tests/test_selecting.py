@@ -1,0 +1,123 @@
+"""Protocols: under `validation` training never sees test; under `paper` each metric has the checkpoint best on it."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from report_tree import DATASET, build
+
+from lacuna import checkpoints, experiments, selecting, training
+from lacuna.batches import collate
+from lacuna.experiments import read_corpus, train_model
+from lacuna.judging import judge
+from lacuna.metrics import lower_is_better
+from lacuna.plans import plan
+from lacuna.selecting import choices
+from lacuna.training import predict
+from lacuna.types import MalformedInput
+
+ONE = {"models": ["misa"], "seeds": [1], "mask": {"rates": [0.0, 0.5], "seeds": [1]}}
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A small project, trained and judged under `validation`; (root, params)."""
+    root = tmp_path_factory.mktemp("tree")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LACUNA_CACHE", str(root / "cache"))
+        yield root, build(root, ONE)
+
+
+def under(params, protocol, **training):
+    """The same params under a protocol, with changes to training."""
+    train = params.train.model_dump() | {"protocol": protocol}
+    train["training"] |= training
+    return params.model_copy(update={"train": type(params.train)(**train)})
+
+
+def test_validation_never_collates_a_test_clip(tree, tmp_path, monkeypatch):
+    root, params = tree
+    asked = set()
+
+    def noted(samples, lengths=None):
+        asked.update(sample.clip.split for sample in samples)
+        return collate(samples, lengths)
+
+    monkeypatch.setattr(training, "collate", noted)
+    train_model(params, root / "processed" / DATASET, "misa", 5, tmp_path / "run")
+    assert asked == {"train", "valid"} and not list((tmp_path / "run" / "paper").iterdir())
+    train_model(under(params, "paper"), root / "processed" / DATASET, "misa", 5, tmp_path / "other")
+    assert asked == {"train", "valid", "test"}
+
+
+def test_paper_keeps_what_was_best_on_test_and_changes_nothing_else(tree, tmp_path, monkeypatch):
+    root, params = tree
+    processed, params = root / "processed" / DATASET, under(params, "paper", epochs=4)
+    seen = {}
+
+    class Noting(selecting.PaperKeeper):
+        def __call__(self, progress):
+            told = predict(self._model, self._test, spec, "cpu")["prediction"]
+            for name, value in self._judged.scores(told, self._labels).items():
+                seen.setdefault(name, []).append(value)
+            super().__call__(progress)
+
+    corpus = read_corpus(processed, plan(params, DATASET, "misa").train, (-3, 3))
+    spec = experiments.InputSpec.of(corpus.splits["train"], params.train.lengths, 0)
+    monkeypatch.setattr(experiments, "PaperKeeper", Noting)
+    train_model(params, processed, "misa", 1, tmp_path / "paper")
+    for name, values in seen.items():
+        card = checkpoints.read_card(tmp_path / "paper" / "paper" / name)
+        best = min(values) if lower_is_better(name) else max(values)
+        assert card.chosen_on_test == {name: best} and values.index(best) + 1 == card.best_epoch
+        told = predict(checkpoints.load(tmp_path / "paper" / "paper" / name)[0], corpus.splits["test"], spec)
+        labels = np.array([s.clip.label for s in corpus.splits["test"]])
+        assert corpus.judged.scores(told["prediction"], labels)[name] == pytest.approx(best, abs=1e-6)
+    train_model(under(params, "validation"), processed, "misa", 1, tmp_path / "plain")
+    same = [(tmp_path / kind / "model.safetensors").read_bytes() for kind in ("paper", "plain")]
+    assert same[0] == same[1]
+
+
+def test_a_killed_paper_run_ends_with_the_same_checkpoints(tree, tmp_path, monkeypatch):
+    root, params = tree
+    processed, params = root / "processed" / DATASET, under(params, "paper", epochs=4)
+
+    class Killed(experiments.Keeper):
+        def __call__(self, progress):
+            experiments.write_progress(self._path, progress)
+            if progress.epoch == 2:
+                raise KeyboardInterrupt
+
+    train_model(params, processed, "misa", 2, tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(experiments, "Keeper", Killed)
+        train_model(params, processed, "misa", 2, tmp_path / "again")
+    train_model(params, processed, "misa", 2, tmp_path / "again")
+    files = {p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole").rglob("*.*")}
+    assert len(files) > 10 and files == {p.relative_to(tmp_path / "again") for p in (tmp_path / "again").rglob("*.*")}
+    for file in files:
+        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "again" / file).read_bytes(), file
+
+
+def test_each_metric_is_told_by_its_own_checkpoint(tree, monkeypatch):
+    root, params = tree
+    processed, params = root / "processed" / DATASET, under(params, "paper", epochs=4)
+    plain = json.loads((processed / "scores" / "misa.json").read_text())
+    with pytest.raises(MalformedInput, match=r"paper: expected checkpoints chosen on test.*dvc repro train"):
+        judge(params, processed, "misa")
+    train_model(params, processed, "misa", 1, processed / "models" / "misa" / "1")
+    record = judge(params, processed, "misa")
+    assert record["protocol"] == "paper" and plain["protocol"] == "validation"
+    assert set(record["patterns"]["frames"]["0.0"]) == set(plain["patterns"]["frames"]["0.0"])
+    for choice in choices(processed / "models" / "misa" / "1", "paper"):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                "lacuna.judging.choices", lambda *_, alone=choice: [replace(alone, taken=frozenset(), leads=True)]
+            )
+            alone = judge(params, processed, "misa")
+        for name in choice.metrics:
+            for pattern, levels in record["patterns"].items():
+                for level, scores in levels.items():
+                    assert scores[name] == alone["patterns"][pattern][level][name]
+                    assert record["intervals"][pattern][level][name] == alone["intervals"][pattern][level][name]
