@@ -31,6 +31,10 @@ class Padded:
         """(B, T) bool: True where a frame is real, seen or lost, and False on padding."""
         return torch.arange(self.values.shape[1], device=self.values.device) < self.lengths[:, None]
 
+    def rows(self, chosen: slice | Tensor) -> Padded:
+        """Some of the sequences, padded as they are."""
+        return Padded(self.values[chosen], self.times[chosen], self.seen[chosen], self.lengths[chosen])
+
     def to(self, device: torch.device | str) -> Padded:
         return Padded(*(t.to(device, non_blocking=True) for t in (self.values, self.times, self.seen, self.lengths)))
 
@@ -48,6 +52,11 @@ class Batch:
 
     def __getitem__(self, modality: str) -> Padded:
         return self.modalities[modality]
+
+    def rows(self, chosen: slice) -> Batch:
+        """Some of the samples, padded as they are."""
+        modalities = {m: padded.rows(chosen) for m, padded in self.modalities.items()}
+        return Batch(self.ids[chosen], modalities, {name: label[chosen] for name, label in self.labels.items()})
 
     def to(self, device: torch.device | str) -> Batch:
         modalities = {m: padded.to(device) for m, padded in self.modalities.items()}

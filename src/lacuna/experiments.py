@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from lacuna import checkpoints, pretrained
+from lacuna import checkpoints, pretrained, processes
 from lacuna.batches import InputSpec
 from lacuna.cache import default_root, digest_of, digest_of_file
 from lacuna.checkpoints import Card
@@ -69,6 +69,7 @@ def train_model(params: Params, processed: Path, name: str, seed: int, folder: P
     and only then, the test split is read too: `folder/paper` holds the weights that were best on it, by metric.
     """
     made = plan(params, processed.name, name)
+    device = processes.join(choose_device(made.train.device))
     corpus = read_corpus(processed, made.train, made.label_range)
     spec = InputSpec.of(corpus.splits["train"], made.train.lengths, corpus.judged.classes)
     torch.manual_seed(seed)
@@ -80,15 +81,18 @@ def train_model(params: Params, processed: Path, name: str, seed: int, folder: P
     if made.train.protocol == PAPER:
         asked = PaperKeeper(state.with_suffix(""), model, card, corpus.splits["test"], corpus.judged, data.pattern)
         keepers.insert(0, asked)  # first: what a state on disk has been through, it has seen
+    if processes.rank():
+        keepers.clear()  # the first process writes for all
     history = fit(
-        model, data, made.training, seed, choose_device(made.train.device), read_progress(state),
+        model, data, made.training, seed, device, read_progress(state),
         lambda progress: [keep(progress) for keep in keepers],
     )  # fmt: skip
     card = replace(card, best_epoch=history.best)
-    checkpoints.save(folder, model, card)
-    write_history(folder / "history.csv", history)
-    keep_paper(state.with_suffix(""), folder)
-    state.unlink(missing_ok=True)
+    if processes.rank() == 0:
+        checkpoints.save(folder, model, card)
+        write_history(folder / "history.csv", history)
+        keep_paper(state.with_suffix(""), folder)
+        state.unlink(missing_ok=True)
     return card, history
 
 

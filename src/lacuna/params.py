@@ -136,6 +136,7 @@ class Train(Section):
     standardize: bool = Field(True, description="scale columns by the train split's mean and deviation")
     lengths: dict[str, int] = Field({}, description="most frames of a modality; others keep their longest")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 …")
+    processes: int = Field(1, ge=1, description="that share each batch (one GPU each)")
     protocol: Literal["validation", "paper"] = Field(
         "validation", description="what checkpoints are chosen by: validation loss; paper: one a metric, best on test"
     )

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lacuna.processes import all_rows
+
 
 class Projection(nn.Sequential):
     """Any width to D: linear, ReLU, layer norm."""
@@ -30,6 +32,11 @@ class Split:
     private_MBD: Tensor
     shared_MBD: Tensor
     rebuilt_MBD: Tensor
+
+    def whole_batch(self) -> Split:
+        """With the samples of all processes."""
+        parts = (self.whole_MBD, self.private_MBD, self.shared_MBD, self.rebuilt_MBD)
+        return Split(*all_rows(torch.stack(parts), 2))
 
 
 class Subspaces(nn.Module):

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lacuna import products
+from lacuna import processes, products
 from lacuna.batches import Batch, InputSpec, collate
 from lacuna.masking import mask
 from lacuna.samples import Sample
@@ -169,7 +169,8 @@ class _Trainer:
 
     def _train(self, epoch: int) -> dict[str, float]:
         self.model.train()
-        torch.manual_seed(_number(self.seed, epoch))
+        # Processes drop out other things, or the rows of one would lose what those of another do.
+        torch.manual_seed(_number(self.seed, epoch, processes.rank()))
         terms = _Means()
         order = list(_order(self.data.train, self.settings, self.seed, epoch))
         for i, chosen in enumerate(order):
@@ -177,7 +178,7 @@ class _Trainer:
             losses = self._loss(self._lossy(complete, epoch), complete, epoch)
             # The last group of an epoch may be short: it is averaged over what it has, and always applied.
             group = min(self.settings.accumulate, len(order) - i // self.settings.accumulate * self.settings.accumulate)
-            (losses["loss"] / group).backward()
+            (losses["loss"] / (group * processes.world())).backward()
             terms.add(losses, len(chosen))
             if (i + 1) % self.settings.accumulate == 0 or i + 1 == len(order):
                 self._step()
@@ -185,6 +186,7 @@ class _Trainer:
 
     def _step(self) -> None:
         parameters = [p for p in self.model.parameters() if p.grad is not None]
+        processes.sum_gradients(parameters)
         if self.settings.clip_norm:
             nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
         if self.settings.clip_value:
@@ -210,10 +212,15 @@ class _Trainer:
         return [mask(s, self.data.pattern, self.settings.level, self.seed, draw) for s in samples]
 
     def _loss(self, lossy: Sequence[Sample], complete: Sequence[Sample], epoch: int) -> dict[str, Tensor]:
-        batch = collate(lossy, self.data.spec.lengths).to(self.device)
-        whole = batch if self.data.pattern is None else collate(complete, self.data.spec.lengths).to(self.device)
-        with autocast(self.settings.precision, self.device), products.fast(self.device):
-            return self.model.loss(batch, whole, epoch)
+        with processes.sharing(len(complete)) as own:
+            batch = self._batch(lossy, own)
+            whole = batch if self.data.pattern is None else self._batch(complete, own)
+            with autocast(self.settings.precision, self.device), products.fast(self.device):
+                return self.model.loss(batch, whole, epoch)
+
+    def _batch(self, samples: Sequence[Sample], own: slice) -> Batch:
+        # All are padded alike, whoever computes them: some published terms read padding.
+        return collate(samples, self.data.spec.lengths).rows(own).to(self.device)
 
 
 class _Means:

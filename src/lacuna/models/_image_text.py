@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from lacuna.batches import Batch, InputSpec
 from lacuna.layers import Source, fit_to, text_encoder_of
+from lacuna.processes import all_rows
 from lacuna.types import MalformedInput, require_words
 
 ORDER = ("text", "image", "audio", "vision")
@@ -161,7 +162,8 @@ class AcrossBatch(nn.Module):
         self.forward_layer = feed_forward(size, dropout)
 
     def forward(self, x_BD: Tensor, y_BD: Tensor) -> Tensor:
-        told_1BD, _ = self.attention(x_BD[None], y_BD[None], y_BD[None], need_weights=False)
+        y_1BD = all_rows(y_BD)[None]
+        told_1BD, _ = self.attention(x_BD[None], y_1BD, y_1BD, need_weights=False)
         x_BD = F.layer_norm(x_BD + told_1BD[0], x_BD.shape[1:])
         return F.layer_norm(x_BD + self.forward_layer(x_BD), x_BD.shape[1:])
 
@@ -190,6 +192,7 @@ class Task(nn.Module):
         return outputs_BK.float().softmax(-1) if self.classes else outputs_BK[:, 0]
 
     def loss(self, outputs_BK: Tensor, labels_B: Tensor) -> Tensor:
+        outputs_BK, labels_B = all_rows(outputs_BK), all_rows(labels_B)
         known_B = ~labels_B.isnan()
         if not known_B.any():
             return outputs_BK.sum() * 0

@@ -18,6 +18,7 @@ from lacuna.batches import Batch, InputSpec
 from lacuna.layers import Source, fit_to, pad_to, text_encoder_of
 from lacuna.models._crossmodal import CrossmodalTransformer, Frames, Shape, dropout
 from lacuna.models._distillation import DistillationUnit, cosine, imitation, margin_loss
+from lacuna.processes import all_rows
 from lacuna.types import MODALITIES, MalformedInput, require_words
 
 ORDER = ("text", "vision", "audio", "image")  # of everything that is concatenated or stacked, as published
@@ -124,7 +125,11 @@ class Decoupled:
 
     def error(self, x_BTD: Tensor, y_BTD: Tensor) -> Tensor:
         """Mean squared difference over real frames (on padding both are zero)."""
-        return (x_BTD - y_BTD).square().sum() / (self.origin.lengths_B.sum() * x_BTD.shape[-1])
+        return self.mean((x_BTD - y_BTD).square().sum(-1)) / x_BTD.shape[-1]
+
+    def mean(self, x_BT: Tensor) -> Tensor:
+        """Mean over the real frames of the whole batch."""
+        return all_rows(x_BT.sum(1)).sum() / all_rows(self.origin.lengths_B).sum()
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,11 @@ class Heads:
     hetero_reprs: Tensor
     common: Tensor  # (B, K), of the shared parts together
     final: Tensor  # (B, K), the prediction
+
+    def whole_batch(self) -> Heads:
+        """With the samples of all processes."""
+        spaces = (self.homo_logits, self.homo_reprs, self.hetero_logits, self.hetero_reprs)
+        return Heads(*(all_rows(x, 1) for x in spaces), all_rows(self.common), all_rows(self.final))
 
 
 class Model(nn.Module):
@@ -213,9 +223,9 @@ class Model(nn.Module):
         `task` is the sum over all heads, `final` that of the prediction, which in evaluation mode is the total: it is
         what the published program chooses an epoch by.
         """
-        s, labels_B = self.settings, batch.labels["M"]
+        s, labels_B = self.settings, all_rows(batch.labels["M"])
         parts = self.decouple(batch)
-        heads = self.heads(parts)
+        heads = self.heads(parts).whole_batch()
         outputs = [heads.final, heads.common, *heads.homo_logits, *heads.hetero_logits]
         tasks = [self._task(output_BK, labels_B) for output_BK in outputs]
         terms = {"task": sum(tasks), "final": tasks[0]}
@@ -223,7 +233,7 @@ class Model(nn.Module):
         terms["cycle"] = sum(p.error(p.again_BTD, p.private_BTD) for p in parts.values())
         terms["orthogonality"] = sum(self._overlap(p) for p in parts.values())
         known_B = ~labels_B.isnan()
-        terms["margin"] = margin_loss(self.aligned(parts)[known_B], labels_B[known_B], s.margin)
+        terms["margin"] = margin_loss(all_rows(self.aligned(parts))[known_B], labels_B[known_B], s.margin)
         decoupling = terms["cycle"] + terms["recon"] + s.margin_weight * (terms["margin"] + terms["orthogonality"])
         total = terms["task"] + s.decoupling_weight * decoupling
         if self.pairs:
@@ -310,8 +320,8 @@ class Model(nn.Module):
         """Mean positive cosine of private and shared: of each frame's features, or (published) across the batch."""
         private_BTD, shared_BTD = part.private_BTD, part.shared_BTD
         if self.settings.orthogonality == "batch":
-            return F.relu(cosine(private_BTD, shared_BTD, 0)).mean()
-        return F.relu(cosine(private_BTD, shared_BTD, -1)).sum() / part.origin.lengths_B.sum()
+            return F.relu(cosine(all_rows(private_BTD), all_rows(shared_BTD), 0)).mean()
+        return part.mean(F.relu(cosine(private_BTD, shared_BTD, -1)))
 
     def _distil(self, heads: Heads) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Weighted terms of the homogeneous and the heterogeneous unit; teachers are not taught; section 3.2."""

@@ -18,6 +18,7 @@ from lacuna import products
 from lacuna.batches import Batch, InputSpec, Padded
 from lacuna.layers import Source, fit_to, pad_to, reverse_gradient, text_encoder_of
 from lacuna.models._lnln_blocks import CrossTransformer, HyperLayer, Transformer
+from lacuna.processes import all_rows
 from lacuna.types import MODALITIES, MalformedInput, require_words
 
 Completeness = Literal["predicted", "counted"]
@@ -154,13 +155,13 @@ class Model(nn.Module):
         w_B1, proxy_BKD = self._weigh(features, batch)
         output_BC = self._fuse(features, w_B1, proxy_BKD)
         terms = {
-            "sp": self._sentiment_loss(output_BC, batch.labels["M"]),
+            "sp": self._sentiment_loss(all_rows(output_BC), all_rows(batch.labels["M"])),
             "adv": self._adversarial_loss(features, targets, w_B1, proxy_BKD),
             "rec": self._reconstruction_loss(features, targets),
         }
         total = s.delta * terms["sp"] + s.beta * terms["adv"] + s.gamma * terms["rec"]
         if self.completeness is not None:
-            terms["cc"] = F.mse_loss(w_B1, self.true_completeness(batch))
+            terms["cc"] = F.mse_loss(all_rows(w_B1), all_rows(self.true_completeness(batch)))
             total = total + s.alpha * terms["cc"]
         return {"loss": total, **terms}
 
@@ -200,7 +201,7 @@ class Model(nn.Module):
             lossy, whole = self._framed(m, batch[m]), self._framed(m, complete[m])
             same_B = (lossy.values == whole.values).flatten(1).all(1) & (lossy.seen == whole.seen).all(1)
             changed = (~same_B).nonzero().squeeze(1)
-            h_BKD = self._embed(m, _joined(lossy, _rows(whole, changed)))
+            h_BKD = self._embed(m, _joined(lossy, whole.rows(changed)))
             row_B = torch.arange(len(batch), device=h_BKD.device)
             features[m] = h_BKD[: len(batch)]
             row_B[changed] = len(batch) + torch.arange(len(changed), device=row_B.device)
@@ -232,15 +233,17 @@ class Model(nn.Module):
         if s.reversal == "discriminator":
             proxy_BKD = reverse_gradient(proxy_BKD)
         made = _corrected(features[self.dominant], w_B1, proxy_BKD) if s.judged == "corrected" else proxy_BKD
-        logits = self.discriminator(torch.cat((made, targets[self.dominant])).flatten(0, 1))
+        # Made and complete are the first axis.
+        logits = all_rows(self.discriminator(torch.stack((made, targets[self.dominant]))), 1).flatten(0, 2)
         truth = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
         truth[: len(logits) // 2] = 1
         return F.cross_entropy(logits, truth)
 
     def _reconstruction_loss(self, features: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
         """Mean squared error of the complete H¹ rebuilt from the incomplete one."""
-        errors = [F.mse_loss(self.reconstructors[m](features[m], self.settings.tokens), targets[m]) for m in features]
-        return sum(errors[1:], start=errors[0]) / len(errors)
+        rebuilt = {m: self.reconstructors[m](h_BKD, self.settings.tokens) for m, h_BKD in features.items()}
+        errors_MB = torch.stack([(rebuilt[m] - targets[m]).square().mean((1, 2)) for m in features])
+        return all_rows(errors_MB, 1).mean()
 
     def _sentiment_loss(self, output_BC: Tensor, label_B: Tensor) -> Tensor:
         """Squared error, or cross-entropy, over the samples that have a label."""
@@ -257,10 +260,6 @@ def _corrected(dominant_BKD: Tensor, w_B1: Tensor, proxy_BKD: Tensor) -> Tensor:
     """H¹_d = (1 - w)·H¹_p + w·H¹ of the dominant modality."""
     w_B11 = w_B1[..., None]
     return proxy_BKD * (1 - w_B11) + dominant_BKD * w_B11
-
-
-def _rows(padded: Padded, rows: Tensor) -> Padded:
-    return Padded(padded.values[rows], padded.times[rows], padded.seen[rows], padded.lengths[rows])
 
 
 def _joined(a: Padded, b: Padded) -> Padded:

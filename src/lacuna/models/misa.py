@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from lacuna.batches import Batch, InputSpec, Padded
 from lacuna.layers import Source, pad_to, reverse_gradient, text_encoder_of
+from lacuna.processes import all_rows
 from lacuna.subspaces import (
     Projection,
     Split,
@@ -151,9 +152,10 @@ class Model(nn.Module):
         """
         settings = self.settings
         output_BK, split, _ = self._outputs(batch)
-        terms = {"task": self._task(output_BK, batch.labels["M"])}
+        terms = {"task": self._task(all_rows(output_BK), all_rows(batch.labels["M"]))}
         total = terms["task"]
         if settings.variant != "base":
+            split = split.whole_batch()
             terms |= {"sim": self._similarity(split), "recon": reconstruction(split)}
             total = total + settings.sim_weight * terms["sim"] + settings.recon_weight * terms["recon"]
         if settings.variant not in ("base", "inv"):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lacuna import evidence as ev
 from lacuna.batches import Batch, InputSpec
 from lacuna.layers import Source, text_encoder_of
+from lacuna.processes import all_rows
 from lacuna.types import require_words
 
 
@@ -86,7 +87,7 @@ class Model(nn.Module):
         targets = ev.targets(batch, self.names, self.settings.unimodal_labels)
         # Out of training the KL term has its full weight, so that epochs can be compared.
         kl_weight = ev.annealing(epoch, self.settings.annealing) if self.training else 1.0
-        return total_loss(evidence_VBK, targets, self.settings, kl_weight)
+        return total_loss(all_rows(evidence_VBK, 1), all_rows(targets, 1), self.settings, kl_weight)
 
 
 def total_loss(evidence_VBK: Tensor, target_VB: Tensor, settings: Settings, kl_weight: float) -> dict[str, Tensor]:

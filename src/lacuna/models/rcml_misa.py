@@ -18,6 +18,7 @@ from lacuna import evidence as ev
 from lacuna import subspaces as sub
 from lacuna.batches import Batch, InputSpec
 from lacuna.layers import Source, text_encoder_of
+from lacuna.processes import all_rows, own_rows
 from lacuna.types import MalformedInput, require_words
 
 Projection = Literal["linear", "relu_norm"]
@@ -88,9 +89,12 @@ class EvidenceNorm(nn.BatchNorm1d):
     """Batch norm that also takes a training batch of one sample, which has no spread: by the running statistics."""
 
     def forward(self, x_BK: Tensor) -> Tensor:
+        x_BK = all_rows(x_BK)
         if self.training and len(x_BK) < 2:
-            return F.batch_norm(x_BK, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(x_BK)
+            normed_BK = F.batch_norm(x_BK, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        else:
+            normed_BK = super().forward(x_BK)
+        return own_rows(normed_BK)
 
 
 class Subspaces(sub.Subspaces):
@@ -191,7 +195,8 @@ class Model(nn.Module):
     def loss(self, batch: Batch, complete: Batch, epoch: int) -> dict[str, Tensor]:
         """Mean evidential loss of all opinions + γ · conflict + weighted CMD, difference and reconstruction."""
         settings, read = self.settings, self.read(batch)
-        opinions, targets_VB = self.opinions(read), ev.targets(batch, self.names, settings.unimodal_labels)
+        opinions, split = all_rows(self.opinions(read), 1), read.split.whole_batch()
+        targets_VB = all_rows(ev.targets(batch, self.names, settings.unimodal_labels), 1)
         whole_OB = targets_VB[-1:].expand(len(opinions) - len(self.names), -1)
         # Out of training the KL term has its full weight, so that epochs can be compared.
         kl_weight = ev.annealing(epoch, settings.annealing) if self.training else 1.0
@@ -200,9 +205,9 @@ class Model(nn.Module):
                 opinions, torch.cat([targets_VB[:-1], whole_OB]), settings.form, kl_weight
             ).mean(),
             "conflict": ev.conflict(opinions[:-1]).mean(),
-            "sim": sub.central_moment_discrepancy(read.split.shared_MBD),
-            "diff": sub.difference(read.split.private_MBD, read.split.shared_MBD),
-            "recon": sub.reconstruction(read.split),
+            "sim": sub.central_moment_discrepancy(split.shared_MBD),
+            "diff": sub.difference(split.private_MBD, split.shared_MBD),
+            "recon": sub.reconstruction(split),
         }
         total = terms["evidential"] + settings.conflict * terms["conflict"] + settings.sim_weight * terms["sim"]
         total = total + settings.diff_weight * terms["diff"] + settings.recon_weight * terms["recon"]
