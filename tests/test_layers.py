@@ -113,3 +113,59 @@ def test_fast_products_leave_autocast_and_small_ones_alone():
         assert layer(x).dtype == torch.bfloat16
     with products.fast(x.device):
         torch.testing.assert_close(layer(x[:1]), layer(x)[:1])
+
+
+# --- what a frozen encoder says is kept ----------------------------------------------------------------------------
+
+
+def counted(encoder: TextEncoder) -> list[int]:
+    """How many texts each call of the network was given."""
+    given: list[int] = []
+    hook = lambda _, __, kw: given.append(len(kw["input_ids"]))  # noqa: E731
+    encoder.encoder.register_forward_pre_hook(hook, with_kwargs=True)
+    return given
+
+
+def frozen() -> TextEncoder:
+    return TextEncoder(TOKENS, BERT, finetune=False)
+
+
+def test_a_complete_text_is_encoded_once_while_a_frozen_encoder_trains():
+    encoder, lossy = frozen(), tokens(6, 3)
+    lossy.values[2, 0], lossy.seen[2] = LOST_TOKEN, False
+    batches = [texts(tokens(4), lossy, tokens(9, 1)), texts(tokens(9, 1), tokens(4)), texts(tokens(4))]
+    wanted = [encoder.eval()(text) for text in batches]
+    given = counted(encoder.train())
+    for text, states in zip(batches * 2, wanted * 2):
+        torch.testing.assert_close(encoder(text), states, rtol=1e-5, atol=1e-5)
+    assert given == [1, 1, 1, 1]  # two texts alone, and twice the one that lost a word
+
+
+def test_kept_states_do_not_depend_on_the_batch_they_came_in():
+    first, second = frozen(), frozen()
+    second.load_state_dict(first.state_dict())
+    first.train()(texts(tokens(4), tokens(9, 1)))
+    text = texts(tokens(4), tokens(5, 2))
+    torch.testing.assert_close(first(text), second.train()(text), rtol=0, atol=0)
+
+
+def test_no_more_is_kept_than_the_limit(monkeypatch):
+    encoder = frozen().train()
+    monkeypatch.setattr("lacuna.layers._Kept.LIMIT", 1)
+    given, text = counted(encoder), texts(*(tokens(5, seed) for seed in range(4)))
+    states = [encoder(text), encoder(text)]
+    assert given == [1, 3, 3]
+    torch.testing.assert_close(states[0], states[1])
+
+
+def test_nothing_is_kept_of_an_encoder_that_learns_or_only_answers():
+    text = texts(tokens(4))
+    for encoder in (TextEncoder(TOKENS, BERT).train(), frozen().eval()):
+        given = counted(encoder)
+        encoder(text), encoder(text)
+        assert given == [1, 1]
+
+
+def test_states_of_padding_are_kept_as_the_encoder_gives_them():
+    encoder, text = frozen(), pad_to(texts(tokens(4)), 9)
+    torch.testing.assert_close(encoder.eval()(text), encoder.train()(text), rtol=1e-5, atol=1e-5)
