@@ -8,8 +8,9 @@ from pathlib import Path
 from lacuna.alignment.aligning import aligned
 from lacuna.alignment.words import Aligner, Settings
 from lacuna.datasets.rejects import check_share, write_rejects
-from lacuna.params import load_params, run_stage
+from lacuna.params import load_params
 from lacuna.samples import read_clips
+from lacuna.stages import run_stage
 from lacuna.store import FeatureFile, write_features
 
 

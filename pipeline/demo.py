@@ -4,7 +4,8 @@ from pathlib import Path
 
 from lacuna.compute import map_items, progress
 from lacuna.demo import Settings, make
-from lacuna.params import load_params, run_stage
+from lacuna.params import load_params
+from lacuna.stages import run_stage
 
 
 def main() -> None:

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from lacuna.judging import judge
-from lacuna.params import load_params, run_stage
+from lacuna.params import load_params
+from lacuna.stages import run_stage
 
 
 def main(dataset: str, model: str) -> None:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from lacuna.params import load_params, run_stage
+from lacuna.params import load_params
 from lacuna.report.illustrating import illustrate
+from lacuna.stages import run_stage
 
 
 def main(dataset: str) -> None:

@@ -1,6 +1,7 @@
 """Stage finetune: clips → processed/<dataset>/finetuned, ResNet50 and BERT tuned on the train split, if asked for."""
 
-from lacuna.params import load_params, run_stage
+from lacuna.params import load_params
+from lacuna.stages import run_stage
 from lacuna.tuning import tune_dataset
 
 

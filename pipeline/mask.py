@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from lacuna.params import load_params, plugin, run_stage
+from lacuna.params import load_params, plugin
 from lacuna.samples import read_samples
+from lacuna.stages import run_stage
 from lacuna.variants import levels_of, write_variants
 
 

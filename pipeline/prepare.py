@@ -4,8 +4,9 @@ from pathlib import Path
 
 from lacuna.datasets import prepare
 from lacuna.datasets.rejects import check_share, write_rejects
-from lacuna.params import load_params, run_stage
+from lacuna.params import load_params
 from lacuna.samples import write_clips
+from lacuna.stages import run_stage
 
 
 def main(dataset: str) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from lacuna import processes
 from lacuna.experiments import train_model
-from lacuna.params import load_params, run_stage
+from lacuna.params import load_params
+from lacuna.stages import run_stage
 
 
 def main(dataset: str, model: str, seed: str) -> None:

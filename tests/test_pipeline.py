@@ -18,6 +18,7 @@ from lacuna import demo
 from lacuna.mmsa import load
 from lacuna.params import load_params
 from lacuna.samples import read_clips
+from lacuna.stages import read_costs
 from lacuna.store import FeatureFile
 
 ROOT = Path(__file__).parents[1]
@@ -99,6 +100,17 @@ def test_every_stage_left_what_others_rely_on(project):
         assert (out / name).stat().st_size, name
     assert (project / "processed" / "report" / "index.html").stat().st_size > 10_000
     assert not list(project.rglob("*.tmp"))
+
+
+def test_what_each_stage_cost_is_noted_and_shown(project):
+    params = load_params(project / "params.yaml")
+    known = {"small", "lnln", "1111", *params.extract.extractors, *params.mask.patterns}
+    costs = read_costs(project / "processed" / "stages.jsonl", known)
+    ran = {(cost.stage, *cost.words) for cost in costs}
+    assert {("prepare", "small"), ("extract", "small", "face"), ("train", "small", "lnln", "1111"), ("report",)} <= ran
+    assert len(ran) == len(costs) and all(0 <= cost.seconds < 600 and cost.memory > 1e7 for cost in costs)
+    page = (project / "processed/report/index.html").read_text(encoding="utf-8")
+    assert "Time and memory" in page and "extract small face" in page
 
 
 def test_features_are_of_every_clip_and_finite(project):

@@ -9,8 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
@@ -235,14 +234,6 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     except yaml.YAMLError as error:
         raise MalformedInput(f"{path}: expected YAML: {error}") from error
     return _validated(lambda: Params.model_validate(raw), str(path))
-
-
-def run_stage(main: Callable[..., None]) -> None:
-    """Run a stage's `main` with the command line's words; what is wrong with the input is told in one line."""
-    try:
-        main(*sys.argv[1:])
-    except MalformedInput as error:
-        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
 
 
 def plugin(room: str, name: str) -> ModuleType:

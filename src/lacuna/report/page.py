@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
-from lacuna.report.html import Section, code, details, paragraph, table
+from lacuna.report.html import Section, code, details, heading, paragraph, table
+from lacuna.stages import Cost
 
 FRAGMENT = "section.html"  # what stage figures leaves of each data set for the page
 LEAD = (
@@ -59,8 +60,46 @@ def _words() -> Section:
     return Section("words", "Words", f"<dl>{rows}</dl>\n")
 
 
-def making(facts: Sequence[tuple[str, str]], params: str, commands: str) -> Section:
-    """How the page was made: facts (commit, device, versions), the settings, and the commands that make it again."""
+def making(facts: Sequence[tuple[str, str]], costs: Sequence[Cost], params: str, commands: str) -> Section:
+    """How the page was made: facts (commit, device, versions), what stages cost, the settings, and the commands."""
     body = paragraph("Everything above follows from the raw data, the settings below, and these commands.")
-    body += code(commands) + table(["What", "Value"], facts, 2) + details("All settings (params.yaml)", code(params))
+    body += (
+        code(commands)
+        + table(["What", "Value"], facts, 2)
+        + _costs(costs)
+        + details("All settings (params.yaml)", code(params))
+    )
     return Section("reproduction", "Reproduction", body)
+
+
+def _costs(costs: Sequence[Cost]) -> str:
+    """What the last run of each stage took, together and one by one."""
+    if not costs:
+        return paragraph("What each stage took is not known here: it is noted where stages run.")
+    head = ["Stage", "Device", "Runs", "Time, all runs", "Longest run", "Most memory of a process"]
+    rows = []
+    for stage in dict.fromkeys(cost.stage for cost in costs):
+        runs = [cost for cost in costs if cost.stage == stage]
+        devices = ", ".join(dict.fromkeys(run.device for run in runs))
+        seconds = [run.seconds for run in runs]
+        most = max((run.memory for run in runs if run.memory), default=None)
+        rows.append([stage, devices, len(runs), _time(sum(seconds)), _time(max(seconds)), _size(most)])
+    told = paragraph("What the last run of each stage took. What came from a cache took less than its making did.")
+    every = [[f"{c.stage} {' '.join(c.words)}", c.device, _time(c.seconds), _size(c.memory)] for c in costs]
+    single = table(["Run", "Device", "Time", "Memory"], every, 2)
+    return heading("Time and memory") + told + table(head, rows, 2) + details(f"Every run ({len(costs)})", single)
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return (
+        f"{minutes // 60} h {minutes % 60} min"
+        if minutes >= 60
+        else f"{minutes} min {rest} s"
+        if minutes
+        else f"{seconds:.1f} s"
+    )
+
+
+def _size(count: int | None) -> str | None:
+    return None if count is None else f"{count / 1e9:.2f} GB"

@@ -8,6 +8,7 @@ from pathlib import Path
 from lacuna.params import Params
 from lacuna.report.page import FRAGMENT, making, page
 from lacuna.report.provenance import facts
+from lacuna.stages import LOG, read_costs
 from lacuna.store import replacing
 from lacuna.types import MalformedInput
 
@@ -25,7 +26,8 @@ def publish(params: Params, settings: Path, figures: Path, out: Path) -> Path:
         if not fragment.is_file():
             raise MalformedInput(f"{fragment}: expected the figures of {dataset}, found none (run `dvc repro figures`)")
         fragments[dataset] = fragment.read_text(encoding="utf-8")
-    told = making(facts(), settings.read_text(encoding="utf-8"), COMMANDS)
+    costs = read_costs(figures.parent / LOG.name, _words(params))
+    told = making(facts(), costs, settings.read_text(encoding="utf-8"), COMMANDS)
     with replacing(out / "index.html") as temporary:
         temporary.write_text(page(params.report.title, fragments, told), encoding="utf-8")
     for dataset in params.datasets:
@@ -34,3 +36,9 @@ def publish(params: Params, settings: Path, figures: Path, out: Path) -> Path:
             shutil.rmtree(target)
         shutil.copytree(figures / dataset, target, ignore=shutil.ignore_patterns(FRAGMENT))
     return out / "index.html"
+
+
+def _words(params: Params) -> set[str]:
+    """All that may follow a stage's name."""
+    plugins = [*params.models, *params.extract.extractors, *params.mask.patterns]
+    return {*params.datasets, *plugins, *map(str, params.seeds)}
