@@ -201,7 +201,7 @@ def predict(
     checkpoint: Annotated[Path, typer.Option(help="a folder with model.json, as `train` and `convert` write it")],
     text: Annotated[str | None, typer.Option(help="what is said")] = None,
     transcript: Annotated[Path | None, typer.Option(help="what is said, as .srt, .vtt or .txt")] = None,
-    asr: Annotated[str, typer.Option(help="a speech recognition model to hear it with: hub id or directory")] = "",
+    asr: Annotated[str, typer.Option(help="hear it with: a speech model's hub id, directory, or sphinx")] = "",
     start: Annotated[float, typer.Option(help="s")] = 0.0,
     end: Annotated[float | None, typer.Option(help="s; default: the file's end")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="a modality to leave out; may be repeated")] = None,
@@ -227,7 +227,7 @@ def serve(
     checkpoint: Annotated[Path, typer.Option(help="a folder with model.json")],
     port: Annotated[int, typer.Option(help="of 127.0.0.1; nothing else is listened to")] = 8080,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
-    asr: Annotated[str, typer.Option(help="a speech recognition model: hub id or directory")] = "",
+    asr: Annotated[str, typer.Option(help="a speech recognition model: hub id, directory or sphinx")] = "",
 ) -> None:
     """A page on this machine: drop a video, take parts of it away, watch the answer change."""
     from lacuna.answering.serving import serve as serve_page

@@ -95,7 +95,9 @@ class Extract(Section):
 
 class Align(Section):
     extractors: list[str] = Field([], description="features to average over words, into aligned_<extractor>.h5")
-    words: Literal["proportional", "files", "ctc"] = Field("proportional", description="where word times come from")
+    words: Literal["proportional", "files", "ctc", "sphinx"] = Field(
+        "proportional", description="where word times come from; sphinx: English forced alignment, lacuna[speech]"
+    )
     source: str = Field("", description="wav2vec2 CTC model (hub id or directory), or folder of word-time files")
 
 

@@ -1,14 +1,14 @@
 """Word alignment. In: a clip, the times of its words, and features. Out: features with a frame for each token.
 
 Audio and vision are averaged over each word's span and repeated for its tokens; [CLS] and [SEP] are unseen zeros. Times
-come from the user's files, from CTC forced alignment, or, embedded, from spreading the words over the voiced part in
-proportion to their letters: an estimate, and named `proportional` in what is written.
+come from the user's files, from forced alignment (a CTC model, or PocketSphinx for English), or, embedded, from
+spreading the words over the voiced part in proportion to their letters: an estimate, and named `proportional`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,12 +16,12 @@ from typing import Any, Literal
 import numpy as np
 from scipy.ndimage import binary_closing
 
-from lacuna import media, pretrained
+from lacuna import media, pretrained, speech
 from lacuna.alignment.forced import CtcAligner
 from lacuna.alignment.transcripts import file_times, filled
 from lacuna.extractors import _text
 from lacuna.store import Origin
-from lacuna.types import Clip, FeatureSequence, MalformedInput
+from lacuna.types import Clip, FeatureSequence, MalformedInput, require_words
 
 RATE = 16000  # Hz, to find the voiced part
 HOP = 160  # samples: 10 ms
@@ -39,16 +39,15 @@ class Settings:
     tokenizer, max_length and clean are those of the tokens that frames are made for.
     """
 
-    words: Literal["proportional", "files", "ctc"] = "proportional"
+    words: Literal["proportional", "files", "ctc", "sphinx"] = "proportional"
     source: str = ""
     tokenizer: str = pretrained.EMBEDDED
     max_length: int = 50
     clean: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.words not in ("proportional", "files", "ctc"):
-            raise MalformedInput(f"words: expected proportional, files or ctc, got {self.words!r}")
-        if self.words != "proportional" and not self.source:
+        require_words(self)
+        if self.words in ("files", "ctc") and not self.source:
             what = "a folder of word-time files" if self.words == "files" else "a wav2vec2 CTC model"
             raise MalformedInput(f"source: expected {what} for words: {self.words}, got none")
         _text.check_cleaning(self.clean)
@@ -62,7 +61,8 @@ class Aligner:
         self._tokenizer = pretrained.tokenizer(settings.tokenizer)
         if settings.words == "files" and not Path(settings.source).is_dir():
             raise MalformedInput(f"source: expected a folder of word-time files, got {settings.source!r}")
-        self._ctc = CtcAligner(settings.source) if settings.words == "ctc" else None
+        forced = {"ctc": lambda: CtcAligner(settings.source), "sphinx": speech.Aligner}.get(settings.words)
+        self._forced: Callable[[np.ndarray, Sequence[str]], np.ndarray] | None = forced and forced()
 
     def origin(self, origin: Origin) -> Origin:
         """What the aligned features are made of."""
@@ -83,8 +83,8 @@ class Aligner:
         if self.settings.words == "files":
             return file_times(Path(self.settings.source), clip, words)
         sound = None if clip.path is None else media.audio(clip.path, RATE, clip.start, clip.end)
-        if self._ctc is not None and sound is not None and len(sound):
-            return filled(self._ctc(sound, words), words, len(sound) / RATE)
+        if self._forced is not None and sound is not None and len(sound):
+            return filled(self._forced(sound, words), words, len(sound) / RATE)
         return proportional(words, sound, _length(clip) if sound is None else len(sound) / RATE)
 
 
