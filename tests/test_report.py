@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from browser import Browser, wait
 from report_tree import DATASET, build
 
 from lacuna.report import published
@@ -131,6 +132,17 @@ def test_a_browser_draws_it_without_complaint_and_without_scrolling_sideways(mad
     scroll, inner, broken = map(int, re.search(r"<title>(\d+) (\d+) (\d+)</title>", done.stdout).groups())
     assert scroll <= inner and broken == 0
     assert "CONSOLE" not in done.stderr
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_the_clip_plays(made, tmp_path):
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(f"file://{made}")
+        wait(lambda: browser.run("document.querySelector('video')?.readyState > 0"), 60)
+        browser.run("{ const v = document.querySelector('video'); v.muted = true; v.play(); 0 }")
+        wait(lambda: browser.run("document.querySelector('video').currentTime > 0.1"), 60)
+        assert browser.run("document.querySelector('video').videoWidth") == 96
+        assert not browser.complaints and not [a for a in browser.requests if not a.startswith(("file:", "data:"))]
 
 
 def test_stages_name_what_is_missing(project, tmp_path):

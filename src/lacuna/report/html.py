@@ -54,6 +54,15 @@ def figure(picture: Picture) -> str:
     return f'<figure{_class(kinds)}><div class="scroll">{image}</div><figcaption>{caption}</figcaption></figure>\n'
 
 
+def video(mp4: bytes, told: str) -> str:
+    """Something to play, with its sound; not printed."""
+    uri = f"data:video/mp4;base64,{base64.b64encode(mp4).decode()}"
+    return (
+        f'<figure class="video"><video controls playsinline preload="metadata" src="{uri}"></video>'
+        f"<figcaption>{escape(told)}</figcaption></figure>\n"
+    )
+
+
 def grid(pictures: Iterable[Picture], kind: str = "") -> str:
     """Pictures side by side where there is room, one under another on a phone."""
     inside = "".join(figure(p) for p in pictures)

@@ -13,7 +13,7 @@ from matplotlib.colors import ListedColormap
 from lacuna.report.drawing import INK, MODALITY_COLOURS, WIDE, Picture, colour, drawing, legend
 from lacuna.report.faces import Shot
 from lacuna.report.faces import pictures as face_pictures
-from lacuna.report.html import Section, grid, heading, paragraph, table
+from lacuna.report.html import Section, grid, heading, paragraph, table, video
 from lacuna.report.names import SPLITS, is_rate, pattern, subset
 from lacuna.types import Clip, FeatureSequence
 
@@ -37,7 +37,7 @@ class Masks:
 
 @dataclass(frozen=True)
 class Scene:
-    """One clip with all that is shown of it; samples (n,) of its sound at `rate` Hz, None without."""
+    """One clip with all that is shown of it; samples (n,) of its sound at `rate` Hz, None without; an MP4 to play."""
 
     clip: Clip
     shots: Sequence[Shot]
@@ -46,6 +46,7 @@ class Scene:
     features: Mapping[str, FeatureSequence]
     tokens: Sequence[str]
     masks: Sequence[Masks]
+    video: bytes | None = None
 
 
 def section(dataset: str, scene: Scene) -> Section:
@@ -58,6 +59,8 @@ def section(dataset: str, scene: Scene) -> Section:
         body += f"<blockquote>{escape(clip.text)}</blockquote>\n"
     body += table(["Sentiment", "Value"], facts) if facts else ""
     frames = face_pictures(scene.shots)
+    if scene.video:
+        body += video(scene.video, f"The clip {clip.id}, with its sound.")
     if frames:
         body += heading("Frames") + paragraph(
             "The 68 landmarks of the face in green; yellow arrows say where the eyes look; red, green and blue show "

@@ -11,6 +11,7 @@ import numpy as np
 from lacuna import media, pretrained
 from lacuna.params import Params
 from lacuna.report.faces import Shot
+from lacuna.report.player import encoded
 from lacuna.report.scene import Masks, Scene
 from lacuna.samples import is_tokens
 from lacuna.store import FeatureFile, Origin
@@ -38,6 +39,7 @@ def stage_scene(params: Params, processed: Path, clips: Sequence[Clip]) -> Scene
         rate=RATE,
         features=features,
         tokens=tokens(clip, features.get("text"), origins.get("text")),
+        video=encoded(clip, _shown_end(clip)) if _runs(clip) else None,
         masks=[_masks(path, clip, features) for path in sorted((processed / "variants").glob("*.h5"))],
     )
 
@@ -61,11 +63,9 @@ def choose(clips: Sequence[Clip], features: Sequence[Path], wanted: str) -> Clip
 
 def shots(clip: Clip, vision: FeatureSequence | None, count: int) -> list[Shot]:
     """`count` frames spread over the clip, each with the face that was measured at its time."""
-    if clip.path is None or not clip.path.is_file():
-        return []
-    if clip.path.suffix.lower() in PICTURES:
+    if clip.path is not None and clip.path.is_file() and clip.path.suffix.lower() in PICTURES:
         return [Shot(0.0, media.image(clip.path), None)]
-    if not media.probe(clip.path).video:
+    if not _runs(clip) or not media.probe(clip.path).video:
         return []
     wanted = _wanted(clip, vision, count)
     nearest: list[media.Frame | None] = [None] * len(wanted)
@@ -74,6 +74,11 @@ def shots(clip: Clip, vision: FeatureSequence | None, count: int) -> list[Shot]:
             if nearest[i] is None or abs(frame.time - time) < abs(nearest[i].time - time):
                 nearest[i] = frame
     return [Shot(f.time, f.image, _face(vision, f.time)) for f in nearest if f is not None]
+
+
+def _runs(clip: Clip) -> bool:
+    """Whether there is a file in which time passes."""
+    return clip.path is not None and clip.path.is_file() and clip.path.suffix.lower() not in PICTURES
 
 
 def _wanted(clip: Clip, vision: FeatureSequence | None, count: int) -> np.ndarray:
@@ -98,9 +103,7 @@ def _face(vision: FeatureSequence | None, time: float) -> dict[str, float] | Non
 
 
 def _samples(clip: Clip) -> np.ndarray | None:
-    if clip.path is None or not clip.path.is_file() or clip.path.suffix.lower() in PICTURES:
-        return None
-    return media.audio(clip.path, RATE, clip.start, _shown_end(clip))
+    return media.audio(clip.path, RATE, clip.start, _shown_end(clip)) if _runs(clip) else None
 
 
 def tokens(clip: Clip, text: FeatureSequence | None, origin: Origin | None) -> list[str]:

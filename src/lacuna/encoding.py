@@ -11,30 +11,37 @@ import av
 import numpy as np
 
 # x264's macroblock tree, which looks ahead, gave one input different bits from run to run (measured at 96 px).
-X264 = {"preset": "veryfast", "crf": "20", "x264-params": "mbtree=0:rc-lookahead=0"}
+X264 = {"preset": "veryfast", "x264-params": "mbtree=0:rc-lookahead=0"}
 AUDIO_BITRATE = 64_000
 
 
-def write_video(path: Path, frames: Iterable[np.ndarray], fps: int, samples: np.ndarray, rate: int) -> None:
-    """Write frames (rows, columns, 3) uint8 at `fps` and mono float32 samples (n,) at `rate` Hz; even numbers of px."""
+def write_video(
+    path: Path, frames: Iterable[np.ndarray], fps: int, samples: np.ndarray | None, rate: int, crf: int = 20
+) -> None:
+    """Write frames (rows, columns, 3) uint8 at `fps` and mono float32 samples (n,) at `rate` Hz; even numbers of px.
+
+    `crf` is x264's quality, lower is better; no samples, no sound.
+    """
     frames = iter(frames)
     first = next(frames)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.part")
     # bitexact: no version strings or dates inside; one thread: x264 cuts frames differently with several.
     with av.open(str(unfinished), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
-        video = container.add_stream("libx264", rate=fps, options=X264)
+        video = container.add_stream("libx264", rate=fps, options=X264 | {"crf": str(crf)})
         video.thread_count, video.pix_fmt = 1, "yuv420p"
         video.height, video.width = first.shape[:2]
         video.codec_context.flags |= av.codec.context.Flags.bitexact
-        audio = container.add_stream("aac", rate=rate, layout="mono")
-        audio.bit_rate = AUDIO_BITRATE
-        audio.codec_context.flags |= av.codec.context.Flags.bitexact
+        audio = None if samples is None or not len(samples) else container.add_stream("aac", rate=rate, layout="mono")
+        if audio:
+            audio.bit_rate = AUDIO_BITRATE
+            audio.codec_context.flags |= av.codec.context.Flags.bitexact
         for image in chain([first], frames):
             container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(video.encode())
-        sound = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
-        sound.sample_rate, sound.pts = rate, 0
-        container.mux(audio.encode(sound))
-        container.mux(audio.encode())
+        if audio:
+            sound = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+            sound.sample_rate, sound.pts = rate, 0
+            container.mux(audio.encode(sound))
+            container.mux(audio.encode())
     os.replace(unfinished, path)
