@@ -16,6 +16,7 @@ from lacuna.batches import InputSpec
 from lacuna.cache import default_root, digest_of, digest_of_file
 from lacuna.checkpoints import Card
 from lacuna.evaluation import Judged
+from lacuna.live import ROOT, Live
 from lacuna.params import Params, Train, plugin
 from lacuna.plans import Plan, plan
 from lacuna.resuming import read_progress, write_progress
@@ -81,6 +82,8 @@ def train_model(params: Params, processed: Path, name: str, seed: int, folder: P
     if made.train.protocol == PAPER:
         asked = PaperKeeper(state.with_suffix(""), model, card, corpus.splits["test"], corpus.judged, data.pattern)
         keepers.insert(0, asked)  # first: what a state on disk has been through, it has seen
+    if made.train.live:
+        keepers.append(Live(ROOT / processed.name / name / str(seed)))
     if processes.rank():
         keepers.clear()  # the first process writes for all
     history = fit(

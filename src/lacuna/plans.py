@@ -17,7 +17,7 @@ from lacuna.params import Params, Train, checked, plugin
 from lacuna.store import replacing
 from lacuna.training import Settings
 
-COMMON = ("features", "task", "standardize", "lengths", "device", "protocol")
+COMMON = ("features", "task", "standardize", "lengths", "device", "processes", "protocol")
 
 
 @dataclass(frozen=True)
