@@ -9,7 +9,7 @@ from lacuna.stages import run_stage
 
 def main(dataset: str, model: str) -> None:
     made = plan(load_params(), dataset, model)
-    write_plan(Path("processed", dataset, "settings", f"{model}.json"), made)
+    write_plan(Path("processed", dataset), made)
     print(f"{dataset}: {model} is src/lacuna/models/{made.file}.py")
 
 

@@ -18,13 +18,13 @@ from lacuna.checkpoints import Card
 from lacuna.evaluation import Judged
 from lacuna.live import ROOT, Live
 from lacuna.params import Params, Train, plugin
-from lacuna.plans import Plan, plan
+from lacuna.plans import Plan, digests_of, plan
 from lacuna.resuming import read_progress, write_progress
 from lacuna.samples import Sample, Scaler, is_tokens, of_split, polarity, read_samples
 from lacuna.selecting import PAPER, PaperKeeper, keep_paper
 from lacuna.store import Origin, replacing
 from lacuna.training import Data, History, Progress, Settings, choose_device, fit
-from lacuna.types import SPLITS, UNKNOWN, MalformedInput
+from lacuna.types import SPLITS, UNKNOWN
 
 VERSIONS = ("torch", "transformers", "numpy")
 
@@ -75,7 +75,8 @@ def train_model(params: Params, processed: Path, name: str, seed: int, folder: P
     spec = InputSpec.of(corpus.splits["train"], made.train.lengths, corpus.judged.classes)
     torch.manual_seed(seed)
     model, card = made.module.Model(made.model, spec), _card(made, corpus, spec, processed.name, seed)
-    read = [*_digests(processed, made.train.features), _weights(made.model)]
+    read = [digest_of_file(processed / "clips.jsonl"), *digests_of(processed, made.train.features).values()]
+    read.append(_weights(made.model))
     state = default_root() / "training" / f"{digest_of(name, made.values(), asdict(spec), seed, *read)}.safetensors"
     data = Data(corpus.splits["train"], corpus.splits["valid"], spec, _pattern(made.training))
     keepers: list[Callable[[Progress], None]] = [Keeper(state)]
@@ -142,11 +143,3 @@ def _weights(model_settings: object) -> str:
 
 def _pattern(settings: Settings) -> object:
     return None if settings.pattern == "none" else plugin("patterns", settings.pattern)
-
-
-def _digests(processed: Path, features: Sequence[str]) -> list[str]:
-    files = [processed / "clips.jsonl", *(processed / "features" / f"{name.partition('/')[0]}.h5" for name in features)]
-    for file in files:
-        if not file.is_file():
-            raise MalformedInput(f"{file}: expected features to train on, found none (run `dvc repro extract`)")
-    return [digest_of_file(file) for file in files]

@@ -1,12 +1,13 @@
 """What a name in `models` stands for on one dataset. In: params.yaml. Out: a `Plan`, as values and as JSON.
 
 Stage `models` writes a model's plan; training and evaluation depend on that file and not on all of the section `train`.
-So what is said of one model, or the code of one, makes no other model run again.
+So what is said of one model, or the code of one, makes no other model run again; nor do features it does not read.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,7 @@ from lacuna.cache import digest_of_file
 from lacuna.params import Params, Train, checked, plugin
 from lacuna.store import replacing
 from lacuna.training import Settings
+from lacuna.types import MalformedInput
 
 COMMON = ("features", "task", "standardize", "lengths", "device", "processes", "protocol")
 
@@ -56,7 +58,19 @@ def plan(params: Params, dataset: str, name: str) -> Plan:
     )
 
 
-def write_plan(path: Path, made: Plan) -> None:
-    """`settings/<model>.json`."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(made.values(), indent=1, sort_keys=True), encoding="utf-8")
+def digests_of(processed: Path, features: Sequence[str]) -> dict[str, str]:
+    """The SHA-256 of each features file, by name."""
+    told = {}
+    for name in features:
+        file = processed / "features" / f"{name.partition('/')[0]}.h5"
+        if not file.is_file():
+            raise MalformedInput(f"{file}: expected features to train on, found none (run `dvc repro extract`)")
+        told[name] = digest_of_file(file)
+    return told
+
+
+def write_plan(processed: Path, made: Plan) -> None:
+    """`settings/<model>.json`: the plan, and what its features files hold, so that others may change as they like."""
+    told = made.values() | {"read": digests_of(processed, made.train.features)}
+    with replacing(processed / "settings" / f"{made.name}.json") as temporary:
+        temporary.write_text(json.dumps(told, indent=1, sort_keys=True), encoding="utf-8")
