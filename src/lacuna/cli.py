@@ -110,16 +110,21 @@ def _number(value: float | None) -> str:
 @app.command()
 def extract(
     dataset: str,
-    extractor: str,
+    extractors: Annotated[list[str], typer.Argument(help="one, or several that share what they decode")],
     shard: Annotated[str, typer.Option(help="k/n: every n-th clip from the k-th, into the cache only")] = "",
 ) -> None:
     """Extract features as the stage does; with --shard on many machines at once, merged by the stage afterwards."""
-    from lacuna.extracting import extract_dataset, extract_shard
+    from lacuna.extracting import extract_dataset, extract_shard, extract_together
     from lacuna.params import load_params
 
     params = load_params()
-    told = extract_shard(params, dataset, extractor, shard) if shard else extract_dataset(params, dataset, extractor)
-    console.print(told, soft_wrap=True, highlight=False)
+    if len(extractors) > 1:
+        _say([extract_together(params, dataset, extractors, shard)])
+    for extractor in extractors:
+        told = (
+            extract_shard(params, dataset, extractor, shard) if shard else extract_dataset(params, dataset, extractor)
+        )
+        _say([told])
 
 
 @app.command()

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from lacuna import media
 from lacuna.cache import default_root
-from lacuna.compute import Engine
+from lacuna.compute import Engine, Lost, map_items, progress
 from lacuna.datasets import given_features
 from lacuna.datasets.rejects import write_rejects
-from lacuna.extraction import Extraction, extract
+from lacuna.extraction import Extraction, Together, extract
 from lacuna.params import FINETUNED, TUNED_FILES, Params, plugin
 from lacuna.samples import read_clips
 from lacuna.store import Origin, write_features
@@ -60,6 +60,23 @@ def extract_shard(params: Params, dataset: str, extractor: str, shard: str) -> s
     return (
         f"{dataset}: {extractor} of shard {shard}, {len(clips)} clips, is in the cache; {len(rejects)} have none of it"
     )
+
+
+def extract_together(params: Params, dataset: str, extractors: Sequence[str], shard: str = "") -> str:
+    """Fill the cache with the features of several extractors, each clip being decoded once; the line to print.
+
+    `extract_dataset`, or `extract_shard`, of each then finds all of it there.
+    """
+    clips = read_clips(Path("processed", dataset, "clips.jsonl"))
+    clips = shard_of(clips, shard) if shard else clips
+    raw = Path("raw", dataset)
+    wanted = [e for e in extractors if given_features(raw, dataset, e) is None and not _lacked(e, clips)]
+    both = Together(tuple(_extraction(params, dataset, extractor) for extractor in wanted))
+    missing = [clip for clip in clips if both.lacks(clip)]
+    failed = 0
+    for made in progress(map_items(both, missing, engine_of(params)), len(missing), "together  "):
+        failed += isinstance(made, Lost) or any(isinstance(key, MalformedInput) for key in made)
+    return f"{dataset}: {', '.join(wanted)} of {len(missing)} clips together, of which {failed} failed in part or whole"
 
 
 def _extraction(params: Params, dataset: str, extractor: str) -> Extraction:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 
@@ -19,10 +19,12 @@ from threadpoolctl import threadpool_limits
 from lacuna.cache import Cache, digest_of, digest_of_file
 from lacuna.compute import Engine, Lost, map_items, progress
 from lacuna.params import plugin, plugin_settings
+from lacuna.sharing import together
 from lacuna.store import Origin
 from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, empty_sequence, joined
 
 WEIGHTS = ("weights", "source", "file")  # settings that name weights; `versions()` holds their fingerprint
+STREAMS = {"vision": "video", "image": "video", "audio": "audio"}  # what is decoded for a modality
 BATCH = 64  # clips given at once to an extractor that takes many
 
 
@@ -149,6 +151,30 @@ class Extraction:
             if made is not None:
                 looked_at.popleft()
                 yield made
+
+
+@dataclass(frozen=True)
+class Together:
+    """Several extractions of a clip: what reads its pictures shares a decoder, what reads its sound another."""
+
+    extractions: tuple[Extraction, ...]
+
+    def lacks(self, clip: Clip) -> list[Extraction]:
+        return [e for e in self.extractions if e._key_in_cache(clip) is None]
+
+    def __call__(self, clip: Clip) -> list[str | MalformedInput]:
+        """See to it that the cache has the clip's features of each; keys, and errors, of those that it lacked."""
+        lacking = self.lacks(clip)
+        readers: dict[str, list[Extraction]] = {}
+        for extraction in lacking:
+            readers.setdefault(STREAMS.get(extraction.origin.modality, extraction.name), []).append(extraction)
+        with threadpool_limits(1):  # for all threads, and until the last is done
+            made = {
+                extraction.name: result
+                for kind, group in readers.items()
+                for extraction, result in zip(group, together(kind, [partial(e.fill, clip) for e in group]))
+            }
+        return [made[extraction.name] for extraction in lacking]
 
 
 def _arrays(sequence: FeatureSequence) -> dict[str, np.ndarray]:

@@ -20,6 +20,7 @@ import numpy as np
 from av.audio.resampler import AudioResampler
 from PIL import Image, ImageOps
 
+from lacuna import sharing
 from lacuna.types import MalformedInput
 
 av.logging.set_level(av.logging.PANIC)  # FFmpeg's remarks on damaged frames: we count and tell them ourselves
@@ -142,6 +143,10 @@ def _reached(container: av.container.InputContainer, stream: av.VideoStream, goa
 
 def _decoded(path: Path, kind: str, start: float) -> Iterator[tuple[av.frame.Frame, float]]:
     """Frames of the video or audio stream with their times, the first at or before `start` where there is one."""
+    return sharing.stream(kind, (path, start), lambda: _decode(path, kind, start))
+
+
+def _decode(path: Path, kind: str, start: float) -> Iterator[tuple[av.frame.Frame, float]]:
     for seeks in (True, False) if start > 0 else (False,):
         with _opened(path) as container:
             stream = _stream(container, kind)
@@ -206,9 +211,11 @@ def frames(path: Path, start: float = 0.0, end: float | None = None, fps: float 
     count, length, upright = 0, math.inf if end is None else end - start, None
     shown = ((frame, time - start) for frame, time in _decoded(path, "video", start))
     for frame, time in _within(shown, length) if fps is None else _sampled(shown, length, fps):
-        upright = upright or _orientation(frame)
+        with sharing.alone():  # a frame has one converter
+            upright = upright or _orientation(frame)
+            image = frame.to_ndarray(format="rgb24")
         count += 1
-        yield Frame(time, upright(frame.to_ndarray(format="rgb24")))
+        yield Frame(time, upright(image))
     if not count:
         raise MalformedInput(f"{path}: expected video frames from {start} s to {end or 'its end'}, found none")
 
@@ -287,14 +294,16 @@ def sound(path: Path, rate: int, start: float = 0.0, end: float | None = None) -
 
 def _sound(path: Path, rate: int, start: float, end: float | None) -> Iterator[np.ndarray]:
     # Asked of the decoder, because headers understate the rate of some AAC.
-    source = next((frame.sample_rate for frame, _ in _decoded(path, "audio", 0.0)), rate)
+    source = next((frame.sample_rate for frame, _ in _decode(path, "audio", 0.0)), rate)
     # The resampler starts on a source sample that is an output sample too, so that a span has the phase of the whole.
     step = Fraction(rate, source).denominator
     first = max(0, math.floor((start - MARGIN) * source / step)) * step
     last = None if end is None else math.ceil((end + MARGIN) * source)
     skipped = round(start * rate) - first * rate // source
     left = math.inf if end is None else round(end * rate) - round(start * rate)
-    for samples in _resampled(_cut(path, source, first, last), source, rate):
+    # From where, does not depend on the rate: extractors that want other rates can share the decoder.
+    decoded = _decoded(path, "audio", max(0.0, start - MARGIN - PREROLL))
+    for samples in _resampled(_cut(path, decoded, source, first, last), source, rate):
         wanted = samples[skipped : skipped + min(left, len(samples))]
         skipped = max(0, skipped - len(samples))
         left -= len(wanted)
@@ -302,10 +311,12 @@ def _sound(path: Path, rate: int, start: float, end: float | None) -> Iterator[n
             yield wanted
 
 
-def _cut(path: Path, source: int, first: int, last: int | None) -> Iterator[np.ndarray]:
+def _cut(
+    path: Path, decoded: Iterator[tuple[av.AudioFrame, float]], source: int, first: int, last: int | None
+) -> Iterator[np.ndarray]:
     """The mono samples first <= i < last of the track at its own rate, silence where it has none."""
     position, following = first, None  # the next sample wanted; the one that follows what was decoded
-    for frame, time in _decoded(path, "audio", max(0.0, first / source - PREROLL)):
+    for frame, time in decoded:
         if frame.sample_rate != source:
             raise MalformedInput(f"{path}: expected {source} Hz throughout, got {frame.sample_rate} at {time:.2f} s")
         if frame.format.is_planar and frame.layout.nb_channels > CHANNELS:
@@ -327,8 +338,7 @@ def _cut(path: Path, source: int, first: int, last: int | None) -> Iterator[np.n
 
 
 def _silence(samples: int, source: int) -> Iterator[np.ndarray]:
-    for done in range(0, samples, source):
-        yield np.zeros(min(source, samples - done), np.float32)
+    return (np.zeros(min(source, samples - done), np.float32) for done in range(0, samples, source))
 
 
 def _mono(frame: av.AudioFrame) -> np.ndarray:
