@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from lacuna import media, pretrained
-from lacuna.samples import TOKEN_COLUMNS
+from lacuna.samples import TOKEN_COLUMNS, specials
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 torch.set_num_threads(1)
@@ -333,7 +333,7 @@ def test_hidden_states_equal_the_bare_encoder(bench: Bench, family: str) -> None
     tokenizer = transformers.AutoTokenizer.from_pretrained(source)
     model = transformers.AutoModel.from_pretrained(source).eval()
     with torch.no_grad():
-        expected = model(**tokenizer(SENTENCE, return_tensors="pt")).last_hidden_state[0]
+        expected = model(**tokenizer(SENTENCE, return_tensors="pt", return_token_type_ids=True)).last_hidden_state[0]
     module = _module("bert")
     extractor = module.Extractor(module.Settings(source=source))
     np.testing.assert_allclose(extractor(bench.clip()).values, expected, atol=1e-6)
@@ -342,6 +342,18 @@ def test_hidden_states_equal_the_bare_encoder(bench: Bench, family: str) -> None
     rows = [tokens(bench.clip(text=t)).values for t in ("good", SENTENCE)]
     np.testing.assert_allclose(extractor._hidden(rows)[1], expected, atol=1e-6)
     np.testing.assert_allclose(extractor._hidden(rows)[0], extractor._hidden(rows[:1])[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("family", "special"), [("bert", [0, -1]), ("roberta", [0, -1]), ("xlnet", [-2, -1])])
+def test_special_tokens_are_where_the_tokenizer_puts_them(bench: Bench, family: str, special: list[int]) -> None:
+    source = str(bench.models[family])
+    tokenizer = pretrained.import_transformers().AutoTokenizer.from_pretrained(source)
+    expected = np.array(tokenizer(SENTENCE, return_special_tokens_mask=True)["special_tokens_mask"], bool)
+    assert expected[special].all() and expected.sum() == 2
+    for name in ("tokens", "bert"):
+        module = _module(name)
+        found = specials(module.Extractor(module.Settings(source=source))(bench.clip()))
+        np.testing.assert_array_equal(found, expected, err_msg=name)
 
 
 def test_other_weights_are_another_fingerprint(bench: Bench, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lacuna.masking import Draw, Place, lose, mask
 from lacuna.patterns import frames, legacy, mixed, modality, noise, span
-from lacuna.samples import HIDDEN_COLUMN, LOST_TOKEN, TOKEN_COLUMNS, Sample
+from lacuna.samples import HIDDEN_COLUMN, LOST_TOKEN, TAILED_COLUMN, TOKEN_COLUMNS, Sample, specials
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,6 +78,18 @@ def test_hidden_states_keep_their_ends_and_other_embeddings_do_not(pattern):
     draws = [Draw("d", str(i), "text", pattern.__name__, 1.0, 0) for i in range(40)]
     assert all(pattern.survivors(hidden, d)[[0, -1]].all() for d in draws)
     assert not all(pattern.survivors(words, d)[[0, -1]].all() for d in draws)
+
+
+@pytest.mark.parametrize("pattern", (frames, mixed, modality, span, noise))
+def test_xlnets_two_last_tokens_survive_and_its_first_is_a_word(pattern):
+    ids = np.stack([np.arange(9), np.ones(9), [0] * 8 + [2]], 1).astype(np.int64)  # … <sep> <cls>, of segment 2
+    tokens = FeatureSequence(ids, np.arange(9.0), np.ones(9, bool), TOKEN_COLUMNS)
+    hidden = sequence(9, (TAILED_COLUMN, "tailed_hidden_1"))
+    draws = [Draw("d", str(i), "text", pattern.__name__, 1.0, 0) for i in range(40)]
+    for text in (tokens, hidden):
+        assert specials(text).tolist() == [False] * 7 + [True] * 2
+        kept = np.stack([pattern.survivors(text, d) for d in draws])
+        assert kept[:, -2:].all() and not kept[:, 0].all()
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

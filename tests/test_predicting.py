@@ -173,6 +173,19 @@ def test_tokens_lie_within_their_cues():
     assert spans[1:-1].min(0)[0] == 0 and spans[1:-1].max() == 4.5 and spans[3, 0] == 3
 
 
+def test_tokens_of_cleaned_text_lie_within_the_cues_of_their_words():
+    """Links, mentions and hashes are taken out of the text before it is tokenized: no token has their times."""
+    transcript = Transcript(
+        "@ann so good http://a.b/c the #end",
+        (Cue("@ann so good", 0, 3), Cue("http://a.b/c", 3, 4), Cue("the #end", 4, 6)),
+    )
+    settings = Settings(clean=("mentions", "links", "hashes"))
+    spans = token_spans(Clip("c", "d", "test"), transcript, settings)
+    assert len(spans) == 2 + 4  # [CLS] so good the end [SEP]
+    np.testing.assert_allclose(spans[1:-1], [[0, 1], [1, 3], [4, 5], [5, 6]], atol=0.5)
+    assert spans[2, 1] <= 3 and spans[3, 0] >= 4
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from lacuna import pickles
-from lacuna.samples import LOST_TOKEN, Sample, has_special_tokens, is_tokens
+from lacuna.samples import LOST_TOKEN, Sample, is_tokens, specials
 from lacuna.store import Origin, replacing
 from lacuna.types import SPLITS, FeatureSequence, MalformedInput
 
@@ -135,12 +135,13 @@ def _lengths(rows: dict[str, list[Row]], origins: Mapping[str, Origin], settings
 def _cut_row(row: Row, lengths: dict[str, int], aligned: bool) -> Row:
     """The row with its sequences cut; what [SEP] closes, or has a frame for it, stays closed by it."""
     result = dict(row)
+    closing = int(specials(row["tokens"])[-2:].sum())
     for kind, most in lengths.items():
         sequence = row[kind]
         if len(sequence) > most:
             kept = np.arange(most)
-            if aligned or has_special_tokens(sequence):
-                kept[-1] = len(sequence) - 1
+            if closing and (aligned or specials(sequence).any()):
+                kept[-closing:] = np.arange(len(sequence) - closing, len(sequence))[-most:]
             parts = (sequence.values[kept], sequence.times[kept], sequence.seen[kept])
             result[kind] = FeatureSequence(*parts, sequence.columns)
     return result

@@ -17,6 +17,7 @@ from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 TOKEN_COLUMNS = ("input_ids", "attention_mask", "token_type_ids")
 HIDDEN_COLUMN = "hidden_0"  # what a BERT-family encoder calls its first output column
+TAILED_COLUMN = "tailed_hidden_0"  # the same of an encoder whose special tokens both stand at the end
 LOST_TOKEN = -1  # the id of a lost word: each text encoder puts its own [UNK] there
 
 
@@ -33,9 +34,20 @@ def is_tokens(sequence: FeatureSequence) -> bool:
     return sequence.columns == TOKEN_COLUMNS
 
 
-def has_special_tokens(sequence: FeatureSequence) -> bool:
-    """Whether the first and last positions are [CLS] and [SEP]: token ids, or the hidden states of such."""
-    return len(sequence) > 0 and (is_tokens(sequence) or sequence.columns[0] == HIDDEN_COLUMN)
+def specials(sequence: FeatureSequence) -> np.ndarray:
+    """(T,) bool: which positions are no words but special tokens, of token ids or the hidden states of such.
+
+    BERT's stand at both ends ([CLS] and [SEP]), XLNet's both at the end (<sep> and <cls>, of segment 2).
+    """
+    special = np.zeros(len(sequence), bool)
+    tailed = sequence.columns[0] == TAILED_COLUMN
+    if is_tokens(sequence):
+        tailed = len(sequence) > 0 and sequence.values[-1, TOKEN_COLUMNS.index("token_type_ids")] == 2
+    if tailed:
+        special[-2:] = True
+    elif is_tokens(sequence) or sequence.columns[0] == HIDDEN_COLUMN:
+        special[:1] = special[-1:] = True
+    return special
 
 
 def write_clips(path: Path, clips: Iterable[Clip]) -> None:

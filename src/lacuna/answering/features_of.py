@@ -104,7 +104,9 @@ def _spans(clip: Clip, transcript: Transcript, origins: Mapping[str, Origin]) ->
     text = origins.get("text")
     if text is None or not {"source", "max_length"} <= set(text.settings):
         return None
-    tokens = Settings(tokenizer=str(text.settings["source"]), max_length=int(text.settings["max_length"]))
+    told = text.settings
+    clean = tuple(told.get("clean", ()))
+    tokens = Settings(tokenizer=str(told["source"]), max_length=int(told["max_length"]), clean=clean)
     return token_spans(clip, transcript, tokens)
 
 

@@ -27,7 +27,7 @@ from lacuna.cache import default_root
 from lacuna.extraction import Extraction
 from lacuna.masking import Draw, lose
 from lacuna.params import plugin
-from lacuna.samples import Sample, has_special_tokens
+from lacuna.samples import Sample, specials
 from lacuna.training import choose_device
 from lacuna.training import predict as predict_samples
 from lacuna.types import MODALITIES, Clip, FeatureSequence
@@ -175,8 +175,9 @@ def _window(sample: Sample, given: Given, window: Sequence[float]) -> Sample:
     for modality, sequence in sample.features.items():
         times = given.middles[modality][: len(sequence)]  # a modality that was left out has no frames
         kept = (times >= low) & (times < high)
-        if has_special_tokens(sequence) and kept[1:-1].any():
-            kept[[0, -1]] = True
+        special = specials(sequence)
+        if kept[~special].any():
+            kept |= special
         features[modality] = FeatureSequence(
             sequence.values[kept], sequence.times[kept], sequence.seen[kept], sequence.columns
         )

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lacuna.alignment.words import Aligner, Settings, proportional, token_words, words_of
+from lacuna.extractors._text import cleaned
 from lacuna.types import Clip, MalformedInput
 
 SUFFIXES = (".srt", ".vtt", ".txt")
@@ -92,8 +93,11 @@ def token_spans(clip: Clip, transcript: Transcript, settings: Settings) -> np.nd
     from lacuna import pretrained
 
     tokenizer: Any = pretrained.tokenizer(settings.tokenizer)
-    owner = token_words(tokenizer, transcript.text, words_of(transcript.text), settings.max_length)
-    times = np.concatenate([_word_times(cue) for cue in transcript.cues])
+    # Cleaned as the text of tokens is; a word is within one cue, but what is taken out may be the whole of it.
+    cues = [replace(cue, text=cleaned(cue.text, settings.clean)) for cue in transcript.cues]
+    text = " ".join(cue.text for cue in cues if cue.text)
+    owner = token_words(tokenizer, text, words_of(text), settings.max_length)
+    times = np.concatenate([_word_times(cue) for cue in cues])
     return np.where(owner[:, None] >= 0, times[owner], np.nan) if len(owner) else np.zeros((0, 2))
 
 

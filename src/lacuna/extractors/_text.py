@@ -43,11 +43,12 @@ def encode(tokenizer: Any, texts: Sequence[str], most: int) -> list[np.ndarray]:
 
     A text without words (nothing but the special tokens) has T = 0.
     """
-    encoded = tokenizer(list(texts), truncation=True, max_length=most, return_special_tokens_mask=True)
+    # XLNet's <cls> is of a segment of its own, which its tokenizer tells only if asked.
+    wanted = {"return_special_tokens_mask": True, "return_token_type_ids": True}
+    encoded = tokenizer(list(texts), truncation=True, max_length=most, **wanted)
     arrays = []
     for i, ids in enumerate(encoded["input_ids"]):
-        segments = encoded["token_type_ids"][i] if "token_type_ids" in encoded else [0] * len(ids)
-        rows = np.array([ids, encoded["attention_mask"][i], segments], np.int64).T
+        rows = np.array([ids, encoded["attention_mask"][i], encoded["token_type_ids"][i]], np.int64).T
         # [UNK] is no special token here: a word that the vocabulary lacks is a word.
         arrays.append(rows[:0] if all(encoded["special_tokens_mask"][i]) else rows)
     return arrays

@@ -15,10 +15,11 @@ import torch
 from lacuna import pretrained
 from lacuna.extractors import _text
 from lacuna.extractors._device import device_of
+from lacuna.samples import HIDDEN_COLUMN, TAILED_COLUMN
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 MODALITY = "text"
-VERSION = 1
+VERSION = 2
 ROBERTA_OFFSET = 2  # RoBERTa's positions start after its padding index 1
 
 
@@ -53,7 +54,9 @@ class Extractor:
         self._encoder = pretrained.encoder(settings.source).to(self._device)
         config = self._encoder.config
         _check_positions(config, settings.max_length)
-        self.columns = tuple(f"hidden_{i}" for i in range(config.hidden_size))
+        opened = self._tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"][0]
+        prefix = (HIDDEN_COLUMN if opened else TAILED_COLUMN).removesuffix("0")
+        self.columns = tuple(f"{prefix}{i}" for i in range(config.hidden_size))
 
     def versions(self) -> dict[str, str]:
         """What decides the values beside the settings: the weights and the libraries."""

@@ -17,7 +17,7 @@ from lacuna.samples import TOKEN_COLUMNS
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 MODALITY = "text"
-VERSION = 1
+VERSION = 2
 DTYPE = "int64"
 
 

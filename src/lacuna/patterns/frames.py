@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from lacuna.masking import Draw
-from lacuna.samples import has_special_tokens
+from lacuna.samples import specials
 from lacuna.types import FeatureSequence
 
 
 def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
-    """(T,) bool. [CLS] and the last token ([SEP]) of a text always survive."""
+    """(T,) bool. [CLS] and [SEP] of a text always survive."""
     survives = draw.generator().uniform(size=len(sequence)) >= float(draw.level)
-    if has_special_tokens(sequence):
-        survives[[0, -1]] = True
-    return survives
+    return survives | specials(sequence)

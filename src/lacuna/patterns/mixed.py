@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lacuna.masking import Draw
-from lacuna.samples import has_special_tokens
+from lacuna.samples import specials
 from lacuna.types import FeatureSequence
 
 
@@ -14,6 +14,4 @@ def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
     generator = draw.generator()
     rate = generator.uniform() if generator.uniform() < 0.5 else 0.0
     survives = generator.uniform(size=len(sequence)) >= rate
-    if has_special_tokens(sequence):
-        survives[[0, -1]] = True
-    return survives
+    return survives | specials(sequence)

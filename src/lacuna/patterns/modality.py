@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lacuna.masking import Draw
-from lacuna.samples import has_special_tokens
+from lacuna.samples import specials
 from lacuna.types import FeatureSequence
 
 
@@ -16,6 +16,4 @@ def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
     else:
         present = draw.generator().uniform() >= draw.level
     survives = np.full(len(sequence), present)
-    if has_special_tokens(sequence):
-        survives[[0, -1]] = True
-    return survives
+    return survives | specials(sequence)

@@ -13,16 +13,14 @@ from dataclasses import replace
 import numpy as np
 
 from lacuna.masking import Draw
-from lacuna.samples import has_special_tokens, is_tokens
+from lacuna.samples import is_tokens, specials
 from lacuna.types import FeatureSequence
 
 
 def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
-    """(T,) bool: the frames that stay clean. [CLS] and the last token ([SEP]) of a text always do."""
+    """(T,) bool: the frames that stay clean. [CLS] and [SEP] of a text always do."""
     survives = draw.generator().uniform(size=len(sequence)) >= float(draw.level)
-    if has_special_tokens(sequence):
-        survives[[0, -1]] = True
-    return survives
+    return survives | specials(sequence)
 
 
 def spoil(sequence: FeatureSequence, survives: np.ndarray, draw: Draw) -> FeatureSequence:

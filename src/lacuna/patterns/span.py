@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lacuna.masking import Draw
-from lacuna.samples import has_special_tokens
+from lacuna.samples import specials
 from lacuna.types import FeatureSequence
 
 MOST = 3  # outages in a clip, before they grow into each other
@@ -18,11 +18,11 @@ def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
     higher one. A number of frames that is not whole is rounded up as often as makes the mean right.
     """
     generator = draw.generator()
-    ends = 1 if has_special_tokens(sequence) else 0
-    frames = max(0, len(sequence) - 2 * ends)
+    words = np.flatnonzero(~specials(sequence))  # or frames
+    frames = len(words)
     starts = generator.uniform(0, frames, size=generator.integers(1, MOST + 1))
     distance = np.abs(np.arange(frames)[:, None] + 0.5 - starts).min(1)
     lost = int(float(draw.level) * frames + generator.uniform())
     survives = np.ones(len(sequence), bool)
-    survives[ends + np.argsort(distance, kind="stable")[:lost]] = False
+    survives[words[np.argsort(distance, kind="stable")[:lost]]] = False
     return survives

@@ -11,7 +11,7 @@ from lacuna.batches import InputSpec
 from lacuna.experiments import read_corpus
 from lacuna.params import Params
 from lacuna.report.inside import Asked
-from lacuna.samples import Sample, has_special_tokens
+from lacuna.samples import Sample, specials
 from lacuna.training import choose_device, predict
 from lacuna.variants import Variants
 
@@ -64,5 +64,5 @@ def _left(sample: Sample) -> float:
     text = sample.features.get("text")
     if text is None or not len(text):
         return 0.0
-    seen = text.seen[1:-1] if has_special_tokens(text) else text.seen
+    seen = text.seen[~specials(text)]
     return float(seen.mean()) if len(seen) else 0.0

@@ -34,15 +34,16 @@ def quiet() -> Iterator[None]:
     with tempfile.TemporaryFile() as held:
         shown = os.dup(2)
         os.dup2(held.fileno(), 2)
+        failed = True
         try:
             yield
-        except BaseException:
-            held.seek(0)
-            os.write(shown, held.read())
-            raise
+            failed = False
         finally:
             os.dup2(shown, 2)
             os.close(shown)
+            if failed:
+                held.seek(0)
+                os.write(2, held.read())
 
 
 def kept_points(points: Sequence, width: int, height: int) -> np.ndarray:
