@@ -7,6 +7,7 @@ from builders import sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lacuna import store
 from lacuna.store import FeatureFile, Origin, replacing, write_features
 from lacuna.types import FeatureSequence, MalformedInput
 
@@ -30,6 +31,20 @@ def test_what_is_written_is_read(tmp_path_factory, lengths):
         for clip_id, wanted in made:
             for name in ("values", "times", "seen"):
                 np.testing.assert_array_equal(getattr(file[clip_id], name), getattr(wanted, name))
+
+
+@settings(max_examples=25, deadline=None)
+@given(lengths=st.lists(st.integers(0, 40), max_size=8), order=st.randoms(), piece=st.integers(1, 400))
+def test_many_clips_are_what_each_is(tmp_path_factory, lengths, order, piece):
+    path, made = tmp_path_factory.mktemp("store") / "a.h5", ragged(lengths)
+    write_features(path, ORIGIN, made)
+    wanted = [clip for clip, _ in made] + ["not there"]
+    order.shuffle(wanted)
+    with pytest.MonkeyPatch.context() as patch, FeatureFile(path) as file:
+        patch.setattr(store, "READ_BYTES", piece)
+        for clip_id, told in zip(wanted, file.many(wanted), strict=True):
+            for name in ("values", "times", "seen"):
+                np.testing.assert_array_equal(getattr(told, name), getattr(file[clip_id], name))
 
 
 def test_two_writes_give_the_same_bytes(tmp_path):

@@ -77,7 +77,8 @@ def _read(
     names = [f"{ALIGNED}{n}" if aligned and _is_aligned(processed, n) else n for n in features]
     samples, origins = read_samples(processed, names)
     with FeatureFile(processed / "features" / f"{tokens}.h5") as file:
-        words = [Sample(s.clip, {"tokens": file[s.clip.id]}) for s in samples]
+        found = file.many([s.clip.id for s in samples])
+        words = [Sample(s.clip, {"tokens": ids}) for s, ids in zip(samples, found)]
         return samples, origins, SimpleNamespace(origin=file.origin, samples=words)
 
 

@@ -115,7 +115,7 @@ def baselines(corpus: Corpus, words: FeatureFile | None) -> dict[str, dict[str, 
     result = {"majority": corpus.judged.majority(labels["train"], labels["test"])}
     if words is None:
         return result
-    rows = {split: mean_embeddings([words[s.clip.id] for s in corpus.splits[split]]) for split in labels}
+    rows = {split: mean_embeddings(words.many([s.clip.id for s in corpus.splits[split]])) for split in labels}
     told = linear_baseline(rows["train"], labels["train"], rows["test"], corpus.judged)
     return result | {"text_linear": corpus.judged.scores(told, labels["test"])}
 

@@ -81,8 +81,8 @@ def read_samples(folder: Path, extractors: Sequence[str]) -> tuple[list[Sample],
             if not file.lengths().any():
                 continue  # a dataset without this modality
             origins[modality] = file.origin
-            for clip in clips:
-                features[clip.id][modality] = file[clip.id]
+            for clip, sequence in zip(clips, file.many([clip.id for clip in clips])):
+                features[clip.id][modality] = sequence
     return [Sample(clip, features[clip.id]) for clip in clips], origins
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -23,6 +24,7 @@ LAYOUT = 1  # raised when a file of an older Lacuna can no longer be read
 CHUNK_BYTES = 1 << 18
 _UMASK = os.umask(0)
 os.umask(_UMASK)  # the only way to ask is to set
+READ_BYTES = 1 << 24  # of values at once, where many clips are wanted
 WRITE_BYTES = 1 << 22  # frames gathered before a write: one clip at a time would write (and compress) chunks again
 
 
@@ -96,7 +98,10 @@ class _Rows:
 
     def append(self, sequence: FeatureSequence, goes_on: bool) -> None:
         end = self.offsets[-1] + len(sequence)
-        self.offsets = [*self.offsets[:-1], end] if goes_on else [*self.offsets, end]
+        if goes_on:
+            self.offsets[-1] = end
+        else:
+            self.offsets.append(end)
         self._pending.append(sequence)
         self._bytes += sequence.values.nbytes
         if self._bytes >= WRITE_BYTES:
@@ -157,10 +162,32 @@ class FeatureFile:
         if clip_id not in self._index:
             return empty_sequence(self.origin.columns, np.dtype(self.origin.dtype).type)
         i = self._index[clip_id]
-        rows = slice(self._offsets[i], self._offsets[i + 1])
-        return FeatureSequence(
-            self._file["values"][rows], self._file["times"][rows], self._file["seen"][rows], self.origin.columns
-        )
+        (sequence,) = self._clips(i, i + 1)
+        return sequence
+
+    def many(self, clip_ids: Sequence[str]) -> list[FeatureSequence]:
+        """The clips in this order, read in large pieces: much faster than one by one."""
+        wanted, found = set(clip_ids), {}
+        for clip_id, sequence in self._all():
+            if clip_id in wanted:
+                found[clip_id] = sequence
+        return [found[clip_id] if clip_id in found else self[clip_id] for clip_id in clip_ids]
+
+    def _all(self) -> Iterator[tuple[str, FeatureSequence]]:
+        row = self._file["values"].dtype.itemsize * len(self.origin.columns)
+        first = 0
+        while first < len(self.ids):
+            fits = self._offsets[first] + READ_BYTES // row
+            last = max(first + 1, int(np.searchsorted(self._offsets, fits, side="right")) - 1)
+            yield from zip(self.ids[first:last], self._clips(first, last))
+            first = last
+
+    def _clips(self, first: int, last: int) -> Iterator[FeatureSequence]:
+        bounds = self._offsets[first : last + 1]
+        rows = slice(bounds[0], bounds[-1])
+        values, times, seen = (self._file[name][rows] for name in ("values", "times", "seen"))
+        for start, stop in pairwise(bounds - bounds[0]):
+            yield FeatureSequence(values[start:stop], times[start:stop], seen[start:stop], self.origin.columns)
 
     def lengths(self) -> np.ndarray:
         """Frames of each clip, (N,), in the order of `ids`."""
