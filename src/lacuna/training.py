@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from lacuna import processes, products
 from lacuna.batches import Batch, InputSpec, collate
 from lacuna.masking import mask
 from lacuna.samples import Sample
-from lacuna.types import MalformedInput
+from lacuna.types import MalformedInput, require_words
 
 BUCKET = 16  # batches whose samples are sorted by length together
 
@@ -29,36 +30,29 @@ BUCKET = 16  # batches whose samples are sorted by length together
 class Settings:
     """How a model is trained; each model's `TRAINING` changes what its paper did otherwise."""
 
-    optimizer: str = "adamw"  # adamw | adam
+    optimizer: Literal["adamw", "adam"] = "adamw"
     learning_rate: float = 1e-4
     encoder_learning_rate: float | None = None  # of the text encoder; None: the same
     weight_decay: float = 0.0
     batch_size: int = 16
     accumulate: int = 1  # batches whose gradients are added up before a step
     epochs: int = 50
-    schedule: str = "constant"  # constant | warmup_cosine (per step) | plateau (per epoch, on validation)
+    schedule: Literal["constant", "warmup_cosine", "plateau"] = "constant"  # by step; plateau: by epoch, on validation
     warmup: float = 0.1  # share of the steps
     patience: int = 5  # plateau: epochs without a better validation loss before the rate is halved
     early_stop: int = 0  # epochs without a better validation loss before training ends; 0: never
     clip_norm: float = 0.0  # 0: off
     clip_value: float = 0.0
-    precision: str = "auto"  # auto (bf16 on a GPU that has it) | fp32 | bf16
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on a GPU that has it
     pattern: str = "none"  # the simulated loss of training clips, drawn anew each epoch: a name in patterns, or none
     level: float = 0.5  # its rate, where the pattern reads one
     bucket: bool = True  # batch clips of similar length together
 
     def __post_init__(self) -> None:
-        _among("optimizer", self.optimizer, ("adamw", "adam"))
-        _among("schedule", self.schedule, ("constant", "warmup_cosine", "plateau"))
-        _among("precision", self.precision, ("auto", "fp32", "bf16"))
+        require_words(self)
         for name in ("batch_size", "accumulate", "epochs"):
             if getattr(self, name) < 1:
                 raise MalformedInput(f"training.{name}: expected at least 1, got {getattr(self, name)}")
-
-
-def _among(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise MalformedInput(f"training.{name}: expected one of {', '.join(allowed)}; got {value!r}")
 
 
 @dataclass
