@@ -67,38 +67,64 @@ class Judged:
 def predict_variants(
     model: nn.Module, samples: Sequence[Sample], spec: InputSpec, variants: Variants, device: torch.device
 ) -> Iterator[tuple[Level, int, dict[str, np.ndarray]]]:
-    """(level, mask seed, outputs in the samples' order) for every level and seed of a variants file."""
+    """(level, mask seed, outputs in the samples' order) for every seed and level of a variants file."""
     model.to(device).eval()
     order = np.argsort([sum(len(f) for f in s.features.values()) for s in samples], kind="stable")
-    groups = [[samples[i] for i in order[k : k + BATCH]] for k in range(0, len(order), BATCH)]
-    batches = [collate(group, spec.lengths).to(device) for group in groups]
+    groups = [
+        Lossy([samples[i] for i in order[k : k + BATCH]], spec, variants, device) for k in range(0, len(order), BATCH)
+    ]
     back = np.argsort(order)
     asked: dict[str, dict[str, np.ndarray]] = {}
-    for level, seed in itertools.product(variants.levels, variants.seeds):
+    for seed, level in itertools.product(variants.seeds, variants.levels):
         same = variants.identity(level, seed)
         if same not in asked:
             with products.fast(device):
-                outputs = [model(lose(b, group, variants, level, seed, spec)) for b, group in zip(batches, groups)]
-            asked[same] = _joined(outputs, [len(g) for g in groups], back)
+                outputs = [model(group(level, seed)) for group in groups]
+            asked[same] = _joined(outputs, [len(group.whole) for group in groups], back)
         yield level, seed, asked[same]
 
 
-def lose(
-    batch: Batch, samples: Sequence[Sample], variants: Variants, level: Level, seed: int, spec: InputSpec
-) -> Batch:
-    """A collated batch as a variant leaves it: what `collate` makes of samples masked one by one."""
-    if variants.spoils:  # other values on each draw: there is nothing to collate once
-        return collate([variants.apply(s, level, seed) for s in samples], spec.lengths).to(batch.labels["M"].device)
-    modalities = {}
-    for modality, padded in batch.modalities.items():
-        survives = np.zeros(padded.seen.shape, bool)
-        for i, sample in enumerate(samples):
-            row = variants.survivors(sample.clip.id, modality, level, seed)
-            row = row[cut_positions(sample.features[modality], spec.lengths.get(modality))]
-            survives[i, : len(row)] = row
-        tokens = is_tokens(samples[0].features[modality])
-        modalities[modality] = _emptied(padded, torch.from_numpy(survives).to(padded.seen.device), tokens)
-    return replace(batch, modalities=modalities)
+class Lossy:
+    """Samples collated once, `whole`, and given as a variant leaves them: what `collate` makes of them masked one by
+    one. Where a pattern disturbs, each seed is collated once more, with every frame disturbed."""
+
+    def __init__(
+        self, samples: Sequence[Sample], spec: InputSpec, variants: Variants, device: torch.device | str
+    ) -> None:
+        self.whole = collate(samples, spec.lengths).to(device)
+        self._samples, self._spec, self._variants, self._device = samples, spec, variants, device
+        self._rows = {m: torch.from_numpy(self._places(m)).to(device) for m in self.whole.modalities}
+        self._spoilt: tuple[int, Batch] | None = None
+
+    def __call__(self, level: Level, seed: int) -> Batch:
+        spoilt, modalities = self._disturbed(seed) if self._variants.spoils else None, {}
+        for modality, padded in self.whole.modalities.items():
+            left = torch.from_numpy(self._variants.frames(modality, level, seed)).to(self._device)
+            survives = torch.cat([left, left.new_zeros(1)])[self._rows[modality]]
+            if spoilt is None:
+                modalities[modality] = _emptied(padded, survives, is_tokens(self._samples[0].features[modality]))
+            else:
+                modalities[modality] = _mixed(padded, spoilt[modality], survives)
+        return replace(self.whole, modalities=modalities)
+
+    def _places(self, modality: str) -> np.ndarray:
+        """(B, T) int64: each frame's place among those of all clips in the variants file, -1 on padding."""
+        places = np.full(self.whole[modality].seen.shape, -1)
+        for i, sample in enumerate(self._samples):
+            kept = cut_positions(sample.features[modality], self._spec.lengths.get(modality))
+            places[i, : len(kept)] = self._variants.rows(sample.clip.id, modality).start + kept
+        return places
+
+    def _disturbed(self, seed: int) -> Batch:
+        if self._spoilt is None or self._spoilt[0] != seed:
+            spoilt = [self._variants.spoilt(sample, seed) for sample in self._samples]
+            self._spoilt = seed, collate(spoilt, self._spec.lengths).to(self._device)
+        return self._spoilt[1]
+
+
+def _mixed(clean: Padded, spoilt: Padded, survives: Tensor) -> Padded:
+    values = torch.where(survives[..., None], clean.values, spoilt.values)
+    return replace(clean, values=values, seen=torch.where(survives, clean.seen, spoilt.seen))
 
 
 def _emptied(padded: Padded, survives: Tensor, tokens: bool) -> Padded:

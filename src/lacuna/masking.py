@@ -56,7 +56,7 @@ def mask(
 ) -> Sample:
     """The sample as it is after the loss: lost frames are zeros and unseen, lost words `LOST_TOKEN`.
 
-    A pattern with a function `spoil` decides itself what becomes of frames that do not survive.
+    A pattern with a function `spoil` decides itself what stands where frames do not survive.
     """
     if isinstance(level, float) and not 0 <= level <= 1:
         raise MalformedInput(f"missing rate: expected 0 to 1, got {level}")
@@ -70,7 +70,16 @@ def mask(
 
 def harm(sequence: FeatureSequence, pattern: ModuleType, survives: np.ndarray, draw: Draw) -> FeatureSequence:
     """The sequence after the pattern: frames that do not survive are as its `spoil` leaves them, or lost."""
-    return pattern.spoil(sequence, survives, draw) if hasattr(pattern, "spoil") else lose(sequence, survives)
+    if not hasattr(pattern, "spoil"):
+        return lose(sequence, survives)
+    spoilt = disturbed(sequence, pattern, draw)
+    values = np.where(survives[:, None], sequence.values, spoilt.values)
+    return replace(sequence, values=values, seen=np.where(survives, sequence.seen, spoilt.seen))
+
+
+def disturbed(sequence: FeatureSequence, pattern: ModuleType, draw: Draw) -> FeatureSequence:
+    """The sequence with every frame as a pattern's `spoil` leaves it, the same at each level."""
+    return pattern.spoil(sequence, replace(draw, level=1.0))
 
 
 def lose(sequence: FeatureSequence, survives: np.ndarray) -> FeatureSequence:

@@ -17,7 +17,7 @@ from types import ModuleType
 import h5py
 import numpy as np
 
-from lacuna.masking import Draw, Level, Place, harm
+from lacuna.masking import Draw, Level, Place, disturbed, harm
 from lacuna.params import plugin
 from lacuna.samples import Sample
 from lacuna.store import replacing
@@ -78,9 +78,16 @@ class Variants:
 
     def survivors(self, clip: str, modality: str, level: Level, seed: int) -> np.ndarray:
         """(T,) bool: which frames of a clip's modality are left."""
-        i, j = self.levels.index(level), self.seeds.index(seed)
-        start, stop = self._offsets[modality][self._index[clip] :][:2]
-        return self._survives[modality][i, j, start:stop]
+        rows = self.rows(clip, modality)
+        return self.frames(modality, level, seed)[rows.start : rows.stop]
+
+    def rows(self, clip: str, modality: str) -> range:
+        """Where a clip's frames stand among those of all clips."""
+        return range(*self._offsets[modality][self._index[clip] :][:2])
+
+    def frames(self, modality: str, level: Level, seed: int) -> np.ndarray:
+        """(frames of all clips,) bool: which are left."""
+        return self._survives[modality][self.levels.index(level), self.seeds.index(seed)]
 
     def identity(self, level: Level, seed: int) -> str:
         """Equal where two variants are the same: nothing lost, or the same modalities, whatever the seed."""
@@ -104,11 +111,22 @@ class Variants:
 
     def apply(self, sample: Sample, level: Level, seed: int) -> Sample:
         """The sample as this variant leaves it."""
-        clip, features = sample.clip, {}
+        features = {}
         for modality, sequence in sample.features.items():
-            draw = Draw(clip.dataset, clip.id, modality, self.pattern, level, seed)
-            features[modality] = harm(sequence, self.module, self.survivors(clip.id, modality, level, seed), draw)
-        return Sample(clip, features)
+            survives = self.survivors(sample.clip.id, modality, level, seed)
+            features[modality] = harm(sequence, self.module, survives, self._draw(sample, modality, level, seed))
+        return Sample(sample.clip, features)
+
+    def spoilt(self, sample: Sample, seed: int) -> Sample:
+        """The sample with every frame disturbed, by a pattern that disturbs: a variant takes those it does not keep."""
+        features = {
+            modality: disturbed(sequence, self.module, self._draw(sample, modality, 1.0, seed))
+            for modality, sequence in sample.features.items()
+        }
+        return Sample(sample.clip, features)
+
+    def _draw(self, sample: Sample, modality: str, level: Level, seed: int) -> Draw:
+        return Draw(sample.clip.dataset, sample.clip.id, modality, self.pattern, level, seed)
 
 
 def levels_of(pattern: str, rates: Sequence[float], modalities: Sequence[str], subsets: bool) -> list[Level]:

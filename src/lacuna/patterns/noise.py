@@ -23,17 +23,14 @@ def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
     return survives | specials(sequence)
 
 
-def spoil(sequence: FeatureSequence, survives: np.ndarray, draw: Draw) -> FeatureSequence:
-    """The sequence with noise on the frames that do not stay clean; what was unseen stays empty."""
-    generator = draw.generator("noise")
-    spoilt = ~survives & sequence.seen
-    values = sequence.values.copy()
+def spoil(sequence: FeatureSequence, draw: Draw) -> FeatureSequence:
+    """The sequence with noise on every frame; what was unseen stays empty."""
+    generator, values = draw.generator("noise"), sequence.values.copy()
     if is_tokens(sequence):
         words = values[1:-1, 0][sequence.seen[1:-1]]
         if len(words):
-            values[spoilt, 0] = generator.choice(words, len(values))[spoilt]
-        return replace(sequence, values=values)
-    if spoilt.any():
+            values[sequence.seen, 0] = generator.choice(words, len(values))[sequence.seen]
+    elif sequence.seen.any():
         added = generator.standard_normal(values.shape) * sequence.values[sequence.seen].std(0)
-        values[spoilt] += added[spoilt].astype(np.float32)
+        values[sequence.seen] += added[sequence.seen].astype(np.float32)
     return replace(sequence, values=values)
