@@ -27,7 +27,7 @@ def spoil(sequence: FeatureSequence, draw: Draw) -> FeatureSequence:
     """The sequence with noise on every frame; what was unseen stays empty."""
     generator, values = draw.generator("noise"), sequence.values.copy()
     if is_tokens(sequence):
-        words = values[1:-1, 0][sequence.seen[1:-1]]
+        words = values[sequence.seen & ~specials(sequence), 0]
         if len(words):
             values[sequence.seen, 0] = generator.choice(words, len(values))[sequence.seen]
     elif sequence.seen.any():
