@@ -3,6 +3,7 @@
     python benchmarks/face.py speed [--rounds 5] [--frames 75]   # ratio: extractor / bare mesh, same clip and settings
     python benchmarks/face.py memory [--frames 15000]            # peak of a long clip beside one of 10 s
     python benchmarks/face.py compare                            # the table of docs/features.md
+    python benchmarks/face.py people                             # resting faces: the table of `_openface/units.py`
 
 In: for `speed` the astronaut's picture made into a clip; for `compare` real clips and a real OpenFace file from the
 folder LACUNA_DATA (default ../shared/data). Out: text. `speed` counts processor time,
@@ -29,7 +30,10 @@ from skimage.data import astronaut
 
 from lacuna import media
 from lacuna.extractors import face
-from lacuna.extractors._openface.mesh import quiet
+from lacuna.extractors._openface import units
+from lacuna.extractors._openface.geometry import Camera
+from lacuna.extractors._openface.mesh import Mesh, quiet
+from lacuna.extractors._openface.motions import UNITS as MOVED
 from lacuna.types import Clip
 
 DATA = Path(os.environ.get("LACUNA_DATA", Path(__file__).resolve().parents[1] / "../shared/data"))
@@ -153,6 +157,23 @@ def compare() -> None:
         print(f"| {first}, {second} | {r:+.2f} | {np.median(inside):+.2f} |")
 
 
+def people() -> None:
+    """Print mean and deviation of each unit over the resting faces of the real clips."""
+    mesh, rests = Mesh(1, 0.5), []
+    for path in sorted(DATA.glob("clips/*/*.m[op][4gv]*")):
+        mesh.start()
+        found, camera = [], Camera(0, 0, 0)
+        for frame in media.frames(path, fps=10):
+            faces = mesh(frame.image, frame.time)
+            camera = Camera.of_picture(frame.image.shape[1], frame.image.shape[0])
+            found += [faces[0].kept] if faces else []
+        if found:
+            rests.append(units.resting(units.head_shapes(np.stack(found), camera)))
+    print(f"{len(rests)} clips")
+    for unit, values in zip(MOVED, np.array(rests).T):
+        print(f"{unit}: ({values.mean():.1f}, {values.std(ddof=1):.1f})")
+
+
 def moves(values: np.ndarray, columns: tuple[str, ...], *names: str) -> bool:
     """Whether the named columns change in these rows: else they correlate with nothing."""
     return all(values[:, columns.index(name)].std() > 1e-6 for name in names)
@@ -160,7 +181,7 @@ def moves(values: np.ndarray, columns: tuple[str, ...], *names: str) -> bool:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("speed", "memory", "compare"))
+    parser.add_argument("what", choices=("speed", "memory", "compare", "people"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--frames", type=int)
     given = parser.parse_args()
@@ -169,4 +190,4 @@ if __name__ == "__main__":
     elif given.what == "memory":
         memory(given.frames or 15000)
     else:
-        compare()
+        compare() if given.what == "compare" else people()

@@ -390,6 +390,18 @@ def test_librosa_values_equal_librosas_own(bench: Bench) -> None:
     np.testing.assert_allclose(np.diff(sequence.times), 512 / 22050)
 
 
+@pytest.mark.parametrize(("level", "width"), [("lld", 25), ("functionals", 88)])
+def test_opensmile_values_equal_its_own_reading_of_the_file(bench: Bench, level: str, width: int) -> None:
+    library = pytest.importorskip("opensmile", reason="SKIPPED FOR WANT OF OPENSMILE: pip install 'lacuna[opensmile]'")
+    module = _module("opensmile")
+    found = module.Extractor(module.Settings(level=level, rate=22050))(bench.clip("voice.wav"))
+    smile = library.Smile(library.FeatureSet.eGeMAPSv02, library.FeatureLevel[module.LEVELS[level]])
+    table = smile.process_file(bench.folder / "voice.wav")
+    assert found.columns == tuple(table.columns) and len(found.columns) == width
+    np.testing.assert_allclose(found.values, np.nan_to_num(table.to_numpy(np.float32)), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.times, table.index.get_level_values("start").total_seconds())
+
+
 def _speechlike(rate: int, seconds: float) -> np.ndarray:
     """Glides, noise and pauses, loud and soft, none of it digital silence."""
     times, rng = np.arange(round(rate * seconds)) / rate, np.random.default_rng(0)

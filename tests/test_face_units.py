@@ -6,8 +6,11 @@ import moving_faces as faces
 import numpy as np
 import pytest
 
+from lacuna.demo import head, portrait
+from lacuna.demo.expression import Expression, express
 from lacuna.extractors._openface import units
 from lacuna.extractors._openface.columns import INTENSITIES, PRESENCES
+from lacuna.extractors._openface.geometry import Camera
 from lacuna.extractors._openface.mesh import Mesh
 from lacuna.extractors._openface.motions import MIRROR, MOTIONS, UNITS
 from lacuna.extractors._openface.points import KEPT
@@ -122,6 +125,18 @@ WARPS = {
     20: ({61: (-8, 0), 291: (8, 0)}, 14, (4, 45, 15)),
     7: ({145: (0, -3), 374: (0, -3), 144: (0, -3), 153: (0, -3), 373: (0, -3), 380: (0, -3)}, 4, (45, 5, 12)),
     10: ({0: (0, -6), 37: (0, -6), 267: (0, -6), 39: (0, -5), 269: (0, -5), 13: (0, -5)}, 6, (12, 15, 4)),
+    5: ({159: (0, -5), 386: (0, -5), 160: (0, -5), 158: (0, -5), 385: (0, -5), 387: (0, -5)}, 6, (45, 4, 12)),
+    23: (
+        {0: (0, 4), 37: (0, 4), 267: (0, 4), 17: (0, -4), 84: (0, -4), 314: (0, -4), 61: (3, 0), 291: (-3, 0)},
+        5,
+        (12, 15, 4, 25),
+    ),
+    26: (
+        {152: (0, 12), 148: (0, 12), 377: (0, 12), 176: (0, 11), 400: (0, 11), 199: (0, 10), 17: (0, 6), 14: (0, 6)},
+        16,
+        (12, 4, 1),
+    ),
+    45: ({159: (0, 6), 386: (0, 6), 160: (0, 6), 158: (0, 6), 385: (0, 6), 387: (0, 6)}, 5, (5, 4, 15)),
     25: ({14: (0, 8), 17: (0, 8), 87: (0, 8), 317: (0, 8), 84: (0, 8), 314: (0, 8)}, 8, (12, 26, 4)),
 }
 
@@ -146,3 +161,51 @@ def test_a_warped_picture_moves_its_unit(mesh, unit):
     assert result[unit][-1] > 1.0
     for other in still:
         assert result[other][-1] < 0.5 * result[unit][-1], f"AU{other:02d} moves along"
+
+
+@pytest.mark.parametrize(
+    ("action", "unit", "still"),
+    [
+        ("brow_down", 4, (1, 2, 5, 12, 15)),
+        ("brow_up", 2, (4, 12, 20)),
+        ("brow_up", 1, (4, 12, 20)),
+        ("blink", 45, (1, 2, 4, 5, 12)),
+        ("jaw", 25, (1, 2, 4, 12, 15)),
+    ],
+)
+def test_the_demos_head_moves_its_units(mesh, action, unit, still):
+    """Another real face, and expressions that were made for the eye and not for this extractor."""
+    canvas = portrait.canvas()
+    rest, moved = (
+        points_of(mesh, head.shown(express(canvas, Expression(**actions)), head.Pose(), 256))
+        for actions in ({}, {action: 1.0})
+    )
+    shapes = units.head_shapes(np.stack([rest] * 8 + [moved] * 2), Camera.of_picture(256, 256))
+    result = dict(zip(UNITS, units.intensities(shapes).T))
+    assert result[unit][-1] > 1.0
+    for other in still:
+        assert result[other][-1] < 0.5 * result[unit][-1], f"AU{other:02d} moves along"
+
+
+def test_a_smile_held_through_a_clip_shows_against_peoples_faces(mesh):
+    """The demo's head without a smile and with one, held: against the clip's own face alone, neither is a movement."""
+    found = {}
+    for smile in (-1.0, 1.0):
+        picture = head.shown(express(portrait.canvas(), Expression(smile=smile)), head.Pose(), 256)
+        shapes = units.head_shapes(np.stack([points_of(mesh, picture)] * 10), Camera.of_picture(256, 256))
+        for people in (False, True):
+            found[smile, people] = units.intensities(shapes, people)[0, UNITS.index(12)]
+    assert found[-1.0, False] == found[1.0, False] == 0
+    assert found[1.0, True] > 3 and found[-1.0, True] < 0.5
+
+
+def test_peoples_faces_add_the_same_to_every_frame():
+    """And nothing at all where the resting face is within what faces differ by."""
+    smile = faces.moved({61: (2, 3, 1)}, 16, MOUTH)
+    shapes = units.head_shapes(
+        faces.seen(np.stack([faces.vertices()] * 8 + [smile] * 4), np.zeros((12, 3))), faces.CAMERA
+    )
+    own, people = units.intensities(shapes), units.intensities(shapes, people=True)
+    at = UNITS.index(12)
+    assert own[0, at] == people[0, at] == 0  # the canonical face: 0.7 below people's mean, which is within 2.7
+    np.testing.assert_allclose(people[8:, at], own[8:, at], atol=0.3)

@@ -32,6 +32,7 @@ MODALITY = "vision"
 VERSION = 1
 BACKENDS = ("mesh", "openface", "blendshapes")
 SPEAKERS = ("largest", "active")
+NEUTRALS = ("clip", "people")
 BLOCK = 512  # frames measured, and handed on, at once
 
 
@@ -44,6 +45,7 @@ class Settings:
     average_over: int = 1  # frames averaged into one row
     groups: tuple[str, ...] = GROUPS
     speaker: str = "largest"  # of several faces: the largest track, or `active`, whose lips move with the sound
+    neutral: str = "clip"  # action units count from the clip's own resting face, or also from what people's are like
     max_faces: int = 4  # faces looked for in a frame
     min_confidence: float = 0.5  # below it a frame counts as having no face
     openface: str | None = None  # backend openface: the FeatureExtraction binary
@@ -55,6 +57,7 @@ class Settings:
         _among("backend", (self.backend,), BACKENDS)
         _among("groups", self.groups, GROUPS)
         _among("speaker", (self.speaker,), SPEAKERS)
+        _among("neutral", (self.neutral,), NEUTRALS)
         if not self.groups or len(set(self.groups)) < len(self.groups):
             raise MalformedInput(f"face: expected groups, each once, among {', '.join(GROUPS)}, got {self.groups}")
         if self.fps is not None and not 0 < self.fps <= 1000:
@@ -163,7 +166,7 @@ class Extractor:
         shapes = Rows(MOTIONS.shape[1], 3)
         for low in range(0, len(track.kept), BLOCK):
             shapes.extend(units.head_shapes(track.kept[low : low + BLOCK], camera))
-        return units.columns_of(units.intensities(shapes))
+        return units.columns_of(units.intensities(shapes, self.settings.neutral == "people"))
 
 
 def _detector(settings: Settings) -> _Detector:

@@ -35,6 +35,14 @@ SLACK = 0.4
 # closed. A smile, a raised brow and a blink may fill more of a clip than a frown or wide eyes and still be movements.
 _QUANTILES = {1: 0.4, 2: 0.4, 5: 0.6, 45: 0.4, 6: 0.4, 12: 0.4, 15: 0.6, 25: 0.1, 26: 0.1}
 _REST = np.array([_QUANTILES.get(unit, 0.5) for unit in UNITS])
+# What a resting face is like, as intensities of the canonical face's movements: mean and deviation over 14 speakers
+# (`benchmarks/face.py people`). They are this wide because people's noses and lips are.
+_PEOPLE = {
+    1: (-1.6, 1.7), 2: (1.5, 1.8), 4: (-1.0, 1.7), 5: (0.9, 0.8), 6: (0.4, 2.5), 7: (2.0, 2.7), 9: (1.4, 4.5),
+    10: (2.1, 5.3), 12: (0.7, 2.7), 14: (0.5, 3.2), 15: (0.8, 1.2), 17: (0.9, 1.1), 20: (-0.3, 4.8), 23: (-1.4, 6.7),
+    25: (-1.7, 1.9), 26: (-2.0, 1.7), 28: (0.0, 6.7), 45: (-1.3, 0.9),
+}  # fmt: skip
+_MEAN, _DEVIATION = np.array([_PEOPLE[unit] for unit in UNITS]).T
 
 
 def head_shapes(kept: np.ndarray, camera: Camera) -> np.ndarray:
@@ -49,13 +57,32 @@ def head_shapes(kept: np.ndarray, camera: Camera) -> np.ndarray:
     return ((used - shift[:, None]) @ turn / scale[:, None, None]).astype(np.float32)
 
 
-def intensities(shapes: np.ndarray | Rows) -> np.ndarray:
-    """Intensity 0..5 of every unit of `motions.UNITS` (T, 18) for head shapes (T, 79, 3) of one clip."""
-    neutral = _median(shapes)
-    signed = np.concatenate([_signed(block - neutral) for block in _blocks(shapes)])
-    rest = np.array([np.quantile(column, share) for column, share in zip(signed.T, _REST)])
+def intensities(shapes: np.ndarray | Rows, people: bool = False) -> np.ndarray:
+    """Intensity 0..5 of every unit of `motions.UNITS` (T, 18) for head shapes (T, 79, 3) of one clip.
+
+    With `people` what the clip's resting face itself shows counts too, as far as it is beyond what faces differ by.
+    """
+    signed, rest, face = _moved(shapes)
+    if people:
+        odd = face - _MEAN
+        rest = rest - np.sign(odd) * np.maximum(np.abs(odd) - _DEVIATION, 0)
     pulls = ((block - rest) @ _GRAM - SLACK * np.diag(_GRAM) for block in _blocks(signed))
     return np.concatenate([np.minimum(_non_negative(block), STRONGEST) for block in pulls])
+
+
+def resting(shapes: np.ndarray | Rows) -> np.ndarray:
+    """A clip's resting face as signed intensities (18,) of the canonical face's movements."""
+    return _moved(shapes)[2]
+
+
+def _moved(shapes: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Signed intensities (T, 18) about the clip's median face, those at rest (18,), and at rest about the canonical."""
+    middle = _median(shapes)
+    signed = np.concatenate([_signed(block - middle) for block in _blocks(shapes)])
+    rest = np.array([np.quantile(column, share) for column, share in zip(signed.T, _REST)])
+    face = points.canonical()
+    used = np.concatenate([points.landmarks(face), points.landmarks(face, points.CHEEKS)])
+    return signed, rest, rest + _signed((middle - used)[None])[0]
 
 
 def _blocks(rows: np.ndarray | Rows) -> Iterator[np.ndarray]:
