@@ -50,9 +50,29 @@ class Attention(nn.Module):
         return self.read(target_hat, source_hat, mask)
 
     def first(self, x_BTD: Tensor, keep: int, mask: Tensor | None = None) -> Tensor:
-        """What the first `keep` positions read of all (B, keep, D)."""
+        """What the first `keep` positions read of all (B, keep, D).
+
+        So few ask that keys and values, four times as wide as x, are never made: q·(W x) = (Wᵀ q)·x, and
+        Σ a (W x) = W (Σ a x). H heads of width E; K is `keep`.
+        """
         x_hat = normalised(x_BTD)
-        return self.read(x_hat[:, :keep], x_hat, mask)
+        q_BKI = projected(x_hat[:, :keep], self.norm_q, self.to_q) * HEAD_WIDTH**-0.5
+        q_BHKE = q_BKI.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        key_HED, key_HE = self._by_head(self.norm_k, self.to_k)
+        value_HED, value_HE = self._by_head(self.norm_v, self.to_v)
+        asked_BHKD = torch.einsum("bhke,hed->bhkd", q_BHKE, key_HED)
+        scores_BHKT = (asked_BHKD.flatten(1, 2) @ x_hat.transpose(1, 2)).unflatten(1, (self.heads, keep))
+        scores_BHKT = scores_BHKT + torch.einsum("bhke,he->bhk", q_BHKE, key_HE)[..., None]
+        if mask is not None:
+            scores_BHKT = scores_BHKT.masked_fill(~mask, -torch.inf)
+        read_BHKD = (scores_BHKT.softmax(-1).flatten(1, 2) @ x_hat).unflatten(1, (self.heads, keep))
+        mixed_BHKE = torch.einsum("bhkd,hed->bhke", read_BHKD, value_HED) + value_HE[:, None]
+        return self.to_out(mixed_BHKE.transpose(1, 2).flatten(2))
+
+    def _by_head(self, norm: nn.LayerNorm, projection: nn.Linear) -> tuple[Tensor, Tensor]:
+        """What `projected` applies to x̂, for each head: weights (H, E, D) and constants (H, E)."""
+        weight, constant = projection.weight * norm.weight, projection.weight @ norm.bias
+        return weight.unflatten(0, (self.heads, -1)), constant.unflatten(0, (self.heads, -1))
 
     def read(self, target_hat: Tensor, source_hat: Tensor, mask: Tensor | None) -> Tensor:
         # Three products, not one of three times the width: their gradients need not be joined again.

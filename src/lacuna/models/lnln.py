@@ -197,7 +197,8 @@ class Model(nn.Module):
     def embed_both(self, batch: Batch, complete: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """H¹ of the batch and of the complete batch; a sequence that lost nothing is encoded once for both."""
         features, targets = {}, {}
-        for m in self.modalities:
+        # The longest first: its gradients come last, when what the others kept for theirs is gone.
+        for m in sorted(self.modalities, key=lambda m: -self.spec.lengths[m]):
             lossy, whole = self._framed(m, batch[m]), self._framed(m, complete[m])
             same_B = (lossy.values == whole.values).flatten(1).all(1) & (lossy.seen == whole.seen).all(1)
             changed = (~same_B).nonzero().squeeze(1)
@@ -206,7 +207,7 @@ class Model(nn.Module):
             features[m] = h_BKD[: len(batch)]
             row_B[changed] = len(batch) + torch.arange(len(changed), device=row_B.device)
             targets[m] = h_BKD[row_B]
-        return features, targets
+        return {m: features[m] for m in self.modalities}, {m: targets[m] for m in self.modalities}
 
     def _weigh(self, features: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
         """w (B, 1), the completeness of the dominant modality, and its proxy H¹_p (B, K, D) (DMC)."""
