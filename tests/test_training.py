@@ -75,6 +75,15 @@ def test_a_killed_run_ends_with_the_same_numbers(tmp_path, schedule):
     torch.testing.assert_close(resumed.weights, whole.weights, rtol=0, atol=0)
 
 
+def test_frozen_weights_are_in_no_state_and_stay():
+    made = data()
+    model = Linear(made.spec.widths)
+    model.frozen = nn.Parameter(torch.ones(2), requires_grad=False)
+    states = []
+    fit(model, made, Settings(**FAST), seed=1, on_epoch=lambda p: states.append(set(p.model) | set(p.best)))
+    assert states == [{"weights"}] * FAST["epochs"] and model.frozen.tolist() == [1, 1]
+
+
 def test_two_runs_give_the_same_numbers_and_other_seeds_others():
     made = data(frames)
     runs = [fit(Linear(made.spec.widths), made, Settings(**FAST), seed=s).rows for s in (1, 1, 2)]

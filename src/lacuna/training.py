@@ -69,7 +69,7 @@ class History:
 
 @dataclass
 class Progress:
-    """All that a resumed run needs: epochs done, weights, best weights, and the optimiser's and schedule's state."""
+    """All that a resumed run needs: epochs done, learnt weights, the best, and the optimiser's and schedule's state."""
 
     epoch: int
     history: History
@@ -120,8 +120,14 @@ def fit(
             on_epoch(progress)
         if settings.early_stop and epoch - progress.history.best >= settings.early_stop:
             break
-    model.load_state_dict(progress.best)
+    model.load_state_dict(progress.best, strict=False)
     return progress.history
+
+
+def learnt(model: nn.Module) -> dict[str, Tensor]:
+    """The state of a model without its frozen parameters, which stay as they were made."""
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    return {name: value for name, value in model.state_dict().items() if name not in frozen}
 
 
 class _Trainer:
@@ -133,9 +139,9 @@ class _Trainer:
 
     def start(self, resume: Progress | None) -> Progress:
         if resume is None:
-            state = copy.deepcopy(self.model.state_dict())
+            state = copy.deepcopy(learnt(self.model))
             return Progress(0, History(), state, state, {}, {})
-        self.model.load_state_dict(resume.model)
+        self.model.load_state_dict(resume.model, strict=False)
         self.optimizer.load_state_dict(resume.optimizer)
         if self.schedule:
             self.schedule.load_state_dict(resume.schedule)
@@ -155,7 +161,7 @@ class _Trainer:
         history.rows.append(row)
         if isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
             self.schedule.step(valid["loss"])
-        progress.epoch, progress.model = epoch, self.model.state_dict()
+        progress.epoch, progress.model = epoch, learnt(self.model)
         if better:
             history.best, progress.best = epoch, copy.deepcopy(progress.model)
         progress.optimizer = self.optimizer.state_dict()
