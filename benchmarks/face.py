@@ -1,7 +1,6 @@
 """What the face extractor costs beside the bare face mesh, and how its columns compare with OpenFace's.
 
     python benchmarks/face.py speed [--rounds 5] [--frames 75]   # ratio: extractor / bare mesh, same clip and settings
-    python benchmarks/face.py memory [--frames 15000]            # peak of a long clip beside one of 10 s
     python benchmarks/face.py compare                            # the table of docs/features.md
     python benchmarks/face.py people                             # resting faces: the table of `_openface/units.py`
 
@@ -16,7 +15,6 @@ import argparse
 import csv
 import gzip
 import os
-import resource
 import statistics
 import sys
 import tempfile
@@ -100,19 +98,6 @@ def speed(rounds: int, frames: int) -> None:
             )
 
 
-def memory(frames: int) -> None:
-    """Print the peak memory of this process after a clip of 10 s and after one of `frames` frames."""
-    picture = np.ascontiguousarray(astronaut()[0:256, 64:384])
-    clip = Clip("astronaut", "benchmark", "test", path=Path("made in memory"))
-    extractor = face.Extractor(face.Settings())
-    peaks = []
-    for count in (250, frames):
-        face.media.frames = lambda *_, count=count: (media.Frame(i / 25, picture) for i in range(count))
-        extractor(clip)
-        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    print(f"250 frames: {peaks[0]:.0f} MiB; {frames} frames: {peaks[1]:.0f} MiB (× {peaks[1] / peaks[0]:.2f})")
-
-
 def openface_rows() -> tuple[tuple[str, ...], np.ndarray]:
     """Columns and frames of the real OpenFace file."""
     with gzip.open(DATA / "openface" / "lara_538_columns.csv.gz", "rt", encoding="utf-8") as file:
@@ -181,13 +166,13 @@ def moves(values: np.ndarray, columns: tuple[str, ...], *names: str) -> bool:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("speed", "memory", "compare", "people"))
+    parser.add_argument("what", choices=("speed", "compare", "people"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--frames", type=int)
     given = parser.parse_args()
     if given.what == "speed":
         speed(given.rounds, given.frames or 75)
-    elif given.what == "memory":
-        memory(given.frames or 15000)
+    elif given.what == "compare":
+        compare()
     else:
-        compare() if given.what == "compare" else people()
+        people()

@@ -234,6 +234,25 @@ def test_memory_does_not_grow_with_length(tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB; its pictures are 345 MB
 
 
+def test_4k_pictures(tmp_path):
+    video = Video(frames=3, size=(3840, 2160), audio="")
+    shown = list(media.frames(write_video(tmp_path / "4k.mp4", video)))
+    assert [number_of(frame.image) for frame in shown] == [0, 1, 2] and shown[0].image.shape == (2160, 3840, 3)
+
+
+def test_more_than_half_an_hour(tmp_path):
+    """31 minutes at 1 frame/s: any second of it is found, and its sound comes in pieces of about a second."""
+    video = Video(frames=1860, rate=1, audio_rate=8000, audio_codec="pcm_s16le", gop=60)
+    path = write_video(tmp_path / "long.mkv", video)
+    media.check(path)
+    assert numbers(path, 1800.0, 1803.0) == [n % 256 for n in (1800, 1801, 1802)]
+    assert len(list(media.frames(path, fps=0.1))) == 186
+    lengths = [len(piece) for piece in media.sound(path, 8000)]
+    assert sum(lengths) == 1860 * 8000 and max(lengths) < 3 * 8000
+    cut = media.audio(path, 8000, 1700.0, 1700.1)
+    assert np.abs(cut - sound(1700 + np.arange(800) / 8000)).max() < 0.01
+
+
 def test_images_of_any_mode(tmp_path):
     from PIL import Image
 

@@ -40,7 +40,7 @@ _UNSEEKABLE = {"mpeg", "mpegts", "mpegvideo", "h264", "hevc", "m4v", "mp3", "aac
 
 @dataclass(frozen=True)
 class Frame:
-    """One upright RGB picture (H, W, 3) uint8 and its time in seconds from the start of the clip."""
+    """One upright RGB picture (H, W, 3) uint8, to be left as it is, and its time in seconds from the clip's start."""
 
     time: float
     image: np.ndarray
@@ -211,11 +211,9 @@ def frames(path: Path, start: float = 0.0, end: float | None = None, fps: float 
     count, length, upright = 0, math.inf if end is None else end - start, None
     shown = ((frame, time - start) for frame, time in _decoded(path, "video", start))
     for frame, time in _within(shown, length) if fps is None else _sampled(shown, length, fps):
-        with sharing.alone():  # a frame has one converter
-            upright = upright or _orientation(frame)
-            image = frame.to_ndarray(format="rgb24")
+        upright = upright or _orientation(frame)
         count += 1
-        yield Frame(time, upright(image))
+        yield Frame(time, upright(sharing.once(frame, lambda shown: shown.to_ndarray(format="rgb24"))))
     if not count:
         raise MalformedInput(f"{path}: expected video frames from {start} s to {end or 'its end'}, found none")
 

@@ -11,7 +11,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 from lacuna.types import MalformedInput
@@ -19,7 +18,7 @@ from lacuna.types import MalformedInput
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-HELD = 8  # frames
+HELD = 4  # frames: pictures of 4K are 25 MB each
 _END = object()
 _here = threading.local()  # the group of this thread, and its number in it
 
@@ -37,17 +36,18 @@ def stream(kind: str, key: Hashable, make: Callable[[], Iterator[Item]]) -> Iter
     return make() if group is None or group.kind != kind else group.read(key, make)
 
 
-def alone() -> AbstractContextManager:
-    """Within it, none of the group's other threads: for what two must not do to the same item at once."""
+def once(item: Item, make: Callable[[Item], Result]) -> Result:
+    """`make(item)`, which the group's other threads that want it of the same item are given too, one at a time."""
     group = getattr(_here, "group", None)
-    return nullcontext() if group is None else group.lock
+    return make(item) if group is None else group.once(item, make)
 
 
 class _Group:
     """Threads that read one stream, and the part of it that not all have read yet."""
 
     def __init__(self, kind: str, members: int) -> None:
-        self.kind, self.lock = kind, threading.Lock()
+        self.kind, self._making = kind, threading.Lock()
+        self._last: deque[tuple[object, object]] = deque(maxlen=HELD)  # items and what was made of them
         self._changed = threading.Condition()
         self._wanted = dict.fromkeys(range(members), 0)  # the number of the item that each still in it wants next
         self._reading: set[int] = set()
@@ -82,6 +82,14 @@ class _Group:
                 yield item
         finally:
             self._leave(member)
+
+    def once(self, item: Item, make: Callable[[Item], Result]) -> Result:
+        with self._making:
+            for other, made in self._last:
+                if other is item:
+                    return made
+            self._last.append((item, make(item)))
+            return self._last[-1][1]
 
     def _next(self, member: int) -> object:
         with self._changed:
