@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from lacuna import metrics
 from lacuna.batches import InputSpec, collate
 from lacuna.datasets import prepare
 from lacuna.extractors import bert, resnet50
-from lacuna.params import checked
+from lacuna.params import Prepare, checked
 from lacuna.samples import Sample, Scaler, of_split, polarity
 from lacuna.training import Data, Settings, fit, predict
 from lacuna.types import Clip
@@ -39,24 +39,17 @@ RUNS: dict[str, tuple[str, dict[str, object], tuple[str, ...]]] = {
     "gated by text": ("gated", {"gate": "text"}, BOTH),
     "single stream": ("single_stream", {}, BOTH),
     "dual stream": ("dual_stream", {}, BOTH),
+    "RCML": ("rcml", {}, BOTH),
+    "RCML-MISA": ("rcml_misa", {}, BOTH),
     "single stream, published form": ("single_stream", {"published": True}, BOTH),
     "dual stream, published form": ("dual_stream", {"published": True}, BOTH),
 }
 SHOWN = ("accuracy", "macro_f1", "weighted_f1")
 
 
-@dataclass(frozen=True)
-class Split:
-    """What layouts ask of params.yaml's `prepare`."""
-
-    label_range: tuple[float, float] = (-3.0, 3.0)
-    seed: int = 7
-    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
-
-
 def read(arguments: argparse.Namespace) -> list[Sample]:
     """Labelled posts with text embeddings and image regions, labels as classes."""
-    clips, _ = prepare(Path(arguments.raw), "posts", Split())
+    clips, _ = prepare(Path(arguments.raw), "posts", Prepare())
     clips = [clip for clip in clips if clip.labels]
     pictures = resnet50.Settings(weights=arguments.weights, output="regions", size=arguments.size)
     text = bert.Extractor(bert.Settings(source=arguments.source, clean=CLEAN)).many(clips)
@@ -101,7 +94,8 @@ def run(name: str, samples: Sequence[Sample], seed: int, arguments: argparse.Nam
     train, valid, test = ([scale(s) for s in part] for part in (train, valid, test))
     spec = InputSpec.of(train, {}, classes=3)
     torch.manual_seed(seed)
-    model = module.Model(module.Settings(**changes, balance=arguments.balance), spec)
+    balance = {"balance": arguments.balance} if hasattr(module.Settings, "balance") else {}
+    model = module.Model(module.Settings(**changes, **balance), spec)
     settings = checked(Settings, module.TRAINING | {"epochs": arguments.epochs}, file)
     fit(model, Data(train, valid, spec), settings, seed)
     labels = np.array([s.clip.label for s in test])

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.autograd.function import FunctionCtx
 
+from lacuna.types import MalformedInput
+
 _counts: list[int] | None = None  # rows of each process in the batch at hand; None where there is one process
 
 
@@ -38,6 +40,9 @@ def join(device: torch.device) -> torch.device:
     """Meet the processes that torchrun started, if it did; the device of this one (one GPU each)."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return device
+    here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if device.type == "cuda" and here > gpus:
+        raise MalformedInput(f"train.processes: expected at most one for each of {gpus} GPUs, got {here}")
     from accelerate import PartialState
 
     return PartialState(cpu=device.type == "cpu").device

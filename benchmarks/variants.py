@@ -1,0 +1,225 @@
+"""Each named variant of each model, trained on one dataset's features. Out: a table of test scores beside the majority.
+
+    python benchmarks/variants.py [processed/demo] [--groups misa dmd …] [--seeds 1] [--only TEXT]
+
+The folder is what `dvc repro` leaves of a dataset; `aligned_*` features are needed for DMD's aligned rows. The text
+encoder is frozen. Of the face only pose, gaze and action units are read: MISA's recurrence over all 709 columns takes
+20 times as long. Word vectors of GloVe's format are made of the embedded model's word embeddings. The weights best on
+validation are judged on the complete test split; LNLN's rows also with 0, 30, 60 and 90 % of all frames lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import tempfile
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lacuna import metrics, pretrained
+from lacuna.batches import InputSpec
+from lacuna.experiments import Corpus, read_corpus
+from lacuna.extractors import glove
+from lacuna.masking import mask
+from lacuna.params import Train, checked, plugin
+from lacuna.patterns import frames
+from lacuna.samples import Sample, Scaler
+from lacuna.training import Data, Settings, fit, predict
+
+FEATURES = ("tokens", "librosa", "face")
+RATES = (0.0, 0.3, 0.6, 0.9)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model with other settings, features or task; `published` starts from its PUBLISHED settings."""
+
+    label: str
+    model: str
+    settings: dict[str, object] = field(default_factory=dict)
+    features: tuple[str, ...] = FEATURES
+    task: str = "regression"
+    published: bool = False
+    word_vectors: bool = False
+    training: dict[str, object] = field(default_factory=dict)
+
+
+def without(label: str, model: str, **more: object) -> list[Row]:
+    """The model minus each modality."""
+    names = {"text": "tokens", "audio": "librosa", "vision": "face"}
+    return [
+        Row(f"{label}, without {m}", model, features=tuple(f for f in FEATURES if f != left), **more)
+        for m, left in names.items()
+    ]
+
+
+def misa(label: str, settings: dict[str, object], **more: object) -> Row:
+    return Row(f"MISA, {label}", "misa", settings, training={"epochs": 20, "learning_rate": 5e-4}, **more)
+
+
+FAST = {"epochs": 20, "accumulate": 1, "learning_rate": 5e-4}  # 10 batches a step would be less than one an epoch
+ALIGNED = ("tokens", "aligned_librosa", "aligned_face")
+EVIDENCE = {"epochs": 60, "batch_size": 32, "learning_rate": 1e-3}
+SWITCHES = {"padding": "read", "hetero_term": "push", "orthogonality": "batch", "representation": "rectified"}
+SWITCHES |= {"equal_widths": False, "homo_repr_weight": 10.0}
+NORM = {"projection": "relu_norm", "activation": "sigmoid"}
+GROUPS: dict[str, list[Row]] = {
+    "misa": [
+        misa("full", {}),
+        *without("MISA", "misa", training={"epochs": 20, "learning_rate": 5e-4}),
+        *(misa(f"without {loss}", {f"{loss}_weight": 0.0}) for loss in ("diff", "sim", "recon")),
+        misa("adversarial similarity", {"similarity": "adversarial"}),
+        misa("classification", {}, task="polarity"),
+        misa("GRU", {"cell": "gru"}),
+        misa("GloVe text", {"recurrent": ("text", "audio", "vision")}, word_vectors=True),
+        *(misa(name, {"variant": name}) for name in ("base", "inv", "sfusion", "ifusion")),
+        misa("published", {}, published=True),
+    ],
+    "dmd": [
+        Row("DMD, aligned", "dmd", features=ALIGNED, training=FAST),
+        Row("DMD, aligned, published", "dmd", features=ALIGNED, published=True, training=FAST),
+        Row("DMD, unaligned", "dmd", training=FAST),
+        Row("DMD, unaligned, published", "dmd", published=True, training=FAST),
+        Row("DMD, aligned, classification", "dmd", features=ALIGNED, task="polarity", training=FAST),
+        *(Row(f"DMD, aligned, {k}: {v}", "dmd", {k: v}, ALIGNED, training=FAST) for k, v in SWITCHES.items()),
+        *without("DMD, unaligned", "dmd", training=FAST),
+    ],
+    "lnln": [
+        Row("LNLN", "lnln", training={"epochs": 25, "batch_size": 16}),
+        *(
+            Row(f"LNLN, {k}: {v}", "lnln", {k: v}, training={"epochs": 25, "batch_size": 16})
+            for k, v in (
+                ("completeness", "counted"),
+                ("judged", "proxy"),
+                ("reversal", "proxy"),
+                ("hyper_start", "ones"),
+                ("padding", "read"),
+            )
+        ),
+        Row("LNLN, published", "lnln", published=True, training={"epochs": 25, "batch_size": 16}),
+    ],
+    "lnln-other": [
+        *without("LNLN", "lnln", training={"epochs": 25, "batch_size": 16}),
+        Row("LNLN, classification", "lnln", task="polarity", training={"epochs": 25, "batch_size": 16}),
+    ],
+    "evidential": [
+        *(
+            Row(f"RCML, {f}", "rcml", {"form": f}, task="polarity", training=EVIDENCE)
+            for f in ("digamma", "log", "mse")
+        ),
+        Row("RCML, unimodal labels", "rcml", {"unimodal_labels": True}, task="polarity", training=EVIDENCE),
+        Row("RCML, published", "rcml", published=True, task="polarity", training=EVIDENCE),
+        Row("RCML-MISA", "rcml_misa", task="polarity", training=EVIDENCE),
+        Row("RCML-MISA, unimodal labels", "rcml_misa", {"unimodal_labels": True}, task="polarity", training=EVIDENCE),
+        Row("RCML-MISA, a shared opinion each", "rcml_misa", {"shared": "each"}, task="polarity", training=EVIDENCE),
+        Row("RCML-MISA, published", "rcml_misa", published=True, task="polarity", training=EVIDENCE),
+        *without("RCML-MISA", "rcml_misa", task="polarity", training=EVIDENCE),
+    ],
+}
+
+
+@functools.cache
+def corpus(folder: Path, features: tuple[str, ...], task: str) -> Corpus:
+    read = read_corpus(folder, Train(features=list(features), task=task), (-3.0, 3.0))
+    return replace(read, splits={name: [narrow(s) for s in part] for name, part in read.splits.items()})
+
+
+def narrow(sample: Sample) -> Sample:
+    """Without the face's landmarks and shape."""
+    if "vision" not in sample.features:
+        return sample
+    face = sample.features["vision"]
+    kept = [i for i, name in enumerate(face.columns) if name.startswith(("pose", "gaze", "AU"))]
+    face = replace(face, values=face.values[:, kept], columns=tuple(face.columns[i] for i in kept))
+    return replace(sample, features=sample.features | {"vision": face})
+
+
+def with_word_vectors(read: Corpus) -> Corpus:
+    """Its text as vectors of whole words, from a file as GloVe's are."""
+    texts = [s.clip.text.lower() for part in read.splits.values() for s in part]
+    words = sorted({word for text in texts for word in glove.WORD.findall(text)})
+    tokenizer = pretrained.tokenizer(pretrained.EMBEDDED)
+    table = pretrained.encoder(pretrained.EMBEDDED).get_input_embeddings().weight.detach()
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
+        for word in words:
+            vector = table[tokenizer(word, add_special_tokens=False)["input_ids"]].mean(0)
+            file.write(word + " " + " ".join(f"{v:.5f}" for v in vector.tolist()) + "\n")
+        file.flush()
+        extract = glove.Extractor(glove.Settings(file=file.name))
+        splits = {
+            name: [replace(s, features=s.features | {"text": extract(s.clip)}) for s in part]
+            for name, part in read.splits.items()
+        }
+    scale = Scaler.fit(splits["train"], ["text"])
+    return replace(read, splits={name: [scale(s) for s in part] for name, part in splits.items()})
+
+
+def run(row: Row, folder: Path, seed: int) -> tuple[list[float], int]:
+    """Test MAE, or accuracy, complete and (LNLN) at each rate of loss; and the best epoch."""
+    read = corpus(folder, row.features, row.task)
+    if row.word_vectors:
+        read = with_word_vectors(read)
+    module, splits = plugin("models", row.model), read.splits
+    spec = InputSpec.of(splits["train"], {"text": 50, "audio": 500, "vision": 500}, read.judged.classes)
+    changes = {"encoder": pretrained.EMBEDDED, "finetune": False} | row.settings
+    settings = replace(module.PUBLISHED, **changes) if row.published else module.Settings(**changes)
+    training = checked(Settings, module.TRAINING | row.training, row.label)
+    torch.manual_seed(seed)
+    model = module.Model(settings, spec)
+    pattern = None if training.pattern == "none" else plugin("patterns", training.pattern)
+    history = fit(model, Data(splits["train"], splits["valid"], spec, pattern), training, seed)
+    rates = RATES if row.model == "lnln" else RATES[:1]
+    return [score(model, splits["test"], rate, read, spec) for rate in rates], history.best
+
+
+def score(model: torch.nn.Module, test: list[Sample], rate: float, read: Corpus, spec: InputSpec) -> float:
+    lossy = [mask(s, frames, rate, 1) for s in test] if rate else test
+    told = read.judged.scores(predict(model, lossy, spec)["prediction"], labels(test))
+    return float(told["accuracy" if read.judged.classes else "mae"])
+
+
+def labels(samples: list[Sample]) -> np.ndarray:
+    return np.array([s.clip.label for s in samples])
+
+
+def majority(row: Row, folder: Path) -> float:
+    read = corpus(folder, row.features, row.task)
+    told = read.judged.majority(labels(read.splits["train"]), labels(read.splits["test"]))
+    return float(told["accuracy" if read.judged.classes else "mae"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("processed/demo"))
+    parser.add_argument("--groups", nargs="*", default=list(GROUPS), choices=list(GROUPS))
+    parser.add_argument("--only", default="", help="rows whose name holds this")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=0, help="instead of each row's own")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    print("| row | scored by | majority | test | mean over rates 0 … .9 | best epoch | s |")
+    print("|---" * 7 + "|", flush=True)
+    for row in (r for g in arguments.groups for r in GROUPS[g] if arguments.only in r.label):
+        if arguments.epochs:
+            row = replace(row, training=row.training | {"epochs": arguments.epochs})
+        start = time.process_time()
+        told = [run(row, arguments.folder, seed) for seed in range(1111, 1111 + arguments.seeds)]
+        seconds = (time.process_time() - start) / arguments.seeds
+        cells = [row.label, "MAE" if row.task == "regression" else "accuracy", f"{majority(row, arguments.folder):.3f}"]
+        cells += [spread([scores[0] for scores, _ in told])]
+        cells += [spread([float(np.mean(scores)) for scores, _ in told]) if len(told[0][0]) > 1 else ""]
+        cells += [", ".join(str(best) for _, best in told), f"{seconds:.0f}"]
+        print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def spread(values: list[float]) -> str:
+    mean, std = metrics.mean_std(values)
+    return f"{mean:.3f}" + (f" ± {std:.3f}" if len(values) > 1 else "")
+
+
+if __name__ == "__main__":
+    main()
