@@ -14,8 +14,10 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from lacuna.batches import InputSpec
 from lacuna.params import plugin, plugin_names
 from lacuna.patterns import frames
+from lacuna.processes import join
 from lacuna.samples import Sample
 from lacuna.training import Data, Settings, fit
+from lacuna.types import MalformedInput
 
 CLASSES = ("rcml", "rcml_misa")  # count evidence for classes
 VARIANTS = {"misa": [{"similarity": "adversarial"}], "dmd": [{"orthogonality": "batch"}]}
@@ -92,6 +94,14 @@ def by_two(tmp_path_factory):
         port = free.getsockname()[1]
     multiprocessing.spawn(one_of_two, (port, str(out)), nprocs=2)
     return [torch.load(out / f"{rank}.pt") for rank in range(2)]
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(MalformedInput, match="processes.*1 GPUs, got 2"):
+        join(torch.device("cuda"))
 
 
 @pytest.mark.parametrize("index", range(len(CASES)), ids=lambda i: "-".join(map(str, CASES[i])))
