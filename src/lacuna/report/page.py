@@ -84,7 +84,9 @@ def _costs(costs: Sequence[Cost]) -> str:
         seconds = [run.seconds for run in runs]
         most = max((run.memory for run in runs if run.memory), default=None)
         rows.append([stage, devices, len(runs), _time(sum(seconds)), _time(max(seconds)), _size(most)])
-    told = paragraph("What the last run of each stage took. What came from a cache took less than its making did.")
+    told = paragraph(
+        "What the last run of each stage took once Python had started. What a cache gave took less than its making."
+    )
     every = [[f"{c.stage} {' '.join(c.words)}", c.device, _time(c.seconds), _size(c.memory)] for c in costs]
     single = table(["Run", "Device", "Time", "Memory"], every, 2)
     return heading("Time and memory") + told + table(head, rows, 2) + details(f"Every run ({len(costs)})", single)
