@@ -23,6 +23,7 @@ from lacuna.types import FeatureSequence
 from lacuna.variants import Variants
 
 BATCH = 64
+LEAST_GROUP = 20  # answers whose share of wrong ones is told together
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Judged:
         if all("uncertainty" in o for o in outputs):
             doubts = np.concatenate([o["uncertainty"] for o in outputs])
             wrong, asked = told.argmax(1) != known, np.isfinite(known)
-            result["uncertainty"] = metrics.uncertainty_quality(doubts[asked], wrong[asked])
+            groups = int(np.clip(asked.sum() // LEAST_GROUP, 2, 10))
+            result["uncertainty"] = metrics.uncertainty_quality(doubts[asked], wrong[asked], groups)
         return result
 
     def majority(self, train: np.ndarray, labels: np.ndarray) -> dict[str, object]:

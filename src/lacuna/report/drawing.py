@@ -21,6 +21,7 @@ INK, MUTED, GRID = "#1d2733", "#66717f", "#e3e7ec"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c6d1f", "#56b4e9", "#6a3d9a", "#333333")
 MODALITY_COLOURS = {"text": "#0072b2", "audio": "#d55e00", "vision": "#009e73", "image": "#cc79a7"}
 SPLIT_COLOURS = {"train": "#0072b2", "valid": "#e69f00", "test": "#009e73", "unlabelled": "#999999"}
+LETTERS = 13.5  # of a legend fit into an inch
 SMALL, WIDE = (4.6, 2.9), (9.4, 3.4)  # inches: half a page's column, and all of it
 STYLE = {
     "svg.hashsalt": "lacuna",
@@ -104,9 +105,11 @@ def _bytes(figure: Figure, kind: str) -> bytes:
 
 
 def legend(axes: Axes, columns: int = 3) -> None:
-    """A legend above the axes, where it hides nothing; none where nothing is named."""
+    """A legend above the axes, where it hides nothing, of as many columns as fit; none where nothing is named."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
+        fitting = LETTERS * axes.figure.get_figwidth() // (6 + max(map(len, labels)))
+        columns = max(1, min(columns, int(fitting)))
         axes.legend(
             handles, labels, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderaxespad=0.2,
             columnspacing=1.2, handlelength=1.6,

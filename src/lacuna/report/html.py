@@ -6,9 +6,12 @@ A section's HTML stands on its own inside the page: pictures are data URIs, so t
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
+
+from PIL import Image
 
 from lacuna.report.drawing import Picture
 
@@ -46,21 +49,32 @@ def heading(text: str) -> str:
 
 def figure(picture: Picture) -> str:
     """The picture with its title and caption."""
-    kind, data = ("png", picture.png) if picture.raster else ("svg+xml", picture.svg)
-    uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    uri = _raster(picture.png) if picture.raster else _uri("image/svg+xml", picture.svg)
     image = f'<img alt="{escape(f"{picture.title}. {picture.caption}")}" src="{uri}">'
     caption = f"<b>{escape(picture.title)}.</b> {escape(picture.caption)}"
     kinds = "wide" if picture.wide else ""
     return f'<figure{_class(kinds)}><div class="scroll">{image}</div><figcaption>{caption}</figcaption></figure>\n'
 
 
-def video(mp4: bytes, told: str) -> str:
-    """Something to play, with its sound; not printed."""
-    uri = f"data:video/mp4;base64,{base64.b64encode(mp4).decode()}"
+def video(mp4: bytes, still: bytes, told: str) -> str:
+    """Something to play, with its sound, and the picture (JPEG) that is shown before; not printed."""
+    source = f'src="{_uri("video/mp4", mp4)}" poster="{_uri("image/jpeg", still)}"'
     return (
-        f'<figure class="video"><video controls playsinline preload="metadata" src="{uri}"></video>'
+        f'<figure class="video"><video controls playsinline preload="metadata" {source}></video>'
         f"<figcaption>{escape(told)}</figcaption></figure>\n"
     )
+
+
+def _raster(png: bytes) -> str:
+    """A picture as PNG, or as JPEG where that is smaller: photographs."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").save(buffer, "JPEG", quality=88)
+    jpeg = buffer.getvalue()
+    return _uri("image/jpeg", jpeg) if len(jpeg) < len(png) else _uri("image/png", png)
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def grid(pictures: Iterable[Picture], kind: str = "") -> str:

@@ -17,6 +17,7 @@ from lacuna.report.html import Section, grid, heading, paragraph
 
 SQUARE = (4.6, 3.9)
 REGULARISERS = {"sim_weight": "similarity", "diff_weight": "difference"}
+COUNT, SHARE = "{:.0f}", "{:.3f}"  # how a matrix tells its cells
 LEAST_TSNE = 8  # samples below which a map of neighbours shows nothing
 
 
@@ -41,7 +42,8 @@ class Asked:
 def section(dataset: str, asked: Sequence[Asked]) -> Section | None:
     """Figures by model; None where there is no model to ask."""
     body = paragraph(
-        "What the trained models tell besides their answer, on the test split; of several seeds, the first is shown."
+        "What the trained models tell besides their answer, on the test split, with the weights that are best on "
+        "validation; of several seeds, the first is shown."
     )
     pictures: list[Picture] = []
     for one in asked:
@@ -89,7 +91,7 @@ def _confusion(asked: Asked) -> list[Picture]:
         "Complete test clips, counted by true class (row) and predicted class.",
     )
     names = ["negative", "neutral", "positive"] if asked.classes == 3 else [str(k) for k in range(asked.classes)]
-    return [_matrix(f"confusion-{asked.model}", title, caption, np.array(scores["confusion"]), names, names, "{:.0f}")]
+    return [_matrix(f"confusion-{asked.model}", title, caption, np.array(scores["confusion"]), names, names, COUNT)]
 
 
 def _completeness(asked: Asked) -> list[Picture]:
@@ -164,10 +166,11 @@ def _attention(asked: Asked) -> list[Picture]:
         return []
     words = [name.replace("_", "\n") for name in names]
     caption = (
-        "How much each of the vectors (row) takes from each other (column) when they are fused; mean over the clips."
+        "How much each of the vectors (row) takes from each other (column) when they are fused; mean over the clips. "
+        "Colours go from the least to the most."
     )
     return [
-        _matrix(f"attention-{asked.model}", f"{asked.model}: attention", caption, told.mean(0), words, words, "{:.3f}")
+        _matrix(f"attention-{asked.model}", f"{asked.model}: attention", caption, told.mean(0), words, words, SHARE)
     ]
 
 
@@ -183,8 +186,11 @@ def _edges(asked: Asked) -> list[Picture]:
         for weight, (student, teacher) in zip(told.mean(0), asked.pairs):
             matrix[names.index(teacher), names.index(student)] = weight
         title = f"{asked.model}: distillation of {words} parts"
-        caption = "How much each modality (row) teaches each other one (column); mean over the clips."
-        pictures.append(_matrix(f"edges-{name}-{asked.model}", title, caption, matrix, names, names, "{:.3f}"))
+        caption = (
+            "How much each modality (row) teaches each other one (column); mean over the clips. Colours go from the "
+            "least to the most."
+        )
+        pictures.append(_matrix(f"edges-{name}-{asked.model}", title, caption, matrix, names, names, SHARE))
     return pictures
 
 
@@ -206,13 +212,15 @@ def _uncertainty(asked: Asked) -> list[Picture]:
 def _matrix(
     name: str, title: str, caption: str, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], form: str
 ) -> Picture:
-    """A matrix as coloured cells with their numbers; NaN cells stay empty."""
+    """A matrix as coloured cells with their numbers, counts from 0 and shares from the least; NaN cells stay empty."""
     with drawing(name, title, caption, SQUARE) as drawn:
         axes = drawn.axes()
-        most = float(np.nanmax(values)) or 1.0
-        axes.imshow(values, cmap="Blues", vmin=0, vmax=1.4 * most, aspect="auto")
+        least = 0.0 if form == COUNT else float(np.nanmin(values))
+        span = float(np.nanmax(values)) - least or 1.0
+        low = least - 0.2 * span if least else 0.0
+        axes.imshow(values, cmap="Blues", vmin=low, vmax=least + 1.4 * span, aspect="auto")
         for i, j in np.argwhere(np.isfinite(values)):
-            paint = "white" if values[i, j] > 0.85 * most else "black"
+            paint = "white" if values[i, j] > least + 0.75 * span else "black"
             axes.text(j, i, form.format(values[i, j]), ha="center", va="center", color=paint, fontsize=8)
         axes.set_xticks(range(len(columns)), columns, fontsize=8)
         axes.set_yticks(range(len(rows)), rows, fontsize=8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import tempfile
 from collections.abc import Iterator
@@ -35,6 +36,14 @@ def encoded(clip: Clip, end: float | None) -> bytes | None:
             if path.stat().st_size <= MOST:
                 return path.read_bytes()
     return None
+
+
+def still(image: np.ndarray) -> bytes:
+    """A frame (H, W, 3) uint8 as a small JPEG."""
+    picture, buffer = Image.fromarray(image), io.BytesIO()
+    picture.thumbnail((SIDE, SIDE))
+    picture.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
 
 
 def _pictures(clip: Clip, end: float | None, fps: int) -> Iterator[np.ndarray]:

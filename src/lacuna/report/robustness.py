@@ -90,7 +90,7 @@ def curve(records: Sequence[Record], name: str, key: str) -> Picture | None:
                 _line(axes, points, label(record), paint[label(record)], (i - (len(records) - 1) / 2) * 0.9)
         if not any_drawn:
             return None
-        for baseline, style in LINES.items():
+        for baseline, style in LINES.items() if key != "ece" else ():  # a vote is always sure of itself
             value = records[0]["baselines"].get(baseline, {}).get(key)
             if value is not None:
                 axes.axhline(value, color=MUTED, linestyle=style, linewidth=1.2, label=BASELINES[baseline])

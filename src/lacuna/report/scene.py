@@ -15,6 +15,7 @@ from lacuna.report.faces import Shot
 from lacuna.report.faces import pictures as face_pictures
 from lacuna.report.html import Section, grid, heading, paragraph, table, video
 from lacuna.report.names import SPLITS, is_rate, pattern, subset
+from lacuna.report.player import still
 from lacuna.types import Clip, FeatureSequence
 
 UNITS = {  # what is drawn of a face over time
@@ -57,10 +58,12 @@ def section(dataset: str, scene: Scene) -> Section:
     body = paragraph(f"Clip {clip.id} of the {SPLITS[clip.split]} split, as a model gets to know it.")
     if clip.text:
         body += f"<blockquote>{escape(clip.text)}</blockquote>\n"
-    body += table(["Sentiment", "Value"], facts) if facts else ""
+    told = table(["Sentiment", "Value"], facts) if facts else ""
+    if scene.video and scene.shots:
+        first = still(scene.shots[0].image)
+        told = f'<div class="beside">{video(scene.video, first, "The clip, with its sound.")}{told}</div>\n'
+    body += told
     frames = face_pictures(scene.shots)
-    if scene.video:
-        body += video(scene.video, f"The clip {clip.id}, with its sound.")
     if frames:
         body += heading("Frames") + paragraph(
             "The 68 landmarks of the face in green; yellow arrows say where the eyes look; red, green and blue show "
