@@ -100,7 +100,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(MalformedInput, match="processes.*1 GPUs, got 2"):
+    with pytest.raises(MalformedInput, match=r"processes.*1 GPUs, got 2"):
         join(torch.device("cuda"))
 
 
