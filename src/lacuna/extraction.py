@@ -6,15 +6,17 @@ settings and libraries: a changed label, another order or a second run costs not
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from lacuna.cache import Cache, digest_of, digest_of_file
 from lacuna.compute import Engine, Lost, map_items, progress
@@ -26,6 +28,17 @@ from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, empty_se
 WEIGHTS = ("weights", "source", "file")  # settings that name weights; `versions()` holds their fingerprint
 STREAMS = {"vision": "video", "image": "video", "audio": "audio"}  # what is decoded for a modality
 BATCH = 64  # clips given at once to an extractor that takes many
+
+
+def one_thread() -> AbstractContextManager:
+    """Within it, libraries that share sums between threads use one."""
+    return _libraries(len(sys.modules)).limit(limits=1)
+
+
+@lru_cache(maxsize=1)
+def _libraries(_: int) -> ThreadpoolController:
+    """What is loaded, looked for anew when modules have come: looking takes longer than some clips."""
+    return ThreadpoolController()
 
 
 @dataclass
@@ -91,7 +104,7 @@ class Extraction:
             key = self.key(clip)
             if key not in self.cache:
                 # Sums of products depend in their last bits on how many threads share them: one, wherever this runs.
-                with threadpool_limits(1):
+                with one_thread():
                     self.cache.put(key, map(_arrays, self._made(clip)))
             return key
         except (MalformedInput, OSError) as error:
@@ -168,7 +181,7 @@ class Together:
         readers: dict[str, list[Extraction]] = {}
         for extraction in lacking:
             readers.setdefault(STREAMS.get(extraction.origin.modality, extraction.name), []).append(extraction)
-        with threadpool_limits(1):  # for all threads, and until the last is done
+        with one_thread():  # for all that run here, and until the last is done
             made = {
                 extraction.name: result
                 for kind, group in readers.items()
