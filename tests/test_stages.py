@@ -102,3 +102,9 @@ def test_code_deps_exist(stage):
     for dep in STAGES[stage]["deps"]:
         if dep.startswith(("src/", "pipeline/")) and "${" not in dep:
             assert (ROOT / dep).exists(), dep
+
+
+def test_dvc_keeps_the_scores():
+    """Git ignores processed/: a metric that DVC did not cache either would be in no experiment."""
+    metrics = [entry for stage in STAGES.values() for entry in stage.get("metrics", [])]
+    assert metrics and all(isinstance(entry, str) for entry in metrics)
