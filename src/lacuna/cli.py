@@ -189,7 +189,7 @@ def compare(
         head, rows = cells(one)
         table = Table(title=f"{one.dataset}, pattern {one.pattern}", title_justify="left")
         for name in head:
-            table.add_column(name, overflow="fold")
+            table.add_column(name)
         for row in rows:
             table.add_row(*row)
         console.print(table)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from lacuna import metrics
-from lacuna.report.names import is_rate, main_metrics, metric
+from lacuna.report.names import SHORT, is_rate, main_metrics, metric
 from lacuna.report.published import PUBLISHED
 from lacuna.types import MalformedInput
 
@@ -181,16 +181,18 @@ def _right(one: Judged, key: str) -> np.ndarray:
 
 
 def cells(table: Table) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of a table as words."""
-    head = ["Model", "Chosen"]
-    head += [f"{metric(key)}, nothing lost" for key in table.metrics] + [
-        f"{metric(k)}, mean over rates" for k in table.metrics
-    ]
+    """Head and rows of a table as words: two rows a model."""
     rows = []
     for row in table.rows:
         at_zero = [_told(*row.complete.get(key, (None, None))) for key in table.metrics]
-        rows.append([row.name, row.chosen, *at_zero, *(_told(row.over.get(key)) for key in table.metrics)])
-    return head, rows
+        rows.append([_named(row), "nothing", *at_zero])
+        rows.append(["", "all rates", *(_told(row.over.get(key)) for key in table.metrics)])
+    return ["Model", "Lost", *(metric(key, SHORT) for key in table.metrics)], rows
+
+
+def _named(row: Row) -> str:
+    """A model's name, and what chose its checkpoint where that was not our own validation split."""
+    return f"{row.name} ({row.chosen})" if row.published or row.chosen != VALID else row.name
 
 
 def told(verdict: Verdict) -> str:
@@ -213,7 +215,7 @@ def latex(tables: Sequence[Table]) -> str:
 def _latex(table: Table) -> str:
     ours = [row for row in table.rows if not row.published]
     both = ("complete", "over")
-    head = " & ".join(["Model", *(f"{_escaped(metric(k))}" for _ in both for k in table.metrics)])
+    head = " & ".join(["Model", *(f"{_escaped(metric(k, SHORT))}" for _ in both for k in table.metrics)])
     count = len(table.metrics)
     lines = [
         f"% {table.dataset}, pattern {table.pattern}; written by `lacuna compare`",
@@ -228,8 +230,7 @@ def _latex(table: Table) -> str:
         if row.published and not (lines[-1] == r"\midrule" or any("published" in line for line in lines)):
             lines.append(r"\midrule")
         values = [_number(row, part, key, ours) for part in both for key in table.metrics]
-        name = f"{row.name} ({row.chosen})" if row.published or row.chosen != VALID else row.name
-        lines.append(" & ".join([_escaped(name), *values]) + r" \\")
+        lines.append(" & ".join([_escaped(_named(row)), *values]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 

@@ -21,6 +21,15 @@ METRICS = {
     "weighted_f1": "Weighted F1",
     "ece": "Expected calibration error",
 }
+SHORT = METRICS | {  # in tables, as papers have them
+    "mae": "MAE",
+    "corr": "Corr",
+    "has0_acc2": "Acc-2 neg / non-neg",
+    "has0_f1": "F1 neg / non-neg",
+    "non0_acc2": "Acc-2 neg / pos",
+    "non0_f1": "F1 neg / pos",
+    "ece": "ECE",
+}
 MAIN = {
     "mosi": ("mae", "corr", "has0_acc2", "acc7"),
     "sims": ("mae", "corr", "acc2", "acc5"),
@@ -67,10 +76,10 @@ TERMS = {
 }
 
 
-def metric(key: str) -> str:
-    """The name of a metric, as it stands above a plot."""
+def metric(key: str, names: Mapping[str, str] = METRICS) -> str:
+    """The name of a metric, as it stands above a plot; `names=SHORT`: in a table."""
     mark = key.removeprefix("mmsa_")
-    return METRICS.get(mark, mark) + (" (as MMSA counts)" if mark != key else "")
+    return names.get(mark, mark) + (" (as MMSA counts)" if mark != key else "")
 
 
 def label(record: Mapping[str, object]) -> str:
