@@ -95,14 +95,15 @@ class Lossy:
     ) -> None:
         self.whole = collate(samples, spec.lengths).to(device)
         self._samples, self._spec, self._variants, self._device = samples, spec, variants, device
-        self._rows = {m: torch.from_numpy(self._places(m)).to(device) for m in self.whole.modalities}
+        self._rows = {m: self._places(m) for m in self.whole.modalities}
         self._spoilt: tuple[int, Batch] | None = None
 
     def __call__(self, level: Level, seed: int) -> Batch:
         spoilt, modalities = self._disturbed(seed) if self._variants.spoils else None, {}
         for modality, padded in self.whole.modalities.items():
-            left = torch.from_numpy(self._variants.frames(modality, level, seed)).to(self._device)
-            survives = torch.cat([left, left.new_zeros(1)])[self._rows[modality]]
+            rows = self._rows[modality]
+            left = self._variants.frames(modality, level, seed)[rows] & (rows >= 0)
+            survives = torch.from_numpy(left).to(self._device)
             if spoilt is None:
                 modalities[modality] = _emptied(padded, survives, is_tokens(self._samples[0].features[modality]))
             else:
