@@ -23,7 +23,7 @@ from lacuna.report.staging import choose, shots
 from lacuna.samples import read_clips
 from lacuna.types import MalformedInput
 
-SECTIONS = ("overview", "data", "clip", "training", "robustness", "calibration", "inside")
+SECTIONS = ("overview", "data", "clip", "training", "robustness", "differences", "calibration", "inside")
 VOID = {"meta", "link", "img", "br", "hr"}
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 

@@ -17,8 +17,9 @@ import pandas as pd
 from safetensors import safe_open
 
 from lacuna import checkpoints
+from lacuna.comparing import Table, compare
 from lacuna.params import Params
-from lacuna.report import calibration, corpus, inside, learning, overview, published, robustness, scene
+from lacuna.report import calibration, corpus, differences, inside, learning, overview, published, robustness, scene
 from lacuna.report.asking import ask
 from lacuna.report.corpus import Measured
 from lacuna.report.html import Section
@@ -49,6 +50,7 @@ def illustrate(params: Params, raw: Path, processed: Path, out: Path) -> list[Se
         sections.append(robustness.section(dataset, records, synthetic))
     asked = ask(params, processed) if runs else []
     optional = [
+        differences.section(dataset, compared(processed, records)),
         calibration.section(dataset, records),
         posts_section(dataset, processed, clips, records, asked),
         inside.section(dataset, asked) if asked else None,
@@ -69,6 +71,13 @@ def read_records(processed: Path, models: Sequence[str]) -> list[dict[str, objec
     """scores/<model>.json of the models, those that were judged."""
     files = [processed / "scores" / f"{model}.json" for model in models]
     return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+
+
+def compared(processed: Path, records: Sequence[dict[str, object]]) -> list[Table]:
+    """The models of each task side by side."""
+    groups = robustness.by_task(records)
+    paths = [[processed / "scores" / f"{record['model']}.json" for record in group] for group in groups]
+    return [table for group in paths for table in compare(group)]
 
 
 def read_rejects(processed: Path) -> list[Reject]:
