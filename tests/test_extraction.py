@@ -13,16 +13,17 @@ from lacuna.params import Params
 from lacuna.samples import write_clips
 from lacuna.types import Clip
 
-LIBROSA = {"features": ["zero_crossing_rate", "rms"]}
+LIBROSA = {"features": ["zero_crossing_rate", "rms", {"mfcc": {"n_mfcc": 5}}]}
+LONG = Video(frames=26, rate=1)  # s: librosa takes it in two stretches, the cache gives it in three pieces
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A project's folder with seven clips (one of them no video) that `prepare` accepted; LACUNA_CACHE is its own."""
+    """A project's folder with seven clips (one long, one no video) that `prepare` accepted; LACUNA_CACHE is its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LACUNA_CACHE", raising=False)
     for name in range(6):
-        write_video((tmp_path / f"raw/own/Raw/v/{name}.mp4"), Video(frames=5 + name))
+        write_video((tmp_path / f"raw/own/Raw/v/{name}.mp4"), LONG if name == 5 else Video(frames=5 + name))
     (tmp_path / "raw/own/Raw/v/6.mp4").write_bytes(b"no video")
     (tmp_path / "raw/own/label.csv").write_text("video_id,clip_id,text,label,annotation,mode\n")
     relative = [(tmp_path / f"raw/own/Raw/v/{name}.mp4").relative_to(tmp_path) for name in range(7)]
