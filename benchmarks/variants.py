@@ -48,12 +48,11 @@ class Row:
     training: dict[str, object] = field(default_factory=dict)
 
 
-def without(label: str, model: str, **more: object) -> list[Row]:
-    """The model minus each modality."""
-    names = {"text": "tokens", "audio": "librosa", "vision": "face"}
+def without(label: str, model: str, features: tuple[str, ...] = FEATURES, **more: object) -> list[Row]:
+    """The model minus each modality; `features` are of text, audio and vision."""
     return [
-        Row(f"{label}, without {m}", model, features=tuple(f for f in FEATURES if f != left), **more)
-        for m, left in names.items()
+        Row(f"{label}, without {m}", model, features=tuple(f for f in features if f != left), **more)
+        for m, left in zip(("text", "audio", "vision"), features)
     ]
 
 
@@ -86,7 +85,7 @@ GROUPS: dict[str, list[Row]] = {
         Row("DMD, unaligned, published", "dmd", published=True, training=FAST),
         Row("DMD, aligned, classification", "dmd", features=ALIGNED, task="polarity", training=FAST),
         *(Row(f"DMD, aligned, {k}: {v}", "dmd", {k: v}, ALIGNED, training=FAST) for k, v in SWITCHES.items()),
-        *without("DMD, unaligned", "dmd", training=FAST),
+        *without("DMD, aligned", "dmd", ALIGNED, training=FAST),
     ],
     "lnln": [
         Row("LNLN", "lnln", training={"epochs": 25, "batch_size": 16}),

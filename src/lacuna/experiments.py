@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import torch
@@ -141,5 +142,5 @@ def _weights(model_settings: object) -> str:
     return pretrained.fingerprint(source) if isinstance(source, str) and Path(source).is_dir() else ""
 
 
-def _pattern(settings: Settings) -> object:
+def _pattern(settings: Settings) -> ModuleType | None:
     return None if settings.pattern == "none" else plugin("patterns", settings.pattern)

@@ -185,8 +185,11 @@ class TextEncoder(nn.Module):
 class ReadsText(Protocol):
     """The settings of a model that reads text."""
 
-    encoder: Source
-    finetune: bool
+    @property
+    def encoder(self) -> Source: ...
+
+    @property
+    def finetune(self) -> bool: ...
 
 
 def text_encoder_of(spec: InputSpec, settings: ReadsText) -> tuple[TextEncoder | None, dict[str, int]]:

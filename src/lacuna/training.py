@@ -106,7 +106,7 @@ def fit(
     seed: int,
     device: torch.device | str = "cpu",
     resume: Progress | None = None,
-    on_epoch: Callable[[Progress], None] | None = None,
+    on_epoch: Callable[[Progress], object] | None = None,
 ) -> History:
     """Train `model` in place and leave it with the weights of its best validation epoch.
 
