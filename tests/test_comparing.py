@@ -86,12 +86,13 @@ def test_published_numbers_stand_apart(tmp_path):
 
 def test_what_was_selected_on_test_says_so(tmp_path):
     paths = [write_scores(tmp_path, "good", 0.3), write_scores(tmp_path, "rosy", 0.2, protocol="paper")]
+    paths.append(write_scores(tmp_path, "weak", 0.9))
     (table,) = compare(paths)
-    assert [row[0] for row in cells(table)[1][::2]] == ["good", "rosy (test-selected, one checkpoint per metric)"]
-    lines = latex([table]).splitlines()
-    assert [line.split(" & ")[0] for line in lines if " & 0." in line or r"\textbf" in line] == [
-        "good", "rosy (test-selected, one checkpoint per metric)"
-    ]  # fmt: skip
+    names = ["good", "rosy (test-selected, one checkpoint per metric)", "weak"]
+    assert [row[0] for row in cells(table)[1][::2]] == names
+    lines = [line for line in latex([table]).splitlines() if " & 0." in line or r"\textbf" in line]
+    assert [line.split(" & ")[0] for line in lines] == names
+    assert [r"\textbf" in line for line in lines] == [True, False, False]  # rosy is better, and does not compete
 
 
 def test_what_cannot_be_paired_is_refused(tmp_path, pair):

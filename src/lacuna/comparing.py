@@ -208,12 +208,16 @@ def told(verdict: Verdict) -> str:
 
 
 def latex(tables: Sequence[Table]) -> str:
-    """The tables for a paper (package booktabs): the best of ours in bold, published numbers apart."""
+    """The tables for a paper (package booktabs): the best of ours in bold, published numbers apart.
+
+    What was selected on test does not compete with what was not.
+    """
     return "\n".join(_latex(table) for table in tables)
 
 
 def _latex(table: Table) -> str:
     ours = [row for row in table.rows if not row.published]
+    ours = [row for row in ours if row.chosen == VALID] or ours
     both = ("complete", "over")
     head = " & ".join(["Model", *(f"{_escaped(metric(k, SHORT))}" for _ in both for k in table.metrics)])
     count = len(table.metrics)
@@ -240,8 +244,8 @@ def _number(row: Row, part: str, key: str, ours: Sequence[Row]) -> str:
         return "--"
     text = f"{mean:.3f}" + (rf" $\pm$ {std:.3f}" if std is not None else "")
     rivals = [v for other in ours if (v := _value(other, part, key)[0]) is not None]
-    best = min(rivals) if metrics.lower_is_better(key) else max(rivals) if rivals else None
-    return rf"\textbf{{{text}}}" if not row.published and len(rivals) > 1 and mean == best else text
+    best = (min if metrics.lower_is_better(key) else max)(rivals, default=None)
+    return rf"\textbf{{{text}}}" if row in ours and len(rivals) > 1 and mean == best else text
 
 
 def _value(row: Row, part: str, key: str) -> tuple[float | None, float | None]:
