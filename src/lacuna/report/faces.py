@@ -24,9 +24,10 @@ GAZE, MARKS = "#ffd000", "#7fffd4"
 
 @dataclass(frozen=True)
 class Shot:
-    """One frame: its time in s, its picture (H, W, 3) uint8, and {column: value} of its face, None without one."""
+    """One frame: its time in s (None for a still picture, in which no face is looked for), its picture (H, W, 3) uint8,
+    and {column: value} of its face, None without one."""
 
-    time: float
+    time: float | None
     image: np.ndarray
     face: Mapping[str, float] | None
 
@@ -40,8 +41,8 @@ def _picture(index: int, shot: Shot) -> Picture:
     points = _points(shot.face)
     left, top, right, bottom = _view(shot.image.shape, points)
     size = (3.2, 3.2 * (bottom - top) / (right - left))
-    told = _told(shot.face)
-    with drawing(f"frame-{index}", f"{shot.time:.2f} s", told, size, raster=True, layout="none") as drawn:
+    title, told = ("Its picture", "") if shot.time is None else (f"{shot.time:.2f} s", _told(shot.face))
+    with drawing(f"frame-{index}", title, told, size, raster=True, layout="none") as drawn:
         axes = drawn.figure.add_axes((0, 0, 1, 1))
         axes.imshow(shot.image, interpolation="bilinear")
         axes.set_axis_off()

@@ -64,7 +64,9 @@ def section(dataset: str, scene: Scene) -> Section:
         told = f'<div class="beside">{video(scene.video, first, "The clip, with its sound.")}{told}</div>\n'
     body += told
     frames = face_pictures(scene.shots)
-    if frames:
+    if any(shot.time is None for shot in scene.shots):
+        body += grid(frames, "frames")
+    elif frames:
         body += heading("Frames") + paragraph(
             "The 68 landmarks of the face in green; yellow arrows say where the eyes look; red, green and blue show "
             "the head's own axes: to its side, downwards, and out of the face."

@@ -64,7 +64,7 @@ def choose(clips: Sequence[Clip], features: Sequence[Path], wanted: str) -> Clip
 def shots(clip: Clip, vision: FeatureSequence | None, count: int) -> list[Shot]:
     """`count` frames spread over the clip, each with the face that was measured at its time."""
     if clip.path is not None and clip.path.is_file() and clip.path.suffix.lower() in PICTURES:
-        return [Shot(0.0, media.image(clip.path), None)]
+        return [Shot(None, media.image(clip.path), None)]
     if not _runs(clip) or not media.probe(clip.path).video:
         return []
     wanted = _wanted(clip, vision, count)
