@@ -99,10 +99,12 @@ class PaperKeeper:
 
 
 def keep_paper(kept: Path, folder: Path) -> None:
-    """Move what a `PaperKeeper` kept into a run's folder; without one that place is empty, as the stage's out."""
+    """Move what a `PaperKeeper` kept into a run's folder; without one that place, an out of the stage, says so."""
     target = folder / PAPER
     if target.is_dir():
         shutil.rmtree(target)
     if kept.is_dir():
         shutil.move(kept, target)
-    target.mkdir(parents=True, exist_ok=True)
+    else:
+        target.mkdir(parents=True)
+        (target / "none.txt").write_text("No checkpoint was chosen on the test split: train.protocol is validation.\n")
