@@ -85,6 +85,13 @@ GROUPS: dict[str, list[Row]] = {
         Row("DMD, unaligned, published", "dmd", published=True, training=FAST),
         Row("DMD, aligned, classification", "dmd", features=ALIGNED, task="polarity", training=FAST),
         *(Row(f"DMD, aligned, {k}: {v}", "dmd", {k: v}, ALIGNED, training=FAST) for k, v in SWITCHES.items()),
+        Row(
+            "DMD, aligned, kernels of 1",
+            "dmd",
+            {"kernels": {"text": 1, "audio": 1, "vision": 1}},
+            ALIGNED,
+            training=FAST,
+        ),
         *without("DMD, aligned", "dmd", ALIGNED, training=FAST),
     ],
     "lnln": [
