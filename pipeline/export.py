@@ -11,7 +11,9 @@ def main(dataset: str) -> None:
     params, out = load_params(), Path("processed", dataset)
     if not can_export(params, out):
         (out / "mmsa").mkdir(parents=True, exist_ok=True)
-        print(f"{dataset}: no audio and no vision in export.features, nothing for MMSA: {out / 'mmsa'} stays empty")
+        told = "no audio and no vision in export.features: nothing that MMSA's models could read"
+        (out / "mmsa" / "none.txt").write_text(told + "\n")
+        print(f"{dataset}: {told}")
         return
     wanted: list[tuple[Variant | None, bool]] = [(None, False)]
     if params.align.of(dataset).extractors:
