@@ -5,30 +5,21 @@ Layouts: MUStARD's README and sarcasm_data.json, UR-FUNNY's README (v2), CH-SIMS
 
 import json
 import pickle
-import runpy
-import sys
 from collections import Counter
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from builders import stage
 from media_files import Video, write_label_csv, write_video
 
 from lacuna.datasets import labelled_videos, layout_of, mustard, prepare, ur_funny
+from lacuna.params import Prepare
 from lacuna.types import MalformedInput
 
 ROOT = Path(__file__).parents[1]
 SHORT = Video(frames=5)
-
-
-@dataclass(frozen=True)
-class Settings:
-    label_range: tuple[float, float] = (-3.0, 3.0)
-    seed: int = 7
-    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
-    speakers_apart: bool = False
 
 
 def mustard_folder(root: Path, count: int = 8, table: str = "data", videos: str = "mmsd_raw_data") -> Path:
@@ -80,7 +71,7 @@ def ur_funny_folder(root: Path, features: str = "sdk_features") -> Path:
 def test_mustard_as_it_unpacks(tmp_path, table, videos):
     root = mustard_folder(tmp_path, 8, table, videos)
     assert layout_of(root) is mustard
-    clips, rejects = prepare(root, "mustard", Settings())
+    clips, rejects = prepare(root, "mustard", Prepare())
     assert not rejects
     assert [c.id for c in clips][:2] == ["utterances_final$_$1_60", "utterances_final$_$2_61"]
     assert [c.label for c in clips] == [1, 0] * 4
@@ -90,12 +81,12 @@ def test_mustard_as_it_unpacks(tmp_path, table, videos):
 
 def test_mustard_is_split_by_class_and_seed_or_by_speakers(tmp_path):
     root = mustard_folder(tmp_path, 40)
-    clips, _ = prepare(root, "mustard", Settings(fractions=(0.6, 0.2, 0.2)))
+    clips, _ = prepare(root, "mustard", Prepare(fractions=(0.6, 0.2, 0.2)))
     counts = Counter((c.split, c.label) for c in clips)
     assert counts == {(s, label): n for s, n in (("train", 12), ("valid", 4), ("test", 4)) for label in (0, 1)}
-    other, _ = prepare(root, "mustard", Settings(fractions=(0.6, 0.2, 0.2), seed=8))
+    other, _ = prepare(root, "mustard", Prepare(fractions=(0.6, 0.2, 0.2), seed=8))
     assert [c.split for c in other] != [c.split for c in clips]
-    apart, _ = prepare(root, "mustard", Settings(fractions=(0.6, 0.2, 0.2), speakers_apart=True))
+    apart, _ = prepare(root, "mustard", Prepare(fractions=(0.6, 0.2, 0.2), speakers_apart=True))
     rows = json.loads((root / "data/sarcasm_data.json").read_text())
     friends = {f"utterances_final$_${key}" for key, row in rows.items() if row["show"] == "FRIENDS"}
     assert {c.id for c in apart if c.split == "test"} == friends and len(friends) == 10
@@ -111,21 +102,21 @@ def test_what_is_wrong_with_an_utterance_is_told(tmp_path):
     del rows["2_61"]["utterance"], rows["1_62"]["show"]
     (root / "mmsd_raw_data/utterances_final/2_63.mp4").unlink()
     path.write_text(json.dumps(rows))
-    clips, rejects = prepare(root, "mustard", Settings())
+    clips, rejects = prepare(root, "mustard", Prepare())
     assert [c.id[-4:] for c in clips] == ["1_62"]
     assert ["'yes'" in rejects[0].reason, "None" in rejects[1].reason, "expected a video" in rejects[2].reason]
     with pytest.raises(MalformedInput, match=r"sarcasm_data\.json: 1_62: expected its show"):
-        prepare(root, "mustard", Settings(speakers_apart=True))
+        prepare(root, "mustard", Prepare(speakers_apart=True))
     path.write_text("[1, 2")
     with pytest.raises(MalformedInput, match=r"sarcasm_data\.json: expected JSON"):
-        prepare(root, "mustard", Settings())
+        prepare(root, "mustard", Prepare())
 
 
 @pytest.mark.parametrize("features", ["sdk_features", ""])
 def test_ur_funny_as_it_unpacks(tmp_path, features):
     root = ur_funny_folder(tmp_path, features)
     assert layout_of(root) is ur_funny
-    clips, rejects = prepare(root, "funny", Settings())
+    clips, rejects = prepare(root, "funny", Prepare())
     assert not rejects
     assert [(c.id, c.label, c.split) for c in clips] == [
         ("urfunny2_videos$_$14052", 1, "train"),
@@ -145,7 +136,7 @@ def test_ur_funny_rejects_what_lacks_a_fold_words_or_a_video(tmp_path):
     del words[900]
     (root / "language_sdk.pkl").write_bytes(pickle.dumps(words))
     (root / "urfunny2_videos/11787.mp4").unlink()
-    clips, rejects = prepare(root, "funny", Settings())
+    clips, rejects = prepare(root, "funny", Prepare())
     assert [c.id for c in clips] == ["urfunny2_videos$_$14052"]
     reasons = {r.id.partition("$_$")[2]: r.reason for r in rejects}
     assert "expected 0 or 1, got 2" in reasons["7"] and "expected a video" in reasons["11787"]
@@ -156,7 +147,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
     root = ur_funny_folder(tmp_path, "")
     (root / "humor_label_sdk.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(MalformedInput, match=r"found (os|posix)\.system"):
-        prepare(root, "funny", Settings())
+        prepare(root, "funny", Prepare())
 
 
 def test_ch_sims_v2_in_both_parts(tmp_path):
@@ -173,25 +164,17 @@ def test_ch_sims_v2_in_both_parts(tmp_path):
         (root / "Processed").mkdir()
         (root / "Processed/unaligned.pkl").write_bytes(b"their features, which are not asked for")
         assert layout_of(root) is labelled_videos
-    clips, rejects = prepare(supervised, "sims2", replace(Settings(), label_range=(-1, 1)))
+    clips, rejects = prepare(supervised, "sims2", Prepare(label_range=(-1, 1)))
     assert not rejects and [c.split for c in clips] == ["train", "valid"]
     assert clips[0].labels == {"M": 0.8, "T": 1.0, "A": 0.2} and clips[1].labels == {"M": -0.4, "V": -1.0}
-    (clip,), _ = prepare(unsupervised, "sims2u", Settings())
+    (clip,), _ = prepare(unsupervised, "sims2u", Prepare())
     assert (clip.split, clip.labels) == ("unlabelled", {})
 
 
 def test_who_speaks_must_be_known_to_part_speakers(tmp_path):
     write_video(write_label_csv(tmp_path, [{}]).parent / "Raw/v/1.mp4", SHORT)
     with pytest.raises(MalformedInput, match="speakers_apart: expected false"):
-        prepare(tmp_path, "own", Settings(speakers_apart=True))
-
-
-def stage(name: str, *words: str) -> None:
-    argv, sys.argv = sys.argv, [f"pipeline/{name}.py", *words]
-    try:
-        runpy.run_path(str(ROOT / "pipeline" / f"{name}.py"), run_name="__main__")
-    finally:
-        sys.argv = argv
+        prepare(tmp_path, "own", Prepare(speakers_apart=True))
 
 
 def test_sarcasm_is_learnt_and_judged_as_two_classes(tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """datasets: label.csv in MMSA-FET's layout, and one test for each thing that may be wrong with it."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -8,16 +7,8 @@ from media_files import Video, truncate, write_label_csv, write_video
 
 from lacuna.datasets import layout_of, prepare
 from lacuna.datasets.rejects import check_share, write_rejects
+from lacuna.params import Prepare
 from lacuna.types import MalformedInput, Reject
-
-
-@dataclass(frozen=True)
-class Settings:
-    label_range: tuple[float, float] = (-3.0, 3.0)
-    seed: int = 7
-    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
-    speakers_apart: bool = False
-
 
 SHORT = Video(frames=5)
 
@@ -30,7 +21,7 @@ def dataset(tmp_path: Path, rows, encoding="utf-8", videos=("v/1.mp4",)) -> Path
 
 
 def prepared(root: Path, workers=1):
-    return prepare(root, "own", Settings(), workers)
+    return prepare(root, "own", Prepare(), workers)
 
 
 def only_reject(root: Path) -> Reject:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,17 +11,11 @@ from PIL import Image
 
 from lacuna.datasets import image_text, layout_of, prepare
 from lacuna.extractors._text import cleaned
+from lacuna.params import Prepare
 from lacuna.types import Clip, MalformedInput, Reject
 
 DATA = Path(os.environ.get("LACUNA_DATA", "../shared/data")) / "imagetext"
-
-
-@dataclass(frozen=True)
-class Settings:
-    label_range: tuple[float, float] = (-3.0, 3.0)
-    seed: int = 7
-    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
-    speakers_apart: bool = False
+USUAL = Prepare()
 
 
 def _folder(root: Path, tags: dict[str, str], unlabelled: tuple[str, ...] = ()) -> Path:
@@ -37,7 +30,7 @@ def _folder(root: Path, tags: dict[str, str], unlabelled: tuple[str, ...] = ()) 
     return root
 
 
-def _prepared(root: Path, settings: Settings = Settings()) -> tuple[list[Clip], list[Reject]]:
+def _prepared(root: Path, settings: Prepare = USUAL) -> tuple[list[Clip], list[Reject]]:
     return prepare(root, "posts", settings)
 
 
@@ -63,7 +56,7 @@ def test_splits_are_stratified_seeded_and_stay_when_posts_come_or_move(tmp_path:
     more, _ = _prepared(_folder(tmp_path / "c", tags | {"200": "positive"}))
     splits = {clip.id: clip.split for clip in more}
     assert sum(splits[clip.id] != clip.split for clip in clips) <= 2
-    other, _ = _prepared(tmp_path / "a", replace(Settings(), seed=8))
+    other, _ = _prepared(tmp_path / "a", Prepare(seed=8))
     assert [clip.split for clip in other] != [clip.split for clip in clips]
 
 

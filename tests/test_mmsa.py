@@ -3,7 +3,7 @@
 import io
 import os
 import pickle
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +13,13 @@ from mmsa_samples import samples_of
 from lacuna import mmsa, pickles
 from lacuna.datasets import given_features, mmsa_pickle, prepare
 from lacuna.masking import mask
+from lacuna.params import Prepare
 from lacuna.patterns import frames
 from lacuna.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample
 from lacuna.store import write_features
 from lacuna.types import MalformedInput, empty_sequence
 
 FIXTURES = Path(os.environ.get("LACUNA_FIXTURES", Path(__file__).resolve().parents[1] / "../shared/fixtures"))
-
-
-@dataclass(frozen=True)
-class Settings:
-    label_range: tuple[float, float] = (-3.0, 3.0)
-    seed: int = 7
-    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
-    speakers_apart: bool = False
 
 
 def dumped(path: Path, made, **settings):
@@ -182,7 +175,7 @@ def test_hdf5_to_pickle_to_hdf5_loses_nothing(tmp_path, lossy):
     made = incomplete(made) if lossy else made
     root = tmp_path / "raw"
     mmsa.dump(root / "a.pkl", made.samples, made.tokens, made.origins, mmsa.Settings(incomplete=lossy))
-    clips, rejects = prepare(root, "synthetic", Settings())
+    clips, rejects = prepare(root, "synthetic", Prepare())
     assert not rejects and clips == [sample.clip for sample in made.samples]
     for kind, extractor in (("tokens", "tokens"), ("text", "bert"), ("audio", "librosa"), ("vision", "face")):
         known = made.tokens.origin if kind == "tokens" else made.origins[kind]
@@ -222,7 +215,7 @@ def write(path: Path, value, protocol=4) -> Path:
 def test_others_pickles_are_a_dataset(tmp_path, protocol):
     content = foreign()
     root = write(tmp_path / "raw/unaligned_50.pkl", content, protocol)
-    clips, rejects = prepare(root, "mosi", Settings())
+    clips, rejects = prepare(root, "mosi", Prepare())
     assert [clip.id for clip in clips][:2] == ["train$_$0", "train$_$1"] and not rejects
     assert clips[0].text == "words" and clips[0].label == -1 and clips[-1].split == "test"
     source, sequences = mmsa_pickle.features(root, "vision")
@@ -241,7 +234,7 @@ def test_what_a_pickle_lacks(tmp_path):
         del part["vision"], part["vision_lengths"], part["audio_lengths"], part["raw_text"]
         part["audio"][:, 5:] = 0  # padding
     root = write(tmp_path / "raw/features.pkl", content)
-    assert prepare(root, "d", Settings())[0][0].text == ""
+    assert prepare(root, "d", Prepare())[0][0].text == ""
     assert given_features(root, "d", "tokens") is None  # made from the words
     source, none = given_features(root, "d", "face")
     assert source.modality == "vision" and not list(none)
@@ -274,12 +267,12 @@ def test_several_pickles_and_doubtful_rows(tmp_path):
     content["valid"]["regression_labels"][0] = 9
     root = write(tmp_path / "raw/aligned_50.pkl", foreign())
     write(tmp_path / "raw/unaligned_50.pkl", content)
-    clips, rejects = prepare(root, "mosi", Settings())
+    clips, rejects = prepare(root, "mosi", Prepare())
     assert len(clips) == 6 and "from -3 to 3, got 9.0" in rejects[0].reason and "again in test[0]" in rejects[1].reason
     assert len(list(mmsa_pickle.features(root, "audio")[1])) == 7
     write(tmp_path / "raw/other_unaligned.pkl", foreign())
     with pytest.raises(MalformedInput, match=r"expected one pickle, got aligned_50\.pkl, other"):
-        prepare(root, "mosi", Settings())
+        prepare(root, "mosi", Prepare())
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """The whole way on a few synthetic clips: every stage runs, and again to the same bytes, or from the cache."""
 
 import json
-import runpy
 import shutil
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from builders import stage
 
 from lacuna import demo
 from lacuna.mmsa import load
@@ -32,15 +32,6 @@ def settings(**changes: object) -> dict:
     values["train"]["lnln"]["training"] = {"epochs": 2, "batch_size": 4}
     values["evaluate"]["bootstrap"] = 20
     return values | changes
-
-
-def stage(name: str, *words: str) -> None:
-    """Run a stage's script in this process, as DVC does in one of its own."""
-    argv, sys.argv = sys.argv, [f"pipeline/{name}.py", *words]
-    try:
-        runpy.run_path(str(ROOT / "pipeline" / f"{name}.py"), run_name="__main__")
-    finally:
-        sys.argv = argv
 
 
 def extract_all() -> None:

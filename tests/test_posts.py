@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import runpy
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from builders import stage
 from PIL import Image
 
 from lacuna import pretrained
@@ -95,15 +94,6 @@ def settings() -> dict[str, object]:
         },
         "evaluate": {"bootstrap": 10},
     }
-
-
-def stage(name: str, *words: str) -> None:
-    """Run a stage's script in this process, as DVC does in one of its own."""
-    argv, sys.argv = sys.argv, [f"pipeline/{name}.py", *words]
-    try:
-        runpy.run_path(str(ROOT / "pipeline" / f"{name}.py"), run_name="__main__")
-    finally:
-        sys.argv = argv
 
 
 @pytest.fixture(scope="module")
