@@ -21,13 +21,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from lacuna import products
-from lacuna.batches import InputSpec
-from lacuna.evaluation import BATCH, Judged, Lossy, predict_variants
+from lacuna.compute import linear
+from lacuna.data.batches import InputSpec
+from lacuna.data.samples import TOKEN_COLUMNS, Sample
+from lacuna.evaluate.under_loss import BATCH, Judged, Lossy, predict_variants
+from lacuna.mask.variants import Variants, levels_of, write_variants
 from lacuna.params import plugin
-from lacuna.samples import TOKEN_COLUMNS, Sample
 from lacuna.types import Clip, FeatureSequence
-from lacuna.variants import Variants, levels_of, write_variants
 
 LONGEST = {"text": (50, 3), "vision": (500, 20), "audio": (375, 5)}  # frames and columns, unaligned
 JUDGED = Judged("regression", "mosi", 0)
@@ -64,7 +64,7 @@ def measure(
 
     @torch.inference_mode()
     def bare() -> None:
-        with products.fast(torch.device(device)):
+        with linear.fast(torch.device(device)):
             for _ in range(passes):
                 for batch in batches:
                     model(batch)

@@ -86,7 +86,7 @@ def project(folder: Path, paths: list[Path], extractor: str, workers: int) -> No
     """A folder in which the stage finds these clips accepted and these settings."""
     import yaml
 
-    from lacuna.samples import write_clips
+    from lacuna.data.samples import write_clips
     from lacuna.types import Clip
 
     raw = folder / "raw" / "bench"
@@ -104,12 +104,12 @@ def bare_face(paths: list[Path]) -> None:
     """Decode and run MediaPipe's face mesh, as the extractor is set."""
     import mediapipe
 
-    from lacuna import media
+    from lacuna.media import decode
 
     mesh = mediapipe.solutions.face_mesh.FaceMesh(max_num_faces=4, refine_landmarks=True)
     for path in paths:
         mesh.reset()
-        for frame in media.frames(path, fps=FPS):
+        for frame in decode.frames(path, fps=FPS):
             mesh.process(frame.image)
 
 
@@ -117,10 +117,10 @@ def bare_librosa(paths: list[Path]) -> None:
     """Decode and call librosa for the 33 columns."""
     import librosa
 
-    from lacuna import media
+    from lacuna.media import decode
 
     for path in paths:
-        y = media.audio(path, RATE)
+        y = decode.audio(path, RATE)
         librosa.feature.zero_crossing_rate(y, frame_length=2048, hop_length=512)
         librosa.feature.mfcc(y=y, sr=RATE, n_mfcc=20, htk=True, hop_length=512, n_fft=2048)
         librosa.feature.chroma_cqt(y=y, sr=RATE, hop_length=512)
@@ -132,16 +132,16 @@ BARE: dict[str, Callable[[list[Path]], None]] = {"face": bare_face, "librosa": b
 def one(task: str, extractor: str, folder: Path) -> dict[str, float]:
     """In a process of its own: `bare`, `stage`, or `peak` of the clips of `folder`; seconds and MiB."""
     if task == "peak":
-        from lacuna.extraction import Extraction
+        from lacuna.extract.cached import Extraction
         from lacuna.types import Clip
 
         (path,) = sorted(folder.glob("*.mp4"))
         Extraction(extractor, SETTINGS[extractor], folder / "cache").fill(Clip("v", "bench", "train", path=path))
         return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
     os.chdir(folder)
-    from lacuna.extracting import extract_dataset
+    from lacuna.data.samples import read_clips
+    from lacuna.extract.run import extract_dataset
     from lacuna.params import load_params
-    from lacuna.samples import read_clips
 
     params, paths = load_params(), [c.path for c in read_clips(Path("processed/bench/clips.jsonl"))]
     BARE[extractor](paths[:1])  # imports and compiles, not counted
@@ -225,8 +225,8 @@ def main(given: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         count = max(given.clips, CACHED + 1) if "cached" in given.what else given.clips
-        media = {"stage", "workers"} & set(given.what)
-        clips = [make_clip(folder / "clips" / f"{i}.mp4", 3, i) for i in range(given.clips if media else 0)]
+        decoded = {"stage", "workers"} & set(given.what)
+        clips = [make_clip(folder / "clips" / f"{i}.mp4", 3, i) for i in range(given.clips if decoded else 0)]
         short = [
             make_clip(folder / "brief" / f"{i}.mp4", 0.5, i) for i in range(count if "cached" in given.what else 0)
         ]

@@ -26,12 +26,12 @@ import av
 import numpy as np
 from skimage.data import astronaut
 
-from lacuna import media
 from lacuna.extractors import face
 from lacuna.extractors._openface import units
 from lacuna.extractors._openface.geometry import Camera
 from lacuna.extractors._openface.mesh import Mesh, quiet
 from lacuna.extractors._openface.motions import UNITS as MOVED
+from lacuna.media import decode
 from lacuna.types import Clip
 
 DATA = Path(os.environ.get("LACUNA_DATA", Path(__file__).resolve().parents[1] / "../shared/data"))
@@ -71,7 +71,7 @@ def bare_mesh(path: Path, max_faces: int) -> Callable[[], None]:
     def run() -> None:
         with quiet():
             mesh.reset()
-            for frame in media.frames(path, fps=25):
+            for frame in decode.frames(path, fps=25):
                 mesh.process(frame.image)
 
     return run
@@ -148,7 +148,7 @@ def people() -> None:
     for path in sorted(DATA.glob("clips/*/*.m[op][4gv]*")):
         mesh.start()
         found, camera = [], Camera(0, 0, 0)
-        for frame in media.frames(path, fps=10):
+        for frame in decode.frames(path, fps=10):
             faces = mesh(frame.image, frame.time)
             camera = Camera.of_picture(frame.image.shape[1], frame.image.shape[0])
             found += [faces[0].kept] if faces else []

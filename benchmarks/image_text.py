@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lacuna import metrics
-from lacuna.batches import InputSpec, collate
-from lacuna.datasets import prepare
+from lacuna.data.batches import InputSpec, collate
+from lacuna.data.samples import Sample, Scaler, of_split, polarity
+from lacuna.evaluate import metrics
 from lacuna.extractors import bert, resnet50
 from lacuna.params import Prepare, checked
-from lacuna.samples import Sample, Scaler, of_split, polarity
-from lacuna.training import Data, Settings, fit, predict
+from lacuna.prepare.run import prepare
+from lacuna.train.trainer import Data, Settings, fit, predict
 from lacuna.types import Clip
 
 CLEAN = ("retweets", "mentions", "links", "hashes")

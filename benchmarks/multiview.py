@@ -5,7 +5,7 @@
 Data: the folder LACUNA_DATA (default ../shared/data), `multiview/*.mat`. As in the authors' program 80 % of the rows
 are trained on and the last epoch is judged on the others. `published` scales views to [0, 1] on all rows and copies
 conflicting views from class templates; `mended` scales on train and draws conflicting views from test rows of another
-class (see lacuna.conflict). Results are kept as JSON lines in --out, so that a stopped run goes on where it was.
+class (see lacuna.patterns._conflict). Results are kept as JSON lines in --out: a stopped run goes on where it was.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from types import ModuleType
 import numpy as np
 import torch
 
-from lacuna import conflict, metrics
-from lacuna.batches import Batch, InputSpec, Padded
+from lacuna.data.batches import Batch, InputSpec, Padded
 from lacuna.datasets import multiview
+from lacuna.evaluate import metrics
 from lacuna.models import rcml, rcml_misa
-from lacuna.training import Settings
+from lacuna.patterns import _conflict
+from lacuna.train.trainer import Settings
 
 FILES = {"PIE": "PIE_face_10.mat", "HandWritten": "handwritten.mat"}
 RERUN = {"PIE": "92.57 ± 1.63 / 80.44 ± 3.07", "HandWritten": "97.30 ± 0.69 / 92.62 ± 0.65"}
@@ -64,9 +65,9 @@ def read(folder: Path, run: Run) -> Data:
     train, test = np.split(order, [int(0.8 * len(order))])
     fitted = order if run.protocol == "published" else train
     scaled = [_scaled(view, fitted) for view in views]
-    settings = conflict.Settings(protocol=run.protocol)
-    plan = conflict.plan(classes, test, len(views), settings, run.seed)
-    return Data(scaled, conflict.apply(scaled, plan, settings.sigma, run.seed), classes, train, test)
+    settings = _conflict.Settings(protocol=run.protocol)
+    plan = _conflict.plan(classes, test, len(views), settings, run.seed)
+    return Data(scaled, _conflict.apply(scaled, plan, settings.sigma, run.seed), classes, train, test)
 
 
 def _scaled(view: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -116,7 +117,7 @@ def fit(module: ModuleType, data: Data, run: Run) -> torch.nn.Module:
 
 
 def _factor(settings: Settings, steps: int, step: int) -> float:
-    """The rate's factor at a step, as lacuna.training has it."""
+    """The rate's factor at a step, as lacuna.train.trainer has it."""
     warm = max(1, round(steps * settings.warmup))
     if settings.schedule == "constant":
         return 1.0

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from lacuna.batches import Batch, Padded
+from lacuna.data.batches import Batch, Padded
 
 WIDTHS = {"text": 3, "vision": 20, "audio": 5}
 ALIGNED = {"text": 50, "vision": 50, "audio": 50}

@@ -2,7 +2,7 @@
 
 Written after the equations with nothing done for speed: tables of all pairs in every attention, means of weights that
 no one reads, every position of every layer, a margin loss that loops over anchors, projections that no loss reads.
-Parameters carry the names of the published checkpoint, so `lacuna.convert.dmd.rename` moves weights from here to ours.
+Parameters carry the names of the published checkpoint: `lacuna.commands.published.dmd.rename` moves weights to ours.
 It imports nothing of ours.
 """
 

@@ -2,7 +2,7 @@
 
 Written after the equations with nothing done for speed: three layer norms an attention, a softmax over a full (T, T)
 table, every output of every layer, each batch encoded twice, padding read. Parameters carry the names of the authors'
-checkpoint, so `lacuna.convert.lnln.rename` moves weights from here to ours. It imports nothing of ours.
+checkpoint, so `lacuna.commands.published.lnln.rename` moves weights from here to ours. It imports nothing of ours.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Written after the equations with nothing done for speed: padding goes through BERT, a recurrence unpacks its states for
 the norm and packs them again, each pair of vectors has its own loss. Parameters carry the names of the published
-checkpoint, so `lacuna.convert.misa.rename` moves weights from here to ours. It imports nothing of ours.
+checkpoint, so `lacuna.commands.published.misa.rename` moves weights from here to ours. It imports nothing of ours.
 """
 
 from __future__ import annotations

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lacuna import pretrained
-from lacuna.batches import Batch, InputSpec, collate
-from lacuna.layers import pad_to
-from lacuna.masking import mask
+from lacuna.data.batches import Batch, InputSpec, collate
+from lacuna.data.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample
+from lacuna.mask.mask import mask
 from lacuna.models import lnln
+from lacuna.models.parts.text import pad_to
 from lacuna.patterns import frames, mixed
-from lacuna.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample
 from lacuna.types import Clip, FeatureSequence
 
 WIDTHS = {"text": 3, "audio": 5, "vision": 20}

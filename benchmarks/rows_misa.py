@@ -13,10 +13,10 @@ from rows_lnln import BERT, ENCODER
 from torch import Tensor, nn
 
 from lacuna import pretrained
-from lacuna.batches import Batch, InputSpec
-from lacuna.layers import pad_to
+from lacuna.data.batches import Batch, InputSpec
 from lacuna.models import misa
-from lacuna.training import Settings, _optimizer
+from lacuna.models.parts.text import pad_to
+from lacuna.train.trainer import Settings, _optimizer
 
 BASE = "plain"  # what the ratios are to
 

@@ -20,15 +20,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lacuna import metrics, pretrained
-from lacuna.batches import InputSpec
-from lacuna.experiments import Corpus, read_corpus
+from lacuna import pretrained
+from lacuna.data.batches import InputSpec
+from lacuna.data.samples import Sample, Scaler
+from lacuna.evaluate import metrics
 from lacuna.extractors import glove
-from lacuna.masking import mask
+from lacuna.mask.mask import mask
 from lacuna.params import Train, checked, plugin
 from lacuna.patterns import frames
-from lacuna.samples import Sample, Scaler
-from lacuna.training import Data, Settings, fit, predict
+from lacuna.train.run import Corpus, read_corpus
+from lacuna.train.trainer import Data, Settings, fit, predict
 
 FEATURES = ("tokens", "librosa", "face")
 RATES = (0.0, 0.3, 0.6, 0.9)

@@ -5,13 +5,13 @@ aligned_<extractor>.rejects.csv beside it names the clips that could not be alig
 
 from pathlib import Path
 
-from lacuna.alignment.aligning import aligned
-from lacuna.alignment.words import Aligner, Settings
-from lacuna.datasets.rejects import check_share, write_rejects
+from lacuna.align.run import aligned
+from lacuna.align.words import Aligner, Settings
+from lacuna.data.samples import read_clips
 from lacuna.params import load_params
-from lacuna.samples import read_clips
+from lacuna.prepare.rejects import check_share, write_rejects
 from lacuna.stages import run_stage
-from lacuna.store import FeatureFile, write_features
+from lacuna.storage.features import FeatureFile, write_features
 
 
 def main(dataset: str, extractor: str) -> None:

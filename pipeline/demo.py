@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lacuna.compute import map_items, progress
+from lacuna.compute.workers import map_items, progress
 from lacuna.demo import Settings, make
 from lacuna.params import load_params
 from lacuna.stages import run_stage

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lacuna.judging import judge
+from lacuna.evaluate.run import judge
 from lacuna.params import load_params
 from lacuna.stages import run_stage
 

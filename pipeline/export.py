@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lacuna.exporting import Variant, can_export, export_pickle
+from lacuna.export.run import Variant, can_export, export_pickle
 from lacuna.params import load_params
 from lacuna.stages import run_stage
 

@@ -1,6 +1,6 @@
 """Stage extract: clips → features/<extractor>.h5, and <extractor>.rejects.csv with the clips that have none of it."""
 
-from lacuna.extracting import extract_dataset
+from lacuna.extract.run import extract_dataset
 from lacuna.params import load_params
 from lacuna.stages import run_stage
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from lacuna.figures.run import illustrate
 from lacuna.params import load_params
-from lacuna.report.illustrating import illustrate
 from lacuna.stages import run_stage
 
 

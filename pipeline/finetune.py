@@ -1,8 +1,8 @@
 """Stage finetune: clips → processed/<dataset>/finetuned, ResNet50 and BERT tuned on the train split, if asked for."""
 
+from lacuna.finetune.run import tune_dataset
 from lacuna.params import load_params
 from lacuna.stages import run_stage
-from lacuna.tuning import tune_dataset
 
 
 def main(dataset: str) -> None:

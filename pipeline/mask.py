@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from lacuna.data.samples import read_samples
+from lacuna.mask.variants import levels_of, write_variants
 from lacuna.params import load_params, plugin
-from lacuna.samples import read_samples
 from lacuna.stages import run_stage
-from lacuna.variants import levels_of, write_variants
 
 
 def main(dataset: str, pattern: str) -> None:

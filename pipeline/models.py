@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from lacuna.params import load_params
-from lacuna.plans import plan, write_plan
 from lacuna.stages import run_stage
+from lacuna.train.plan import plan, write_plan
 
 
 def main(dataset: str, model: str) -> None:

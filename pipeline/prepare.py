@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from lacuna.datasets import prepare
-from lacuna.datasets.rejects import check_share, write_rejects
+from lacuna.data.samples import write_clips
 from lacuna.params import load_params
-from lacuna.samples import write_clips
+from lacuna.prepare.rejects import check_share, write_rejects
+from lacuna.prepare.run import prepare
 from lacuna.stages import run_stage
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lacuna.params import load_params
-from lacuna.report.publishing import publish
+from lacuna.report.run import publish
 from lacuna.stages import run_stage
 
 

@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from lacuna import processes
-from lacuna.experiments import train_model
+from lacuna.compute import distributed
 from lacuna.params import load_params
 from lacuna.stages import run_stage
+from lacuna.train.run import train_model
 
 
 def main(dataset: str, model: str, seed: str) -> None:
     params, out = load_params(), Path("processed", dataset)
-    if processes.launch(params.train.of(dataset).processes):
+    if distributed.launch(params.train.of(dataset).processes):
         return
     card, history = train_model(params, out, model, int(seed), out / "models" / model / seed)
-    if processes.rank():
+    if distributed.rank():
         return
     best = history.rows[history.best - 1]
     print(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lacuna.samples import TOKEN_COLUMNS, Sample
+from lacuna.data.samples import TOKEN_COLUMNS, Sample
 from lacuna.types import Clip, FeatureSequence
 
 WIDTHS = {"text": 6, "audio": 4, "vision": 5}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lacuna.samples import TOKEN_COLUMNS, Sample
-from lacuna.store import Origin
+from lacuna.data.samples import TOKEN_COLUMNS, Sample
+from lacuna.storage.features import Origin
 from lacuna.types import SPLITS, Clip, FeatureSequence
 
 

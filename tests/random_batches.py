@@ -9,7 +9,7 @@ from types import ModuleType
 
 import torch
 
-from lacuna.batches import Batch, InputSpec, Padded
+from lacuna.data.batches import Batch, InputSpec, Padded
 
 TINY_BERT = {  # what layers.TextEncoder builds a small random BERT from
     "source": "tiny",

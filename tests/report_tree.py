@@ -13,15 +13,15 @@ import yaml
 from media_files import Video, write_video
 from random_batches import TINY_BERT
 
-from lacuna.datasets.rejects import write_rejects
-from lacuna.experiments import train_model
+from lacuna.data.samples import TOKEN_COLUMNS, read_samples, write_clips
+from lacuna.evaluate.run import judge
 from lacuna.extractors._openface.columns import names
-from lacuna.judging import judge
+from lacuna.mask.variants import levels_of, write_variants
 from lacuna.params import Params, load_params, plugin
-from lacuna.samples import TOKEN_COLUMNS, read_samples, write_clips
-from lacuna.store import Origin, write_features
+from lacuna.prepare.rejects import write_rejects
+from lacuna.storage.features import Origin, write_features
+from lacuna.train.run import train_model
 from lacuna.types import Clip, FeatureSequence, Reject
-from lacuna.variants import levels_of, write_variants
 
 DATASET = "tiny"
 CLIPS, FRAMES, WORDS = 28, 12, 6

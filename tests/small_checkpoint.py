@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lacuna import checkpoints
-from lacuna.batches import InputSpec
-from lacuna.checkpoints import Card
-from lacuna.extraction import Extraction
+from lacuna.data.batches import InputSpec
+from lacuna.extract.cached import Extraction
 from lacuna.params import plugin, plugin_settings
+from lacuna.train import checkpoint
+from lacuna.train.checkpoint import Card
 
 FEATURES = {"bert": {"source": "embedded", "max_length": 20}, "librosa": {"recipe": "sims33", "rate": 16000}}
 MODELS = {
@@ -51,5 +51,5 @@ def write_checkpoint(
         dataset="none",
         versions={},
     )
-    checkpoints.save(folder, network, card)
+    checkpoint.save(folder, network, card)
     return folder

@@ -9,12 +9,12 @@ import torch
 from media_files import Video, write_video
 
 from lacuna import pretrained
-from lacuna.alignment import forced
-from lacuna.alignment import words as alignment
-from lacuna.alignment.aligning import aligned
-from lacuna.alignment.transcripts import file_times, filled, read_words
-from lacuna.alignment.words import Aligner, Settings, average, proportional, token_words, voiced, words_of
-from lacuna.store import FeatureFile, Origin, write_features
+from lacuna.align import ctc
+from lacuna.align import words as alignment
+from lacuna.align.run import aligned
+from lacuna.align.word_files import file_times, filled, read_words
+from lacuna.align.words import Aligner, Settings, average, proportional, token_words, voiced, words_of
+from lacuna.storage.features import FeatureFile, Origin, write_features
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 RATE = alignment.RATE
@@ -248,7 +248,7 @@ def test_the_best_path_is_the_likeliest_of_all(targets):
     rng = np.random.default_rng(len(targets))
     for _ in range(5):
         scores = np.log(rng.dirichlet(np.ones(3), 6))
-        spans = forced.best_path(scores, np.array(targets), 0)
+        spans = ctc.best_path(scores, np.array(targets), 0)
         labels = np.zeros(6, int)
         for target, (begin, end) in zip(targets, spans):
             assert end > begin
@@ -262,9 +262,9 @@ def test_clear_scores_give_their_frames():
     labels = [0, 1, 1, 0, 2, 0, 2, 2]
     scores = np.log(np.full((8, 3), 0.01))
     scores[np.arange(8), labels] = np.log(0.98)
-    assert forced.best_path(scores, np.array([1, 2, 2]), 0).tolist() == [[1, 3], [4, 5], [6, 8]]
+    assert ctc.best_path(scores, np.array([1, 2, 2]), 0).tolist() == [[1, 3], [4, 5], [6, 8]]
     with pytest.raises(MalformedInput, match="sound for 3 characters, got 3 frames"):
-        forced.best_path(scores[:3], np.array([1, 2, 2]), 0)
+        ctc.best_path(scores[:3], np.array([1, 2, 2]), 0)
 
 
 @pytest.fixture(scope="module")

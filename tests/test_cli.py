@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 from small_checkpoint import write_checkpoint
 from test_comparing import write_scores
 
-from lacuna import cli, pickles
-from lacuna.batches import InputSpec
-from lacuna.checkpoints import load, read_card
+from lacuna import cli
+from lacuna.data.batches import InputSpec
 from lacuna.models import misa
+from lacuna.storage import pickles
+from lacuna.train.checkpoint import load, read_card
 
 ROOT = Path(__file__).resolve().parents[1]
 DMD = Path(os.environ.get("LACUNA_FIXTURES", ROOT / "../shared/fixtures")) / "dmd/mosei.safetensors"

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from lacuna.comparing import cells, compare, latex, told
-from lacuna.evaluation import Judged, Run, over_rates, summary
+from lacuna.evaluate.compare import cells, compare, latex, told
+from lacuna.evaluate.under_loss import Judged, Run, over_rates, summary
 from lacuna.types import MalformedInput
 
 CLIPS, RATES, SEEDS, DRAWS = 60, (0.0, 0.5), (1, 2), (1, 2)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lacuna.cache import Cache, digest_of, digest_of_file
-from lacuna.compute import Engine, Lost, map_items, worker_count
+from lacuna.compute.workers import Engine, Lost, map_items, worker_count
+from lacuna.storage.cache import Cache, digest_of, digest_of_file
 from lacuna.types import MalformedInput
 
 
@@ -101,7 +101,7 @@ def test_processes_load_once_a_worker(tmp_path):
 
 
 def test_nothing_to_do_starts_no_worker(monkeypatch):
-    monkeypatch.setattr("lacuna.compute._Processes", None)
+    monkeypatch.setattr("lacuna.compute.workers._Processes", None)
     assert list(map_items(squared, [], 4)) == []
 
 

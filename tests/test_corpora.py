@@ -14,8 +14,9 @@ import yaml
 from builders import stage
 from media_files import Video, write_label_csv, write_video
 
-from lacuna.datasets import labelled_videos, layout_of, mustard, prepare, ur_funny
+from lacuna.datasets import labelled_videos, mustard, ur_funny
 from lacuna.params import Prepare
+from lacuna.prepare.run import layout_of, prepare
 from lacuna.types import MalformedInput
 
 ROOT = Path(__file__).parents[1]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from media_files import Video, truncate, write_label_csv, write_video
 
-from lacuna.datasets import layout_of, prepare
-from lacuna.datasets.rejects import check_share, write_rejects
 from lacuna.params import Prepare
+from lacuna.prepare.rejects import check_share, write_rejects
+from lacuna.prepare.run import layout_of, prepare
 from lacuna.types import MalformedInput, Reject
 
 SHORT = Video(frames=5)

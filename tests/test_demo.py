@@ -12,12 +12,12 @@ import librosa
 import numpy as np
 import pytest
 
-from lacuna import media
 from lacuna.demo import Settings, make, make_clip, script, voice
 from lacuna.demo.expression import Expression, express
 from lacuna.demo.head import Pose, shown
 from lacuna.demo.performance import perform
 from lacuna.demo.portrait import canvas
+from lacuna.media import decode
 from lacuna.types import SPLITS, MalformedInput
 
 SMALL = Settings(clips=5, seconds=0.6, size=96)
@@ -51,11 +51,11 @@ def test_layout_is_mmsa_fets(made):
 
 def test_media_are_as_asked(made):
     path = next(made.rglob("*.mp4"))
-    info = media.probe(path)
+    info = decode.probe(path)
     assert info.size == (96, 96) and info.rate == 25 and info.audio_rate == voice.RATE and info.channels == 1
-    times = [frame.time for frame in media.frames(path)]
+    times = [frame.time for frame in decode.frames(path)]
     assert times == pytest.approx(np.arange(len(times)) / 25)
-    assert len(media.audio(path, voice.RATE)) / voice.RATE == pytest.approx(len(times) / 25, abs=0.06)
+    assert len(decode.audio(path, voice.RATE)) / voice.RATE == pytest.approx(len(times) / 25, abs=0.06)
 
 
 def test_runs_are_byte_identical_with_one_worker_and_two(made, tmp_path):

@@ -2,8 +2,8 @@
 
 from test_comparing import write_scores
 
-from lacuna.comparing import compare
-from lacuna.report.differences import section
+from lacuna.evaluate.compare import compare
+from lacuna.figures.sections.differences import section
 
 
 def test_the_better_model_is_named_and_what_was_selected_on_test_is_marked(tmp_path):

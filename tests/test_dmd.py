@@ -16,10 +16,11 @@ from random_batches import (
 )
 from torch.nn import functional as F
 
-from lacuna.batches import InputSpec
-from lacuna.convert import dmd as convert
-from lacuna.layers import pad_to
-from lacuna.models import _crossmodal, _distillation, dmd
+from lacuna.commands.published import dmd as convert
+from lacuna.data.batches import InputSpec
+from lacuna.models import dmd
+from lacuna.models.parts import crossmodal, distillation
+from lacuna.models.parts.text import pad_to
 from lacuna.types import MalformedInput
 
 WIDTHS = {"text": 12, "audio": 5, "vision": 7, "image": 9}
@@ -112,7 +113,7 @@ def test_margin_loss_is_the_published_loop_in_value_and_gradient(labels, modalit
     torch.manual_seed(1)
     features = torch.randn(len(labels), modalities, 6, dtype=torch.float64, requires_grad=True)
     labels = torch.tensor(labels, dtype=torch.float64)
-    ours = _distillation.margin_loss(features, labels, 0.15)
+    ours = distillation.margin_loss(features, labels, 0.15)
     theirs = margin_by_loops(features, labels, 0.15)
     torch.testing.assert_close(ours, theirs)
     (gradient,) = torch.autograd.grad(ours, features)
@@ -129,7 +130,7 @@ def cosine_of_neighbours(kind: str) -> tuple[float, float]:
         cosines = [F.cosine_similarity(x[i], x[j], -1) for i in range(3) for j in range(i)]
         seen.append(torch.stack(cosines).mean().item())
         optimizer.zero_grad()
-        _distillation.imitation(x, kind).mean().backward()
+        distillation.imitation(x, kind).mean().backward()
         optimizer.step()
     return seen[0], seen[-1]
 
@@ -143,9 +144,9 @@ def test_the_representation_term_pulls_together_and_the_published_one_pushes_apa
 
 def test_pulled_representations_are_weighted_by_their_edges():
     x = torch.randn(3, 5, 4)
-    unit = _distillation.DistillationUnit(1, 4, 2, [True, False, True, False, False, False])
+    unit = distillation.DistillationUnit(1, 4, 2, [True, False, True, False, False, False])
     edges = torch.softmax(torch.randn(6, 5), 0)
-    distances = _distillation.imitation(x, "pull")
+    distances = distillation.imitation(x, "pull")
     expected = sum(((edges[p] + unit.prior_P[p]) * distances[p]).mean() for p in range(6))
     torch.testing.assert_close(unit.weighted(distances, edges), expected)
 
@@ -158,9 +159,9 @@ def test_homogeneous_representations_are_as_the_linear_layer_gave_them():
 
 
 def test_a_frame_attends_to_none_later_than_its_share_of_the_source():
-    target = _crossmodal.Frames(torch.zeros(2, 4, 2), torch.tensor([4, 2]))
-    source = _crossmodal.Frames(torch.zeros(2, 6, 2), torch.tensor([6, 2]))
-    seen = _crossmodal.allowed(target, source, causal=True)[:, 0]
+    target = crossmodal.Frames(torch.zeros(2, 4, 2), torch.tensor([4, 2]))
+    source = crossmodal.Frames(torch.zeros(2, 6, 2), torch.tensor([6, 2]))
+    seen = crossmodal.allowed(target, source, causal=True)[:, 0]
     assert seen[0].sum(1).tolist() == [3, 4, 5, 6]
     assert seen[1].sum(1).tolist()[:2] == [1, 2]
 
@@ -216,12 +217,12 @@ def test_published_settings_are_the_plain_form_unaligned_with_padding_read():
 def test_dropout_by_bytes_keeps_the_mean_and_drops_its_rate():
     torch.manual_seed(0)
     x = torch.ones(400, 500, requires_grad=True)
-    told = _crossmodal.dropout(x, 0.3, training=True)
+    told = crossmodal.dropout(x, 0.3, training=True)
     assert abs(float((told == 0).float().mean()) - 0.3) < 0.01
     assert abs(float(told.detach().mean()) - 1) < 0.01
     (gradient,) = torch.autograd.grad(told.sum(), x)
     torch.testing.assert_close(gradient, told.detach())
-    assert _crossmodal.dropout(x, 0.3, training=False) is x or torch.equal(_crossmodal.dropout(x, 0.3, False), x)
+    assert crossmodal.dropout(x, 0.3, training=False) is x or torch.equal(crossmodal.dropout(x, 0.3, False), x)
 
 
 def test_attention_written_out_is_the_fused_one():
@@ -229,9 +230,9 @@ def test_attention_written_out_is_the_fused_one():
     q, k, v = torch.randn(3, 2, 2, 5, 4)
     seen = torch.rand(2, 1, 5, 5) > 0.3
     seen[..., 0] = True
-    fused = _crossmodal.attention(q, k, v, seen, 0.0)
+    fused = crossmodal.attention(q, k, v, seen, 0.0)
     # A rate this small drops nothing, but takes the written-out way.
-    torch.testing.assert_close(_crossmodal.attention(q, k, v, seen, 1e-9), fused)
+    torch.testing.assert_close(crossmodal.attention(q, k, v, seen, 1e-9), fused)
 
 
 def test_an_epoch_is_chosen_by_the_prediction():

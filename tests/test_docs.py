@@ -8,7 +8,7 @@ import yaml
 
 import lacuna
 from lacuna import cli
-from lacuna.reference import params_page
+from lacuna.commands.docs import params_page
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

@@ -15,13 +15,14 @@ import lacuna.datasets
 import lacuna.extractors
 import lacuna.models
 import lacuna.patterns
-from lacuna import checkpoints
-from lacuna.batches import InputSpec, collate
-from lacuna.extraction import Extraction
-from lacuna.masking import Draw
+from lacuna.data.batches import InputSpec, collate
+from lacuna.data.samples import polarity
+from lacuna.extract.cached import Extraction
+from lacuna.mask.mask import Draw
 from lacuna.params import load_params, plugin, plugin_names, plugin_settings
-from lacuna.samples import polarity
-from lacuna.training import Data, Settings, fit
+from lacuna.prepare.run import prepare
+from lacuna.train import checkpoint
+from lacuna.train.trainer import Data, Settings, fit
 from lacuna.types import Clip, MalformedInput
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,9 +107,9 @@ def test_the_model_learns_and_loads(written, tmp_path, classes):
     assert torch.allclose(alone, shared, atol=1e-5)
     nothing = {key: {} for key in ("origins", "scaler", "training", "versions")}
     built = {"settings": asdict(module.Settings()), "spec": asdict(spec), "seed": 1}
-    card = checkpoints.Card("averages", task="", label_range=(-3, 3), params_hash="", dataset="d", **built, **nothing)
-    checkpoints.save(tmp_path, model, card)
-    again, _ = checkpoints.load(tmp_path)
+    card = checkpoint.Card("averages", task="", label_range=(-3, 3), params_hash="", dataset="d", **built, **nothing)
+    checkpoint.save(tmp_path, model, card)
+    again, _ = checkpoint.load(tmp_path)
     assert torch.equal(again(collate(valid[:1], spec.lengths))["prediction"][0], alone)
 
 
@@ -120,6 +121,6 @@ def test_the_dataset_is_recognised_and_read(written, tmp_path):
     rows = ["train\t1.5\ta b.mp4\twhat a day", "test\t9\ta b.mp4\tx", "test\tmuch\ta b.mp4\tx", "test\t1\tnone.mp4\tx"]
     (root / "scores.tsv").write_text("\n".join([*rows, "valid\t0\tc.mp4\tx", "test"]), encoding="utf-8")
     settings = load_params(ROOT / "params.yaml").prepare
-    clips, rejects = lacuna.datasets.prepare(root, "mine", settings)
+    clips, rejects = prepare(root, "mine", settings)
     assert [(c.id, c.split, c.label, c.text) for c in clips] == [("a b$_$0", "train", 1.5, "what a day")]
     assert len(rejects) == 5 and "expected -3 to 3, got 9" in rejects[0].reason

@@ -6,11 +6,11 @@ import yaml
 from media_files import Video, write_video
 
 from lacuna.cli import app
-from lacuna.compute import Engine
-from lacuna.extracting import extract_dataset, extract_shard, shard_of
-from lacuna.extraction import Extraction, extract
+from lacuna.compute.workers import Engine
+from lacuna.data.samples import write_clips
+from lacuna.extract.cached import Extraction, extract
+from lacuna.extract.run import extract_dataset, extract_shard, shard_of
 from lacuna.params import Params
-from lacuna.samples import write_clips
 from lacuna.types import Clip
 
 LIBROSA = {"features": ["zero_crossing_rate", "rms", {"mfcc": {"n_mfcc": 5}}]}
@@ -111,7 +111,7 @@ def test_a_full_cache_starts_no_worker_and_one_new_clip_one(project, monkeypatch
     first = dict(extract(extraction, [*clips[:3], *clips[4:6]], 1, []))
     asked = []
     monkeypatch.setattr(
-        "lacuna.extraction.map_items", lambda f, items, engine: (asked.append(c.id) or f(c) for c in items)
+        "lacuna.extract.cached.map_items", lambda f, items, engine: (asked.append(c.id) or f(c) for c in items)
     )
     again = dict(extract(extraction, clips[:6], Engine(workers=2), []))
     assert asked == ["v$_$3"] and list(again) == [c.id for c in clips[:6]]

@@ -15,8 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
-from lacuna import media, pretrained
-from lacuna.samples import TOKEN_COLUMNS, specials
+from lacuna import pretrained
+from lacuna.data.samples import TOKEN_COLUMNS, specials
+from lacuna.media import decode
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 torch.set_num_threads(1)
@@ -375,7 +376,7 @@ def test_vectors_are_the_files(bench: Bench) -> None:
 
 
 def test_librosa_values_equal_librosas_own(bench: Bench) -> None:
-    samples = media.audio(bench.folder / "voice.wav", 22050)
+    samples = decode.audio(bench.folder / "voice.wav", 22050)
     extractor, clip = _made(bench, "librosa-sims33")
     expected = np.concatenate(
         [
@@ -447,7 +448,7 @@ def test_what_is_not_known_to_be_local_goes_whole(bench: Bench) -> None:
         made = extractor.Extractor(extractor.Settings(features=(feature,), rate=8000, f0="yin"))
         pieces = list(made.pieces(bench.clip("long.wav")))
         assert len(pieces) == count, feature
-        heard = media.audio(bench.folder / "long.wav", 8000)
+        heard = decode.audio(bench.folder / "long.wav", 8000)
         wanted = made.of_samples(heard, 8000)
         np.testing.assert_allclose(np.concatenate([p.values for p in pieces]), wanted.values, rtol=1e-5)
 
@@ -455,7 +456,7 @@ def test_what_is_not_known_to_be_local_goes_whole(bench: Bench) -> None:
 def test_librosa_features_take_their_arguments(bench: Bench) -> None:
     module = _module("librosa")
     settings = module.Settings(features=({"rms": {"frame_length": 1024}}, {"mfcc": {"n_mfcc": 4}}), hop_length=256)
-    samples = media.audio(bench.folder / "voice.wav", 22050)
+    samples = decode.audio(bench.folder / "voice.wav", 22050)
     values = module.Extractor(settings)(bench.clip("voice.wav")).values
     rms = librosa.feature.rms(y=samples, frame_length=1024, hop_length=256)[0]
     np.testing.assert_array_equal(values[:, 0], rms)

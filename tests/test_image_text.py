@@ -11,8 +11,8 @@ import torch
 from random_batches import TINY_BERT, random_batch, random_spec, rows
 from torch import nn
 
-from lacuna.batches import Batch
-from lacuna.models import _image_text as parts
+from lacuna.data.batches import Batch
+from lacuna.models.parts import image_text as parts
 from lacuna.types import MalformedInput
 
 WIDTHS = {"text": 12, "audio": 5, "vision": 7, "image": 9}

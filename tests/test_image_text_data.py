@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lacuna.datasets import image_text, layout_of, prepare
+from lacuna.datasets import image_text
 from lacuna.extractors._text import cleaned
 from lacuna.params import Prepare
+from lacuna.prepare.run import layout_of, prepare
 from lacuna.types import Clip, MalformedInput, Reject
 
 DATA = Path(os.environ.get("LACUNA_DATA", "../shared/data")) / "imagetext"

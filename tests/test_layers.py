@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from lacuna import products
-from lacuna.batches import InputSpec, collate
-from lacuna.layers import GradientReversal, TextEncoder, fit_to, pad_to, reverse_gradient
-from lacuna.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample
+from lacuna.compute import linear
+from lacuna.data.batches import InputSpec, collate
+from lacuna.data.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample
+from lacuna.models.parts.text import GradientReversal, TextEncoder, fit_to, pad_to, reverse_gradient
 from lacuna.types import Clip, FeatureSequence
 
 CONFIG = {"model_type": "bert", "vocab_size": 50, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -97,10 +97,10 @@ def test_padding_added_and_cut():
 @pytest.mark.parametrize("bias", (True, False))
 @pytest.mark.parametrize("shape", ((8, 40, 96), (640, 96)))
 def test_fast_products_are_torchs(bias, shape, monkeypatch):
-    monkeypatch.setattr(products, "_SMALL", 0)
+    monkeypatch.setattr(linear, "_SMALL", 0)
     layer, x = torch.nn.Linear(96, 64, bias=bias), torch.randn(shape, requires_grad=True)
     wanted = torch.autograd.grad(layer(x).square().sum(), [x, *layer.parameters()])
-    with products.fast(x.device):
+    with linear.fast(x.device):
         got = layer(x)
     torch.testing.assert_close(got, layer(x))
     for ours, theirs in zip(torch.autograd.grad(got.square().sum(), [x, *layer.parameters()]), wanted):
@@ -109,9 +109,9 @@ def test_fast_products_are_torchs(bias, shape, monkeypatch):
 
 def test_fast_products_leave_autocast_and_small_ones_alone():
     layer, x = torch.nn.Linear(512, 512), torch.randn(600, 512)
-    with products.fast(x.device), torch.autocast("cpu", torch.bfloat16):
+    with linear.fast(x.device), torch.autocast("cpu", torch.bfloat16):
         assert layer(x).dtype == torch.bfloat16
-    with products.fast(x.device):
+    with linear.fast(x.device):
         torch.testing.assert_close(layer(x[:1]), layer(x)[:1])
 
 
@@ -151,7 +151,7 @@ def test_kept_states_do_not_depend_on_the_batch_they_came_in():
 
 def test_no_more_is_kept_than_the_limit(monkeypatch):
     encoder = frozen().train()
-    monkeypatch.setattr("lacuna.layers._Kept.LIMIT", 1)
+    monkeypatch.setattr("lacuna.models.parts.text._Kept.LIMIT", 1)
     given, text = counted(encoder), texts(*(tokens(5, seed) for seed in range(4)))
     states = [encoder(text), encoder(text)]
     assert given == [1, 3, 3]

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lacuna.live import ROOT, Live
-from lacuna.training import History, Progress
+from lacuna.train.track import ROOT, Live
+from lacuna.train.trainer import History, Progress
 
 PROJECT = Path(__file__).parents[1]
 

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lacuna import pretrained
-from lacuna.batches import Batch, InputSpec, collate
-from lacuna.convert import lnln as convert
-from lacuna.layers import pad_to
-from lacuna.masking import mask
-from lacuna.models import _lnln_blocks
+from lacuna.commands.published import lnln as convert
+from lacuna.data.batches import Batch, InputSpec, collate
+from lacuna.data.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample
+from lacuna.mask.mask import mask
 from lacuna.models.lnln import PUBLISHED, Model, Settings
+from lacuna.models.parts import lnln_blocks
+from lacuna.models.parts.text import pad_to
 from lacuna.patterns import frames
-from lacuna.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 SMALL = Settings(width=16, tokens=3, heads=2, hidden=16, discriminator_hidden=8)
@@ -217,7 +217,7 @@ def test_published_settings_are_the_authors():
 @given(keep=st.integers(1, 9), frames_=st.integers(1, 9), masked=st.booleans())
 @settings(max_examples=20, deadline=None)
 def test_the_first_outputs_are_those_of_the_whole(keep, frames_, masked):
-    block = _lnln_blocks.Transformer(frames_, 2, 16, 2, 16, 2)
+    block = lnln_blocks.Transformer(frames_, 2, 16, 2, 16, 2)
     nn.init.normal_(block.tokens)
     x, real = torch.randn(2, frames_, 16), None
     if masked:
@@ -229,7 +229,7 @@ def test_the_first_outputs_are_those_of_the_whole(keep, frames_, masked):
 def test_folded_norms_are_norm_then_projection():
     norm, projection, x = nn.LayerNorm(6), nn.Linear(6, 8, bias=False), torch.randn(3, 6)
     nn.init.normal_(norm.weight), nn.init.normal_(norm.bias)
-    folded = _lnln_blocks.projected(_lnln_blocks.normalised(x), norm, projection)
+    folded = lnln_blocks.projected(lnln_blocks.normalised(x), norm, projection)
     torch.testing.assert_close(folded, projection(norm(x)))
 
 

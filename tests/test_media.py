@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from media_files import Video, damage, number_of, picture, sound, truncate, write_video
 
-from lacuna import media
+from lacuna.media import decode
 from lacuna.types import MalformedInput
 
 
 def numbers(path, *span, **options):
-    return [number_of(frame.image) for frame in media.frames(path, *span, **options)]
+    return [number_of(frame.image) for frame in decode.frames(path, *span, **options)]
 
 
 def times(path, *span, **options):
-    return [frame.time for frame in media.frames(path, *span, **options)]
+    return [frame.time for frame in decode.frames(path, *span, **options)]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi", ".mpg", ".ts", ".webm"])
@@ -28,7 +28,7 @@ def test_a_span_holds_the_frames_and_sound_of_the_whole(tmp_path, suffix):
         until = np.inf if end is None else end
         assert numbers(path, start, end) == [n for n, t in enumerate(placed) if start - 1e-6 <= t < until - 1e-6]
         for wanted in (16000, 22050):
-            whole, cut = media.audio(path, wanted), media.audio(path, wanted, start, end)
+            whole, cut = decode.audio(path, wanted), decode.audio(path, wanted, start, end)
             # Time stamps in whole milliseconds (Matroska) cannot place a sample better than that.
             most = wanted // 1000 if suffix in (".mkv", ".webm") else 0
             assert distance(cut, whole, round(start * wanted), most) < 0.01
@@ -52,7 +52,7 @@ def test_times_start_at_the_span(tmp_path):
 def test_sampling_by_time(tmp_path, rate, fps, expected):
     count = rate if rate > 1 else 5
     path = write_video(tmp_path / "clip.mp4", Video(frames=count, rate=rate))
-    shown = list(media.frames(path, fps=fps))
+    shown = list(decode.frames(path, fps=fps))
     assert [frame.time for frame in shown] == pytest.approx([k / fps for k in range(expected)])
     assert [number_of(frame.image) for frame in shown] == [int(k / fps * rate + 1e-6) for k in range(expected)]
 
@@ -67,7 +67,7 @@ def test_variable_frame_rate_keeps_its_times(tmp_path):
     given = [0, 0.04, 0.08, 0.5, 0.54, 1.2]
     path = write_video(tmp_path / "vfr.mkv", Video(frames=6, times=given, audio=""))
     assert times(path) == pytest.approx(given, abs=0.002)
-    assert [number_of(f.image) for f in media.frames(path, fps=10)][:12] == [0, 2, 2, 2, 2, 3, 4, 4, 4, 4, 4, 4]
+    assert [number_of(f.image) for f in decode.frames(path, fps=10)][:12] == [0, 2, 2, 2, 2, 3, 4, 4, 4, 4, 4, 4]
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -76,7 +76,7 @@ def test_rotated_phone_video_is_shown_upright(tmp_path, rotation, mirrored):
     path = write_video(tmp_path / "phone.mp4", Video(frames=2, rotation=rotation, mirrored=mirrored, audio=""))
     upright = np.rot90(picture(1), rotation // 90 % 4)
     upright = upright[:, ::-1] if mirrored else upright
-    shown = list(media.frames(path))[1].image
+    shown = list(decode.frames(path))[1].image
     assert shown.shape == upright.shape
     assert np.abs(shown.astype(int) - upright)[8:-8, 8:-8].mean() < 20
 
@@ -94,7 +94,7 @@ def test_rotated_phone_video_is_shown_upright(tmp_path, rotation, mirrored):
 )
 def test_unusual_pictures(tmp_path, video):
     path = write_video(tmp_path / "clip.mp4", video)
-    shown = list(media.frames(path))
+    shown = list(decode.frames(path))
     assert [number_of(frame.image) for frame in shown] == list(range(video.frames))
     assert shown[0].image.shape == (video.size[1], video.size[0], 3) and shown[0].image.dtype == np.uint8
 
@@ -103,7 +103,7 @@ def test_unusual_pictures(tmp_path, video):
 @pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
 def test_sound_of_any_layout_and_rate_has_the_level_it_had(tmp_path, layout, rate):
     path = write_video(tmp_path / "clip.mkv", Video(audio_rate=rate, layout=layout, audio_codec="pcm_s16le"))
-    heard = media.audio(path, 16000)
+    heard = decode.audio(path, 16000)
     expected = sound(np.arange(16000) / 16000)
     assert len(heard) == pytest.approx(16000, abs=2) and heard.dtype == np.float32
     assert np.abs(heard[200:15800] - expected[200:15800]).max() < 0.01
@@ -112,23 +112,23 @@ def test_sound_of_any_layout_and_rate_has_the_level_it_had(tmp_path, layout, rat
 @pytest.mark.parametrize("codec", ["pcm_u8", "pcm_s16le", "pcm_s32le", "pcm_f32le", "pcm_f64le", "flac"])
 def test_sample_formats(tmp_path, codec):
     path = write_video(tmp_path / "clip.mkv", Video(audio_codec=codec))
-    assert np.abs(media.audio(path, 16000) - sound(np.arange(16000) / 16000)).max() < 0.01
+    assert np.abs(decode.audio(path, 16000) - sound(np.arange(16000) / 16000)).max() < 0.01
 
 
 def test_more_channels_than_can_be_read_are_refused(tmp_path):
     path = write_video(tmp_path / "packed.mkv", Video(layout="hexadecagonal", audio_codec="pcm_s16le"))
-    assert np.abs(media.audio(path, 16000) - sound(np.arange(16000) / 16000)).max() < 0.01
+    assert np.abs(decode.audio(path, 16000) - sound(np.arange(16000) / 16000)).max() < 0.01
     path = write_video(tmp_path / "planar.mkv", Video(layout="hexadecagonal", audio_codec="aac"))
     with pytest.raises(MalformedInput, match="expected at most 8 channels, got 16"):
-        media.audio(path, 16000)
+        decode.audio(path, 16000)
 
 
 def test_sound_that_begins_late_stays_beside_its_pictures(tmp_path):
     path = write_video(tmp_path / "late.mkv", Video(audio_start=0.4, audio_seconds=0.6, audio_codec="pcm_s16le"))
-    heard = media.audio(path, 16000)
+    heard = decode.audio(path, 16000)
     assert not heard[:6380].any() and heard[6420:].any()
     assert np.abs(heard[6400:] - sound(np.arange(6400, len(heard)) / 16000)).max() < 0.01
-    cut = media.audio(path, 16000, 0.2, 0.6)
+    cut = decode.audio(path, 16000, 0.2, 0.6)
     assert np.abs(cut - heard[3200:9600]).max() < 1e-3
 
 
@@ -138,34 +138,34 @@ def test_clips_that_do_not_start_at_second_zero(tmp_path):
     path = write_video(tmp_path / "later.mkv", video)
     assert times(path) == pytest.approx([k / 25 for k in range(25)], abs=0.002)
     assert numbers(path, 0.4, 0.6) == [10, 11, 12, 13, 14]
-    assert np.abs(media.audio(path, 16000) - sound(7 + np.arange(16000) / 16000)).max() < 0.01
+    assert np.abs(decode.audio(path, 16000) - sound(7 + np.arange(16000) / 16000)).max() < 0.01
 
 
 def test_no_audio_track_and_a_silent_one(tmp_path):
-    assert media.audio(write_video(tmp_path / "mute.mp4", Video(audio="")), 16000) is None
-    silent = media.audio(write_video(tmp_path / "silent.mp4", Video(audio="silence")), 16000)
+    assert decode.audio(write_video(tmp_path / "mute.mp4", Video(audio="")), 16000) is None
+    silent = decode.audio(write_video(tmp_path / "silent.mp4", Video(audio="silence")), 16000)
     assert len(silent) >= 16000 and not silent.any()
-    assert not media.probe(tmp_path / "mute.mp4").audio and media.probe(tmp_path / "silent.mp4").audio
+    assert not decode.probe(tmp_path / "mute.mp4").audio and decode.probe(tmp_path / "silent.mp4").audio
 
 
 @pytest.mark.parametrize("codec", ["mpeg4", "libx264", "libx265"])
 def test_a_damaged_middle_costs_only_its_frames(tmp_path, codec):
     path = write_video(tmp_path / "hurt.mp4", Video(frames=100, codec=codec, gop=5, size=(128, 96)))
     damage(path, 0.45, 0.5)
-    media.check(path)
-    shown = [(frame.time, number_of(frame.image)) for frame in media.frames(path)]
+    decode.check(path)
+    shown = [(frame.time, number_of(frame.image)) for frame in decode.frames(path)]
     right = [number for time, number in shown if round(time * 25) == number]
     assert len(right) >= 75 and right[0] == 0 and right[-1] == 99
-    assert len(media.audio(path, 16000)) == pytest.approx(64000, abs=2000)
+    assert len(decode.audio(path, 16000)) == pytest.approx(64000, abs=2000)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".webm"])
 def test_a_file_cut_short_is_told(tmp_path, suffix):
     rate = 48000 if suffix == ".webm" else 16000
     path = write_video(tmp_path / f"cut{suffix}", Video(frames=150, audio_rate=rate))
-    media.check(path)
+    decode.check(path)
     with pytest.raises(MalformedInput, match=r"cut short|readable media"):
-        media.check(truncate(path, 0.5))
+        decode.check(truncate(path, 0.5))
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_file_cut_short_is_told(tmp_path, suffix):
 def test_what_is_no_video_is_told(tmp_path, content):
     path = tmp_path / "clip.mp4"
     path.write_bytes(content)
-    for read in (media.check, media.probe, lambda p: list(media.frames(p)), lambda p: media.audio(p, 16000)):
+    for read in (decode.check, decode.probe, lambda p: list(decode.frames(p)), lambda p: decode.audio(p, 16000)):
         with pytest.raises(MalformedInput, match=r"clip\.mp4: expected"):
             read(path)
 
@@ -183,28 +183,28 @@ def test_missing_files_folders_and_spans_outside_are_told(tmp_path):
     path = write_video(tmp_path / "clip.mp4")
     for bad in (tmp_path / "none.mp4", tmp_path):
         with pytest.raises(MalformedInput, match="expected a media file"):
-            media.check(bad)
+            decode.check(bad)
     for span in ((5.0, 6.0), (0.5, 9.0)):
         with pytest.raises(MalformedInput, match="expected"):
-            media.check(path, *span)
+            decode.check(path, *span)
 
 
 def test_sound_alone_is_no_video(tmp_path):
     path = write_video(tmp_path / "clip.mkv")
-    with media._opened(path) as whole, media.av.open(str(tmp_path / "voice.m4a"), "w") as out:
+    with decode._opened(path) as whole, decode.av.open(str(tmp_path / "voice.m4a"), "w") as out:
         stream = out.add_stream("aac", rate=16000, layout="mono")
         for frame in whole.decode(audio=0):
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
-    assert len(media.audio(tmp_path / "voice.m4a", 16000)) >= 16000
+    assert len(decode.audio(tmp_path / "voice.m4a", 16000)) >= 16000
     with pytest.raises(MalformedInput, match="video stream"):
-        media.check(tmp_path / "voice.m4a")
+        decode.check(tmp_path / "voice.m4a")
 
 
 @pytest.mark.parametrize("name", ["two words.mp4", "视频 一.mp4", "a:b.mp4", "100%d.mp4", "CLIP.MP4"])
 def test_names_with_anything_in_them(tmp_path, name):
     path = write_video(tmp_path / name, Video(frames=3))
-    media.check(path)
+    decode.check(path)
     assert numbers(path) == [0, 1, 2]
 
 
@@ -216,7 +216,11 @@ def test_damage_anywhere_raises_nothing_else(tmp_path, suffix):
         data = np.frombuffer(whole, np.uint8).copy()
         data[random.integers(0, len(data), 20)] = random.integers(0, 256, 20)
         path.write_bytes(data.tobytes()[: None if turn % 2 else random.integers(1, len(data))])
-        for read in (media.check, lambda p: list(media.frames(p, fps=30)), lambda p: media.audio(p, 16000, 0.1, 0.3)):
+        for read in (
+            decode.check,
+            lambda p: list(decode.frames(p, fps=30)),
+            lambda p: decode.audio(p, 16000, 0.1, 0.3),
+        ):
             try:
                 read(path)
             except MalformedInput as error:
@@ -226,17 +230,17 @@ def test_damage_anywhere_raises_nothing_else(tmp_path, suffix):
 def test_memory_does_not_grow_with_length(tmp_path):
     short = write_video(tmp_path / "short.mp4", Video(frames=50, size=(320, 240), audio=""))
     long = write_video(tmp_path / "long.mp4", Video(frames=1500, size=(320, 240), audio=""))
-    for _ in media.frames(short):
+    for _ in decode.frames(short):
         pass
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in media.frames(long):
+    for _ in decode.frames(long):
         pass
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB; its pictures are 345 MB
 
 
 def test_4k_pictures(tmp_path):
     video = Video(frames=3, size=(3840, 2160), audio="")
-    shown = list(media.frames(write_video(tmp_path / "4k.mp4", video)))
+    shown = list(decode.frames(write_video(tmp_path / "4k.mp4", video)))
     assert [number_of(frame.image) for frame in shown] == [0, 1, 2] and shown[0].image.shape == (2160, 3840, 3)
 
 
@@ -244,12 +248,12 @@ def test_more_than_half_an_hour(tmp_path):
     """31 minutes at 1 frame/s: any second of it is found, and its sound comes in pieces of about a second."""
     video = Video(frames=1860, rate=1, audio_rate=8000, audio_codec="pcm_s16le", gop=60)
     path = write_video(tmp_path / "long.mkv", video)
-    media.check(path)
+    decode.check(path)
     assert numbers(path, 1800.0, 1803.0) == [n % 256 for n in (1800, 1801, 1802)]
-    assert len(list(media.frames(path, fps=0.1))) == 186
-    lengths = [len(piece) for piece in media.sound(path, 8000)]
+    assert len(list(decode.frames(path, fps=0.1))) == 186
+    lengths = [len(piece) for piece in decode.sound(path, 8000)]
     assert sum(lengths) == 1860 * 8000 and max(lengths) < 3 * 8000
-    cut = media.audio(path, 8000, 1700.0, 1700.1)
+    cut = decode.audio(path, 8000, 1700.0, 1700.1)
     assert np.abs(cut - sound(1700 + np.arange(800) / 8000)).max() < 0.01
 
 
@@ -259,7 +263,7 @@ def test_images_of_any_mode(tmp_path):
     for mode in ("RGB", "L", "P", "RGBA", "CMYK", "1", "I;16"):
         path = tmp_path / f"{mode.replace(';', '')}.{'tif' if mode in ('CMYK', 'I;16') else 'png'}"
         Image.new(mode, (7, 5)).save(path)
-        assert media.image(path).shape == (5, 7, 3)
+        assert decode.image(path).shape == (5, 7, 3)
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff nothing")
     with pytest.raises(MalformedInput, match=r"bad\.jpg"):
-        media.image(tmp_path / "bad.jpg")
+        decode.image(tmp_path / "bad.jpg")

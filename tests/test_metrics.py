@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from lacuna import metrics
+from lacuna.evaluate import metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURE = Path(os.environ.get("LACUNA_FIXTURES", ROOT / "../shared/fixtures")) / "lnln" / "metrics.json"

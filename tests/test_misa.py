@@ -16,11 +16,11 @@ from random_batches import (
     trimmed,
 )
 
-from lacuna import subspaces
-from lacuna.batches import InputSpec
-from lacuna.convert import misa as convert
-from lacuna.layers import pad_to
+from lacuna.commands.published import misa as convert
+from lacuna.data.batches import InputSpec
 from lacuna.models import misa
+from lacuna.models.parts import subspaces
+from lacuna.models.parts.text import pad_to
 from lacuna.types import MalformedInput
 
 WIDTHS = {"text": 12, "audio": 5, "vision": 7, "image": 9}

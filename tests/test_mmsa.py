@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from mmsa_samples import samples_of
 
-from lacuna import mmsa, pickles
-from lacuna.datasets import given_features, mmsa_pickle, prepare
-from lacuna.masking import mask
+from lacuna.data.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample
+from lacuna.datasets import mmsa_pickle
+from lacuna.export import pickle as mmsa
+from lacuna.mask.mask import mask
 from lacuna.params import Prepare
 from lacuna.patterns import frames
-from lacuna.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample
-from lacuna.store import write_features
+from lacuna.prepare.run import given_features, prepare
+from lacuna.storage import pickles
+from lacuna.storage.features import write_features
 from lacuna.types import MalformedInput, empty_sequence
 
 FIXTURES = Path(os.environ.get("LACUNA_FIXTURES", Path(__file__).resolve().parents[1] / "../shared/fixtures"))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_batches import TINY_BERT, padded_longer, random_batch, random_spec, rows, trimmed
 
-from lacuna.batches import Batch
+from lacuna.data.batches import Batch
 from lacuna.params import plugin, plugin_names
 from lacuna.types import MalformedInput
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import scipy.io
 
-from lacuna import conflict
+from lacuna.data.samples import Sample
 from lacuna.datasets import multiview
-from lacuna.samples import Sample
+from lacuna.patterns import _conflict
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 SETTINGS = SimpleNamespace(seed=0, fractions=(0.7, 0.1, 0.2), label_range=(-3, 3), speakers_apart=False)
@@ -84,9 +84,9 @@ def test_reads_the_public_files(tmp_path):
 
 def test_mended_conflict_stays_within_the_test_rows():
     classes, test = np.arange(200) % 5, np.arange(150, 200)
-    plan = conflict.plan(classes, test, 3, conflict.Settings(), seed=1)
-    assert plan == conflict.plan(classes, test, 3, conflict.Settings(), seed=1)
-    assert plan != conflict.plan(classes, test, 3, conflict.Settings(), seed=2)
+    plan = _conflict.plan(classes, test, 3, _conflict.Settings(), seed=1)
+    assert plan == _conflict.plan(classes, test, 3, _conflict.Settings(), seed=1)
+    assert plan != _conflict.plan(classes, test, 3, _conflict.Settings(), seed=2)
     assert len(plan.swapped) == 20 and len({row for row, _ in plan.noisy}) == 5
     for row, _, donor in plan.swapped:
         assert donor in test and classes[donor] != classes[row]
@@ -94,17 +94,17 @@ def test_mended_conflict_stays_within_the_test_rows():
 
 def test_published_conflict_copies_the_next_class():
     classes, test = np.arange(200) % 5, np.arange(150, 200)
-    plan = conflict.plan(classes, test, 3, conflict.Settings(protocol="published"), seed=1)
+    plan = _conflict.plan(classes, test, 3, _conflict.Settings(protocol="published"), seed=1)
     for row, _, donor in plan.swapped:
         assert donor == (classes[row] + 1) % 5
-    noisy = [len({r for r, _ in conflict.plan(classes, test, 3, conflict.Settings(protocol="published"), s).noisy})
+    noisy = [len({r for r, _ in _conflict.plan(classes, test, 3, _conflict.Settings(protocol="published"), s).noisy})
              for s in range(40)]  # fmt: skip
     assert 2.8 < np.mean(noisy) < 3.8  # a third of five get no noise
 
 
 def test_conflict_of_arrays_and_of_samples():
     views = [np.zeros((10, 2), np.float32), np.arange(10, dtype=np.float32)[:, None]]
-    changed = conflict.apply(views, conflict.Plan(((0, 0),), ((1, 1, 5),)), 0.5, seed=0)
+    changed = _conflict.apply(views, _conflict.Plan(((0, 0),), ((1, 1, 5),)), 0.5, seed=0)
     assert changed[0][0].any() and changed[1][1] == 5 and views[1][1] == 1
     assert sum((a != b).any() for a, b in zip(np.hstack(changed), np.hstack(views))) == 2
     samples = [
@@ -115,20 +115,20 @@ def test_conflict_of_arrays_and_of_samples():
         )
         for i in range(10)
     ]  # fmt: skip
-    spoilt = conflict.conflictive(samples, conflict.Settings(noise_ratio=0, conflict_ratio=1), seed=0)
+    spoilt = _conflict.conflictive(samples, _conflict.Settings(noise_ratio=0, conflict_ratio=1), seed=0)
     for before, after in zip(samples, spoilt):
         changed = [m for m in before.features if len(before.features[m]) != len(after.features[m])]
         assert len(changed) == 1 and before.clip == after.clip
         assert after.features[changed[0]].values[0, 0] % 2 != before.clip.label
     assert any(
         (a.features[m].values != b.features[m].values).any()
-        for a, b in zip(samples, conflict.conflictive(samples, conflict.Settings(noise_ratio=1, conflict_ratio=0), 0))
+        for a, b in zip(samples, _conflict.conflictive(samples, _conflict.Settings(noise_ratio=1, conflict_ratio=0), 0))
         for m in a.features
     )
 
 
 def test_refuses_impossible_settings():
     with pytest.raises(MalformedInput, match="protocol"):
-        conflict.Settings(protocol="mine")
+        _conflict.Settings(protocol="mine")
     with pytest.raises(MalformedInput, match="noise_ratio"):
-        conflict.Settings(noise_ratio=2)
+        _conflict.Settings(noise_ratio=2)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from lacuna.params import load_params, merged, plugin_names, plugin_settings
-from lacuna.plans import plan
+from lacuna.train.plan import plan
 from lacuna.types import MalformedInput
 
 ROOT = Path(__file__).parents[1]

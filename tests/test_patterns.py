@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacuna.masking import Draw, Place, lose, mask
+from lacuna.data.samples import HIDDEN_COLUMN, LOST_TOKEN, TAILED_COLUMN, TOKEN_COLUMNS, Sample, specials
+from lacuna.mask.mask import Draw, Place, lose, mask
 from lacuna.patterns import frames, legacy, mixed, modality, noise, span
-from lacuna.samples import HIDDEN_COLUMN, LOST_TOKEN, TAILED_COLUMN, TOKEN_COLUMNS, Sample, specials
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,11 +15,11 @@ import yaml
 from builders import stage
 
 from lacuna import demo
-from lacuna.mmsa import load
+from lacuna.data.samples import read_clips
+from lacuna.export.pickle import load
 from lacuna.params import load_params
-from lacuna.samples import read_clips
 from lacuna.stages import read_costs
-from lacuna.store import FeatureFile
+from lacuna.storage.features import FeatureFile
 
 ROOT = Path(__file__).parents[1]
 CLIPS = 12

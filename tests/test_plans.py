@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lacuna.params import load_params
-from lacuna.plans import plan, write_plan
+from lacuna.train.plan import plan, write_plan
 from lacuna.types import MalformedInput
 
 ROOT = Path(__file__).parents[1]

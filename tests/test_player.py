@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from media_files import Video, number_of, write_video
 
-from lacuna.report import player
+from lacuna.figures import player
 from lacuna.types import Clip
 
 

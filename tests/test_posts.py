@@ -16,12 +16,12 @@ from builders import stage
 from PIL import Image
 
 from lacuna import pretrained
-from lacuna.experiments import read_corpus
+from lacuna.data.samples import read_samples
+from lacuna.evaluate.untagged import polarity_of
+from lacuna.figures.posts_data import chosen
 from lacuna.params import load_params
-from lacuna.report.posting import chosen
-from lacuna.samples import read_samples
-from lacuna.store import FeatureFile
-from lacuna.untagged import polarity_of
+from lacuna.storage.features import FeatureFile
+from lacuna.train.run import read_corpus
 
 torch.set_num_threads(1)
 

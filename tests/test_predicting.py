@@ -11,10 +11,10 @@ from media_files import Video, write_video
 from small_checkpoint import FEATURES, write_checkpoint
 
 import lacuna
-from lacuna.alignment.words import Settings
-from lacuna.answering.answers import Question, parse_missing
-from lacuna.answering.predicting import Predictor
-from lacuna.answering.subtitles import Cue, Transcript, read_transcript, token_spans
+from lacuna.align.words import Settings
+from lacuna.predict.answers import Question, parse_missing
+from lacuna.predict.run import Predictor
+from lacuna.predict.transcript import Cue, Transcript, read_transcript, token_spans
 from lacuna.types import Clip, MalformedInput
 
 SRT = """1

@@ -11,12 +11,12 @@ from random_batches import TINY_BERT
 from torch import distributed, multiprocessing, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from lacuna.batches import InputSpec
+from lacuna.compute.distributed import join
+from lacuna.data.batches import InputSpec
+from lacuna.data.samples import Sample
 from lacuna.params import plugin, plugin_names
 from lacuna.patterns import frames
-from lacuna.processes import join
-from lacuna.samples import Sample
-from lacuna.training import Data, Settings, fit
+from lacuna.train.trainer import Data, Settings, fit
 from lacuna.types import MalformedInput
 
 CLASSES = ("rcml", "rcml_misa")  # count evidence for classes

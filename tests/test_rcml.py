@@ -6,9 +6,9 @@ import pytest
 import torch
 from random_batches import TINY_BERT, random_batch, random_spec
 
-from lacuna import evidence as ev
-from lacuna.batches import Batch, InputSpec, Padded
+from lacuna.data.batches import Batch, InputSpec, Padded
 from lacuna.models import rcml
+from lacuna.models.parts import evidence as ev
 from lacuna.types import MalformedInput
 
 WIDTHS = {"text": 12, "audio": 5, "vision": 7, "image": 9}

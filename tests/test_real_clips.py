@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lacuna import media
-from lacuna.datasets import mmsa_pickle, prepare
+from lacuna.datasets import mmsa_pickle
+from lacuna.media import decode
+from lacuna.prepare.run import prepare
 
 DATA = Path(os.environ.get("LACUNA_DATA", Path(__file__).resolve().parents[1] / "../shared/data"))
 CLIPS = sorted(DATA.glob("clips/*/*.m*"))
@@ -19,22 +20,22 @@ pytestmark = pytest.mark.skipif(not CLIPS, reason="LACUNA_DATA names no folder w
 
 @pytest.mark.parametrize("path", CLIPS, ids=lambda path: path.stem)
 def test_a_span_is_the_cut_of_the_whole(path):
-    media.check(path)
-    whole = [(frame.time, frame.image[::16, ::16].copy()) for frame in media.frames(path, 0.0, 3.0)]
+    decode.check(path)
+    whole = [(frame.time, frame.image[::16, ::16].copy()) for frame in decode.frames(path, 0.0, 3.0)]
     for start, end in ((0.5, 1.5), (0.93, 1.31), (1.0, 2.0)):
-        cut = [(frame.time + start, frame.image[::16, ::16].copy()) for frame in media.frames(path, start, end)]
+        cut = [(frame.time + start, frame.image[::16, ::16].copy()) for frame in decode.frames(path, start, end)]
         expected = [(time, image) for time, image in whole if start - 1e-6 <= time < end - 1e-6]
         assert [time for time, _ in cut] == pytest.approx([time for time, _ in expected])
         assert all(np.array_equal(ours, theirs) for (_, ours), (_, theirs) in zip(cut, expected))
         for rate in (16000, 22050):
-            sound = media.audio(path, rate, 0.0, 3.0)
-            part = media.audio(path, rate, start, end)
+            sound = decode.audio(path, rate, 0.0, 3.0)
+            part = decode.audio(path, rate, start, end)
             # AAC's noise substitution is drawn anew after a seek: some codecs are not quite the same twice.
             assert np.abs(part - sound[round(start * rate) : round(end * rate)]).max() < 0.01
 
 
 def test_sound_that_begins_late_is_silent_before():
-    sound = media.audio(DATA / "clips/edge/face_noface.mov", 16000)
+    sound = decode.audio(DATA / "clips/edge/face_noface.mov", 16000)
     assert not sound[: int(2.42 * 16000)].any() and sound[int(2.5 * 16000) :].any()
 
 

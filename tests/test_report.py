@@ -14,13 +14,13 @@ import pytest
 from browser import Browser, wait
 from report_tree import DATASET, build
 
-from lacuna.report import published
-from lacuna.report.illustrating import illustrate, is_synthetic, read_rejects
-from lacuna.report.inside import Asked
-from lacuna.report.inside import section as inside_section
-from lacuna.report.publishing import publish
-from lacuna.report.staging import choose, shots
-from lacuna.samples import read_clips
+from lacuna.data.samples import read_clips
+from lacuna.figures.clip_data import choose, shots
+from lacuna.figures.run import illustrate, is_synthetic, read_rejects
+from lacuna.figures.sections import published
+from lacuna.figures.sections.inside import Asked
+from lacuna.figures.sections.inside import section as inside_section
+from lacuna.report.run import publish
 from lacuna.types import MalformedInput
 
 SECTIONS = ("overview", "data", "clip", "training", "robustness", "differences", "calibration", "inside")

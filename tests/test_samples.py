@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from builders import clip, samples, sequence, tokens
 
-from lacuna.batches import InputSpec, collate
-from lacuna.samples import Sample, Scaler, polarity, read_clips, read_samples, write_clips
-from lacuna.store import Origin, write_features
+from lacuna.data.batches import InputSpec, collate
+from lacuna.data.samples import Sample, Scaler, polarity, read_clips, read_samples, write_clips
+from lacuna.storage.features import Origin, write_features
 from lacuna.types import MalformedInput, empty_sequence
 
 

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 from report_tree import DATASET, build
 
-from lacuna import checkpoints, experiments, selecting, training
-from lacuna.batches import collate
-from lacuna.experiments import read_corpus, train_model
-from lacuna.judging import judge
-from lacuna.metrics import lower_is_better
-from lacuna.plans import plan
-from lacuna.selecting import choices
-from lacuna.training import predict
+from lacuna.data.batches import collate
+from lacuna.evaluate import protocol as selecting
+from lacuna.evaluate.metrics import lower_is_better
+from lacuna.evaluate.protocol import choices
+from lacuna.evaluate.run import judge
+from lacuna.train import checkpoint, trainer
+from lacuna.train import run as experiments
+from lacuna.train.plan import plan
+from lacuna.train.run import read_corpus, train_model
+from lacuna.train.trainer import predict
 from lacuna.types import MalformedInput
 
 ONE = {"models": ["misa"], "seeds": [1], "mask": {"rates": [0.0, 0.5], "seeds": [1]}}
@@ -44,7 +46,7 @@ def test_validation_never_collates_a_test_clip(tree, tmp_path, monkeypatch):
         asked.update(sample.clip.split for sample in samples)
         return collate(samples, lengths)
 
-    monkeypatch.setattr(training, "collate", noted)
+    monkeypatch.setattr(trainer, "collate", noted)
     train_model(params, root / "processed" / DATASET, "misa", 5, tmp_path / "run")
     assert asked == {"train", "valid"} and not list((tmp_path / "run" / "paper").rglob("*.safetensors"))
     train_model(under(params, "paper"), root / "processed" / DATASET, "misa", 5, tmp_path / "other")
@@ -68,10 +70,10 @@ def test_paper_keeps_what_was_best_on_test_and_changes_nothing_else(tree, tmp_pa
     monkeypatch.setattr(experiments, "PaperKeeper", Noting)
     train_model(params, processed, "misa", 1, tmp_path / "paper")
     for name, values in seen.items():
-        card = checkpoints.read_card(tmp_path / "paper" / "paper" / name)
+        card = checkpoint.read_card(tmp_path / "paper" / "paper" / name)
         best = min(values) if lower_is_better(name) else max(values)
         assert card.chosen_on_test == {name: best} and values.index(best) + 1 == card.best_epoch
-        told = predict(checkpoints.load(tmp_path / "paper" / "paper" / name)[0], corpus.splits["test"], spec)
+        told = predict(checkpoint.load(tmp_path / "paper" / "paper" / name)[0], corpus.splits["test"], spec)
         labels = np.array([s.clip.label for s in corpus.splits["test"]])
         assert corpus.judged.scores(told["prediction"], labels)[name] == pytest.approx(best, abs=1e-6)
     train_model(under(params, "validation"), processed, "misa", 1, tmp_path / "plain")
@@ -113,7 +115,7 @@ def test_each_metric_is_told_by_its_own_checkpoint(tree, monkeypatch):
     for choice in choices(processed / "models" / "misa" / "1", "paper"):
         with monkeypatch.context() as patch:
             patch.setattr(
-                "lacuna.judging.choices", lambda *_, alone=choice: [replace(alone, taken=frozenset(), leads=True)]
+                "lacuna.evaluate.run.choices", lambda *_, alone=choice: [replace(alone, taken=frozenset(), leads=True)]
             )
             alone = judge(params, processed, "misa")
         for name in choice.metrics:

@@ -15,15 +15,15 @@ from browser import CHROMIUM, Browser, wait
 from media_files import Video, write_video
 from small_checkpoint import write_checkpoint
 
-from lacuna.answering.answers import Question
-from lacuna.answering.desk import Desk, Limits
+from lacuna.predict.answers import Question
+from lacuna.predict.uploads import Desk, Limits
 from lacuna.types import MalformedInput
 
 SCRIPT = """
 import sys
 from pathlib import Path
-from lacuna.answering.desk import Limits
-from lacuna.answering.serving import serve
+from lacuna.predict.uploads import Limits
+from lacuna.predict.page import serve
 if __name__ == "__main__":
     serve(Path(sys.argv[1]), int(sys.argv[2]), Limits(megabytes=1, seconds=5), "cpu")
 """

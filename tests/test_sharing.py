@@ -11,11 +11,12 @@ import yaml
 from media_files import Video, write_video
 from test_extractors import _wav2vec2
 
-from lacuna import media, sharing
 from lacuna.cli import app
-from lacuna.extracting import extract_dataset, extract_together
+from lacuna.data.samples import write_clips
+from lacuna.extract.run import extract_dataset, extract_together
+from lacuna.media import decode as media
+from lacuna.media import shared
 from lacuna.params import Params
-from lacuna.samples import write_clips
 from lacuna.types import Clip, MalformedInput
 
 pytestmark = pytest.mark.filterwarnings("ignore:SymbolDatabase.GetPrototype")  # mediapipe's own call
@@ -31,7 +32,7 @@ def numbers(opened: list[int], count: int, fails_at: int = -1):
 
 def reader(opened, count, pause=0.0, stop=None, key="k", fails_at=-1):
     found = []
-    for item in sharing.stream("video", key, lambda: numbers(opened, count, fails_at)):
+    for item in shared.stream("video", key, lambda: numbers(opened, count, fails_at)):
         found.append(item)
         time.sleep(pause)
         if stop is not None and len(found) == stop:
@@ -42,7 +43,7 @@ def reader(opened, count, pause=0.0, stop=None, key="k", fails_at=-1):
 def test_everyone_is_given_everything_and_it_is_made_once():
     opened = []
     tasks = [partial(reader, opened, 50, pause) for pause in (0, 0.001, 0.0003)]
-    assert sharing.together("video", tasks) == [list(range(50))] * 3
+    assert shared.together("video", tasks) == [list(range(50))] * 3
     assert len(opened) == 1
 
 
@@ -55,12 +56,12 @@ def test_no_one_runs_far_ahead_of_the_slowest():
             yield i
 
     def slow():
-        for i in sharing.stream("video", "k", source):
+        for i in shared.stream("video", "k", source):
             seen.append(len(made) - i)
             time.sleep(0.0005)
 
-    sharing.together("video", [slow, partial(reader, [], 100)])  # the second's own source is not used
-    assert max(seen) <= sharing.HELD + 1
+    shared.together("video", [slow, partial(reader, [], 100)])  # the second's own source is not used
+    assert max(seen) <= shared.HELD + 1
 
 
 def test_those_who_stop_or_read_something_else_or_twice_hold_no_one_up():
@@ -74,7 +75,7 @@ def test_those_who_stop_or_read_something_else_or_twice_hold_no_one_up():
 
     tasks = [twice, nothing, partial(reader, opened, 30, stop=3), partial(reader, opened, 30, key="other")]
     whole = list(range(30))
-    assert sharing.together("video", tasks) == [(whole, whole), None, [0, 1, 2], whole]
+    assert shared.together("video", tasks) == [(whole, whole), None, [0, 1, 2], whole]
     assert len(opened) == 3  # one is shared; the second turn and the other key are their own
 
 
@@ -86,7 +87,7 @@ def test_a_failure_is_told_to_everyone():
             reader(opened, 9, fails_at=5)
         return True
 
-    assert sharing.together("video", [told, told, told]) == [True] * 3 and len(opened) == 1
+    assert shared.together("video", [told, told, told]) == [True] * 3 and len(opened) == 1
 
 
 def test_outside_of_a_group_everyone_reads_alone():

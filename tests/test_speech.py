@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lacuna import media, speech
-from lacuna.alignment.words import Aligner, Settings
-from lacuna.answering.hearing import transcribe
+from lacuna.align import sphinx
+from lacuna.align.words import Aligner, Settings
+from lacuna.media import decode
+from lacuna.predict.hearing import transcribe
 from lacuna.types import Clip, MalformedInput
 
 DATA = Path(os.environ.get("LACUNA_DATA", Path(__file__).resolve().parents[1] / "../shared/data")) / "clips"
@@ -22,15 +23,15 @@ GRID |= {"two": (41000, 47250), "now": (47250, 53000)}
 
 @needs_clips
 def test_words_are_where_the_corpus_has_them():
-    sound = media.audio(DATA / "grid/bbaf2n.mpg", speech.RATE)
-    spans = speech.Aligner()(sound, list(GRID))
+    sound = decode.audio(DATA / "grid/bbaf2n.mpg", sphinx.RATE)
+    spans = sphinx.Aligner()(sound, list(GRID))
     np.testing.assert_allclose(spans, np.array(list(GRID.values())) / 25000, atol=0.06)
 
 
 @needs_clips
 def test_case_signs_and_unknown_words():
-    sound = media.audio(DATA / "grid/bbaf2n.mpg", speech.RATE)
-    align = speech.Aligner()
+    sound = decode.audio(DATA / "grid/bbaf2n.mpg", sphinx.RATE)
+    align = sphinx.Aligner()
     plain = align(sound, list(GRID))
     spans = align(sound, ["Bin,", "qqx-Blue", "at", "F", '"two"', "now!", "42", "我"])
     np.testing.assert_allclose(spans[:6], plain)
@@ -49,22 +50,22 @@ def test_tokens_get_the_spans_of_their_words():
 
 @needs_clips
 def test_clear_speech_is_heard():
-    heard = transcribe(DATA / "speeches/RD_Radio34_000.mp4", speech.NAME)
+    heard = transcribe(DATA / "speeches/RD_Radio34_000.mp4", sphinx.NAME)
     assert "supreme court" in heard and "fifties and sixties" in heard
 
 
 @pytest.mark.parametrize("seconds", [0, 0.01, 1.0])
 def test_silence(seconds):
-    silence = np.zeros(int(seconds * speech.RATE), np.float32)
-    assert speech.recognised(silence) == ""
+    silence = np.zeros(int(seconds * sphinx.RATE), np.float32)
+    assert sphinx.recognised(silence) == ""
     with pytest.raises(MalformedInput, match="2 words are said, found 0"):
-        speech.Aligner()(silence, ["hello", "world"])
-    assert np.isnan(speech.Aligner()(silence, ["qqx", "我"])).all()
+        sphinx.Aligner()(silence, ["hello", "world"])
+    assert np.isnan(sphinx.Aligner()(silence, ["qqx", "我"])).all()
 
 
 @given(words=st.lists(st.text(max_size=8), max_size=4))
 def test_any_words_are_placed_or_refused(words):
-    noise = np.random.default_rng(0).normal(0, 0.1, speech.RATE // 2).astype(np.float32)
+    noise = np.random.default_rng(0).normal(0, 0.1, sphinx.RATE // 2).astype(np.float32)
     try:
         spans = ALIGNER(noise, words)
     except MalformedInput:
@@ -74,4 +75,4 @@ def test_any_words_are_placed_or_refused(words):
     assert (spans[known, 0] < spans[known, 1]).all() and (np.diff(spans[known, 0]) >= 0).all()
 
 
-ALIGNER = speech.Aligner()
+ALIGNER = sphinx.Aligner()

@@ -7,8 +7,8 @@ from builders import sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacuna import store
-from lacuna.store import FeatureFile, Origin, replacing, write_features
+from lacuna.storage import features
+from lacuna.storage.features import FeatureFile, Origin, replacing, write_features
 from lacuna.types import FeatureSequence, MalformedInput
 
 ORIGIN = Origin("made", "audio", ("c0", "c1"), {"hop": 512}, {"numpy": "1"})
@@ -41,7 +41,7 @@ def test_many_clips_are_what_each_is(tmp_path_factory, lengths, order, piece):
     wanted = [clip for clip, _ in made] + ["not there"]
     order.shuffle(wanted)
     with pytest.MonkeyPatch.context() as patch, FeatureFile(path) as file:
-        patch.setattr(store, "READ_BYTES", piece)
+        patch.setattr(features, "READ_BYTES", piece)
         for clip_id, told in zip(wanted, file.many(wanted), strict=True):
             for name in ("values", "times", "seen"):
                 np.testing.assert_array_equal(getattr(told, name), getattr(file[clip_id], name))

@@ -8,10 +8,10 @@ import torch
 from builders import samples
 from torch import nn
 
-from lacuna.batches import InputSpec
+from lacuna.data.batches import InputSpec
 from lacuna.patterns import frames, mixed
-from lacuna.resuming import read_progress, write_progress
-from lacuna.training import Data, Settings, _order, fit
+from lacuna.train.resume import read_progress, write_progress
+from lacuna.train.trainer import Data, Settings, _order, fit
 from lacuna.types import MalformedInput
 
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 from builders import clip, sequence, tokens
 
-from lacuna.batches import InputSpec, collate
-from lacuna.evaluation import Lossy
-from lacuna.masking import mask
+from lacuna.data.batches import InputSpec, collate
+from lacuna.data.samples import Sample
+from lacuna.evaluate.under_loss import Lossy
+from lacuna.mask.mask import mask
+from lacuna.mask.variants import Variants, levels_of, places, write_variants
 from lacuna.params import plugin, plugin_names
-from lacuna.samples import Sample
 from lacuna.types import MalformedInput
-from lacuna.variants import Variants, levels_of, places, write_variants
 
 LEVELS, SEEDS = [0.0, 0.4], [1, 2]
 

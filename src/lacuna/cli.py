@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lacuna import doctor as diagnosis
+from lacuna.commands import doctor as diagnosis
 from lacuna.types import MalformedInput
 
 app = typer.Typer(
@@ -49,8 +49,8 @@ def doctor() -> None:
 @app.command()
 def check(dataset: str) -> None:
     """Read raw/<dataset> as `prepare` will, and list what would be refused; nothing is written."""
-    from lacuna.datasets import prepare
     from lacuna.params import load_params
+    from lacuna.prepare.run import prepare
 
     params = load_params()
     clips, rejects = prepare(Path("raw", dataset), dataset, params.prepare.of(dataset), params.workers)
@@ -66,7 +66,7 @@ def check(dataset: str) -> None:
 @app.command()
 def info(path: Path) -> None:
     """What a features file, a variants file, an MMSA pickle or a checkpoint folder holds."""
-    from lacuna.inspecting import describe
+    from lacuna.commands.info import describe
 
     for name, value in describe(path):
         console.print(f"{name:<14} {value}", soft_wrap=True, highlight=False)
@@ -114,7 +114,7 @@ def extract(
     shard: Annotated[str, typer.Option(help="k/n: every n-th clip from the k-th, into the cache only")] = "",
 ) -> None:
     """Extract features as the stage does; with --shard on many machines at once, merged by the stage afterwards."""
-    from lacuna.extracting import extract_dataset, extract_shard, extract_together
+    from lacuna.extract.run import extract_dataset, extract_shard, extract_together
     from lacuna.params import load_params
 
     params = load_params()
@@ -137,7 +137,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="default: processed/<dataset>/mmsa/…")] = None,
 ) -> None:
     """Write a pickle that MMSA reads, complete or incomplete."""
-    from lacuna.exporting import Variant, export_pickle
+    from lacuna.export.run import Variant, export_pickle
     from lacuna.params import load_params
 
     variant = Variant(pattern, float(rate) if rate.replace(".", "", 1).isdigit() else rate, seed) if pattern else None
@@ -151,7 +151,7 @@ def import_mmsa(
     dataset: Annotated[str, typer.Option(help="name of the dataset: the pickle goes into raw/<name>/")],
 ) -> None:
     """Check an MMSA pickle, make it a dataset under raw/, and tell what it holds and what params.yaml needs."""
-    from lacuna.importing import import_pickle
+    from lacuna.export.import_ import import_pickle
 
     _say(import_pickle(pickle, dataset))
 
@@ -166,8 +166,8 @@ def convert(
     label_range: Annotated[tuple[float, float], typer.Option(help="of its scores: -3 3, or -1 1")] = (-3.0, 3.0),
 ) -> None:
     """Turn a checkpoint of published code into one of ours, with the model's published settings."""
-    from lacuna.converting import Source
-    from lacuna.converting import convert as convert_checkpoint
+    from lacuna.commands.convert import Source
+    from lacuna.commands.convert import convert as convert_checkpoint
 
     units = {name: path for name, path in (("homo", homo), ("hetero", hetero)) if path}
     _say(convert_checkpoint(model, Source(published, units, label_range), out))
@@ -180,9 +180,9 @@ def compare(
     latex: Annotated[Path | None, typer.Option(help="also write the tables for a paper")] = None,
 ) -> None:
     """Models side by side, tested on the same clips; published numbers stand apart."""
-    from lacuna.comparing import cells, told
-    from lacuna.comparing import compare as compare_scores
-    from lacuna.comparing import latex as as_latex
+    from lacuna.evaluate.compare import cells, told
+    from lacuna.evaluate.compare import compare as compare_scores
+    from lacuna.evaluate.compare import latex as as_latex
 
     tables = compare_scores(scores, metric or ())
     for one in tables:
@@ -216,8 +216,8 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="the whole answer as JSON")] = False,
 ) -> None:
     """What a model says of one clip: score, contributions, curve by the second, and what was missing."""
-    from lacuna.answering.answers import Question, parse_missing
-    from lacuna.answering.predicting import load
+    from lacuna.predict.answers import Question, parse_missing
+    from lacuna.predict.run import load
 
     lost = parse_missing(missing or ())
     answer = load(checkpoint, device)(file, Question(text, transcript, asr, start, end, drop or (), lost, seed))
@@ -235,7 +235,7 @@ def serve(
     asr: Annotated[str, typer.Option(help="a speech recognition model: hub id, directory or sphinx")] = "",
 ) -> None:
     """A page on this machine: drop a video, take parts of it away, watch the answer change."""
-    from lacuna.answering.serving import serve as serve_page
+    from lacuna.predict.page import serve as serve_page
 
     serve_page(checkpoint, port, device=device, asr=asr)
 
@@ -243,7 +243,7 @@ def serve(
 @app.command()
 def docs(page: Annotated[str, typer.Argument(help="params: every key of params.yaml, as docs/params.md")]) -> None:
     """Print a page of the documentation that is made from the code."""
-    from lacuna.reference import params_page
+    from lacuna.commands.docs import params_page
 
     if page != "params":
         raise MalformedInput(f"docs: expected params, got {page!r}")

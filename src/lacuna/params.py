@@ -74,7 +74,7 @@ class Finetune(Section):
 
     @property
     def settings(self) -> Plugin:
-        """What stands in this section for `lacuna.finetune.Settings`."""
+        """What stands in this section for `lacuna.finetune.networks.Settings`."""
         return dict(self.model_extra or {})
 
 
@@ -248,7 +248,8 @@ def plugin(room: str, name: str) -> ModuleType:
 def plugin_names(room: str) -> list[str]:
     """The names a room offers."""
     package = importlib.import_module(f"lacuna.{room}")
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
+    modules = (m for m in pkgutil.iter_modules(package.__path__) if not m.ispkg)
+    return sorted(m.name for m in modules if not m.name.startswith("_"))
 
 
 def plugin_settings(room: str, name: str, values: Plugin, dataset: str = "") -> object:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from lacuna.batches import Batch, InputSpec
-from lacuna.convert import dmd as convert
+from lacuna.commands.published import dmd as convert
+from lacuna.data.batches import Batch, InputSpec
 from lacuna.models import dmd
 from parity import harness
 from parity.harness import Case

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lacuna.batches import Batch, Padded
+from lacuna.data.batches import Batch, Padded
 
 OUTPUT = 1e-5  # absolute, and relative where values are above 1
 LOSS = 1e-5  # relative

@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lacuna.batches import Batch, InputSpec
-from lacuna.convert import lnln as convert
+from lacuna.commands.published import lnln as convert
+from lacuna.data.batches import Batch, InputSpec
 from lacuna.models import lnln
 from parity import harness
 from parity.harness import Case

@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lacuna.batches import Batch, InputSpec
-from lacuna.convert import misa as convert
+from lacuna.commands.published import misa as convert
+from lacuna.data.batches import Batch, InputSpec
 from lacuna.models import misa
 from parity import harness
 from parity.harness import Case

@@ -5,9 +5,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lacuna import evidence as ev
-from lacuna.batches import InputSpec
+from lacuna.data.batches import InputSpec
 from lacuna.models import rcml
+from lacuna.models.parts import evidence as ev
 from parity.harness import GRADIENT, Case, batch_of, close, close_losses, padded
 
 

@@ -12,11 +12,11 @@ import codecs
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from lacuna import media
-from lacuna.datasets import Settings
-from lacuna.datasets._splits import stratified
-from lacuna.datasets._tables import find_file, read_table
-from lacuna.store import replacing
+from lacuna.media import decode
+from lacuna.prepare.run import Settings
+from lacuna.prepare.splits import stratified
+from lacuna.prepare.tables import find_file, read_table
+from lacuna.storage.features import replacing
 from lacuna.types import UNKNOWN, Clip, MalformedInput, Reject
 
 LOOKED_FOR = "train.txt (guid,tag) and data/<guid>.jpg|.txt"
@@ -92,7 +92,7 @@ def decoded(data: bytes) -> str:
 
 def check(clip: Clip) -> None:
     """MalformedInput unless the clip's picture can be read."""
-    media.image(clip.path)
+    decode.image(clip.path)
 
 
 def write_tags(path: Path, tags: Iterable[tuple[str, int]]) -> None:

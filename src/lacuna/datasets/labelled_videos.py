@@ -12,9 +12,9 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from lacuna import media
-from lacuna.datasets import Settings
-from lacuna.datasets._tables import Videos, find_file, read_table
+from lacuna.media import decode
+from lacuna.prepare.run import Settings
+from lacuna.prepare.tables import Videos, find_file, read_table
 from lacuna.types import SPLITS, UNKNOWN, Clip, MalformedInput, Reject
 
 LOOKED_FOR = "label.csv (or meta.csv) and Raw/<video_id>/<clip_id>.<video suffix>"
@@ -89,4 +89,4 @@ def _plain(video_id: str) -> str:
 
 def check(clip: Clip) -> None:
     """MalformedInput unless the clip's first picture can be decoded and the file goes on to the clip's end."""
-    media.check(clip.path, clip.start, clip.end)
+    decode.check(clip.path, clip.start, clip.end)

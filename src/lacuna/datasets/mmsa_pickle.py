@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lacuna.datasets import Settings
-from lacuna.datasets._tables import find_file
-from lacuna.mmsa import KINDS, LOST_TOKEN, Pickle, load
-from lacuna.samples import HIDDEN_COLUMN, TOKEN_COLUMNS
-from lacuna.store import Origin
+from lacuna.data.samples import HIDDEN_COLUMN, TOKEN_COLUMNS
+from lacuna.export.pickle import KINDS, LOST_TOKEN, Pickle, load
+from lacuna.prepare.run import Settings
+from lacuna.prepare.tables import find_file
+from lacuna.storage.features import Origin
 from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject
 
 LOOKED_FOR = "one MMSA pickle (*.pkl, as unaligned_50.pkl)"

@@ -13,8 +13,8 @@ import numpy as np
 import scipy.io
 from scipy.io.matlab import MatReadError
 
-from lacuna.datasets import Settings
-from lacuna.store import Origin
+from lacuna.prepare.run import Settings
+from lacuna.storage.features import Origin
 from lacuna.types import SPLITS, Clip, FeatureSequence, MalformedInput, Reject
 
 LOOKED_FOR = "<name>.mat with X (a cell array of views) and gt or Y"

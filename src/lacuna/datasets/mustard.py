@@ -10,10 +10,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from lacuna import media
-from lacuna.datasets import Settings
-from lacuna.datasets._splits import stratified
-from lacuna.datasets._tables import Videos, decoded, find_below
+from lacuna.media import decode
+from lacuna.prepare.run import Settings
+from lacuna.prepare.splits import stratified
+from lacuna.prepare.tables import Videos, decoded, find_below
 from lacuna.types import Clip, MalformedInput, Reject
 
 LOOKED_FOR = "sarcasm_data.json and utterances_final/<id>.mp4 (MUStARD)"
@@ -70,4 +70,4 @@ def _splits(rows: dict[str, dict], table: Path, settings: Settings) -> dict[str,
 
 def check(clip: Clip) -> None:
     """MalformedInput unless the clip's first picture can be decoded and the file is whole."""
-    media.check(clip.path)
+    decode.check(clip.path)

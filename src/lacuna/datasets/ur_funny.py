@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from lacuna import media, pickles
-from lacuna.datasets import Settings
-from lacuna.datasets._tables import Videos, find_below
+from lacuna.media import decode
+from lacuna.prepare.run import Settings
+from lacuna.prepare.tables import Videos, find_below
+from lacuna.storage import pickles
 from lacuna.types import Clip, MalformedInput, Reject
 
 LABELS, WORDS, FOLDS = "humor_label_sdk.pkl", "language_sdk.pkl", "data_folds.pkl"
@@ -62,4 +63,4 @@ def _text(record: object) -> str:
 
 def check(clip: Clip) -> None:
     """MalformedInput unless the clip's first picture can be decoded and the file is whole."""
-    media.check(clip.path)
+    decode.check(clip.path)

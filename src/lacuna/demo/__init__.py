@@ -25,7 +25,7 @@ from lacuna.demo.head import shown
 from lacuna.demo.performance import perform
 from lacuna.demo.portrait import dressed
 from lacuna.demo.script import Line, write_script
-from lacuna.encoding import write_video
+from lacuna.media.encode import write_video
 from lacuna.types import MalformedInput
 
 COLUMNS = ("video_id", "clip_id", "text", "label", "label_T", "label_A", "label_V", "annotation", "mode")

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from lacuna import pretrained
+from lacuna.compute.device import device_of
+from lacuna.data.samples import HIDDEN_COLUMN, TAILED_COLUMN
 from lacuna.extractors import _text
-from lacuna.extractors._device import device_of
-from lacuna.samples import HIDDEN_COLUMN, TAILED_COLUMN
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 MODALITY = "text"

@@ -14,7 +14,6 @@ from typing import Protocol
 
 import numpy as np
 
-from lacuna import media
 from lacuna.extractors._openface import speaker, units
 from lacuna.extractors._openface.blendshapes import Landmarker, units_of
 from lacuna.extractors._openface.columns import GROUPS, join, names
@@ -26,6 +25,7 @@ from lacuna.extractors._openface.pdm import ShapeModel
 from lacuna.extractors._openface.tables import OpenFace
 from lacuna.extractors._openface.tracks import Track, Tracks, continued
 from lacuna.extractors._rows import Rows
+from lacuna.media import decode
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence, joined
 
 MODALITY = "vision"
@@ -131,7 +131,7 @@ class Extractor:
         times: list[float] = []
         tracks, camera = Tracks(), Camera(0, 0, 0)
         self._detector.start()
-        for frame in media.frames(path, clip.start, clip.end, self.settings.fps):
+        for frame in decode.frames(path, clip.start, clip.end, self.settings.fps):
             if not times:
                 camera = Camera.of_picture(frame.image.shape[1], frame.image.shape[0])
             tracks.add(len(times), frame.time, self._detector(frame.image, frame.time))
@@ -151,7 +151,7 @@ class Extractor:
 
     def _chosen(self, clip: Clip, path: Path, tracks: list[Track]) -> Track:
         if self.settings.speaker == "active" and len(tracks) > 1:
-            return speaker.active(tracks, media.audio(path, speaker.RATE, clip.start, clip.end))
+            return speaker.active(tracks, decode.audio(path, speaker.RATE, clip.start, clip.end))
         return max(tracks, key=lambda track: track.area)
 
     def _measured(self, kept: np.ndarray, found: np.ndarray | None, camera: Camera) -> np.ndarray:

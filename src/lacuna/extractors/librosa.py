@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from lacuna import media
 from lacuna.extractors._rows import Rows
 from lacuna.extractors._stretches import SECONDS, Call, Stretches, are_local
+from lacuna.media import decode
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence, joined
 
 MODALITY = "audio"
@@ -156,9 +156,9 @@ class Extractor:
         """The clip's features; of long sound a stretch at a time, where all of them can be had so."""
         rate, sound = 0, Rows()
         if clip.path is not None:
-            rate = self.settings.rate or media.probe(clip.path).audio_rate
+            rate = self.settings.rate or decode.probe(clip.path).audio_rate
         if rate:
-            for samples in media.sound(clip.path, rate, clip.start, clip.end) or ():
+            for samples in decode.sound(clip.path, rate, clip.start, clip.end) or ():
                 sound.extend(samples)
         if not len(sound):
             yield empty_sequence(self.columns)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lacuna import media
+from lacuna.media import decode
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 MODALITY = "audio"
@@ -59,7 +59,7 @@ class Extractor:
         return {name: importlib.metadata.version(name) for name in ("opensmile", "av")}
 
     def __call__(self, clip: Clip) -> FeatureSequence:
-        samples = None if clip.path is None else media.audio(clip.path, self.settings.rate, clip.start, clip.end)
+        samples = None if clip.path is None else decode.audio(clip.path, self.settings.rate, clip.start, clip.end)
         if samples is None or not len(samples):
             return empty_sequence(self.columns)
         table = self._smile.process_signal(samples, self.settings.rate)

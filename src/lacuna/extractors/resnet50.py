@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lacuna import media
+from lacuna.compute.device import device_of
 from lacuna.extractors import _resnet
-from lacuna.extractors._device import device_of
+from lacuna.media import decode
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 MODALITY = "image"
@@ -106,9 +106,9 @@ class Extractor:
         if clip.path is None:
             return
         if Path(clip.path).suffix.lower() in PICTURES:
-            yield self._picture(0.0, media.image(clip.path))
-        elif media.probe(clip.path).video:
-            for frame in media.frames(clip.path, clip.start, clip.end, self.settings.fps):
+            yield self._picture(0.0, decode.image(clip.path))
+        elif decode.probe(clip.path).video:
+            for frame in decode.frames(clip.path, clip.start, clip.end, self.settings.fps):
                 yield self._picture(frame.time, frame.image)
 
     def _picture(self, time: float, image: np.ndarray) -> Picture:

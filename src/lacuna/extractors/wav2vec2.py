@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lacuna import media, pretrained
-from lacuna.extractors._device import device_of
+from lacuna import pretrained
+from lacuna.compute.device import device_of
+from lacuna.media import decode
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 MODALITY = "audio"
@@ -65,7 +66,7 @@ class Extractor:
         }
 
     def __call__(self, clip: Clip) -> FeatureSequence:
-        samples = None if clip.path is None else media.audio(clip.path, RATE, clip.start, clip.end)
+        samples = None if clip.path is None else decode.audio(clip.path, RATE, clip.start, clip.end)
         if samples is None or not len(samples):
             return empty_sequence(self.columns)
         if self.settings.normalize:

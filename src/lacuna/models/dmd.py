@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lacuna.batches import Batch, InputSpec
-from lacuna.layers import Source, fit_to, pad_to, text_encoder_of
-from lacuna.models._crossmodal import CrossmodalTransformer, Frames, Shape, dropout
-from lacuna.models._distillation import DistillationUnit, cosine, imitation, margin_loss
-from lacuna.processes import all_rows
+from lacuna.compute.distributed import all_rows
+from lacuna.data.batches import Batch, InputSpec
+from lacuna.models.parts.crossmodal import CrossmodalTransformer, Frames, Shape, dropout
+from lacuna.models.parts.distillation import DistillationUnit, cosine, imitation, margin_loss
+from lacuna.models.parts.text import Source, fit_to, pad_to, text_encoder_of
 from lacuna.types import MODALITIES, MalformedInput, require_words
 
 ORDER = ("text", "vision", "audio", "image")  # of everything that is concatenated or stacked, as published

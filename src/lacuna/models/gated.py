@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lacuna.batches import InputSpec
-from lacuna.models import _image_text as parts
+from lacuna.data.batches import InputSpec
+from lacuna.models.parts import image_text as parts
 
 Gate = Literal["text", "audio", "vision", "image"]
 

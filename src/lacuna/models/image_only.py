@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from lacuna.batches import InputSpec
-from lacuna.models import _image_text as parts
+from lacuna.data.batches import InputSpec
+from lacuna.models.parts import image_text as parts
 
 
 @dataclass(frozen=True)

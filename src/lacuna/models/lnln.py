@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lacuna import products
-from lacuna.batches import Batch, InputSpec, Padded
-from lacuna.layers import Source, fit_to, pad_to, reverse_gradient, text_encoder_of
-from lacuna.models._lnln_blocks import CrossTransformer, HyperLayer, Transformer
-from lacuna.processes import all_rows
+from lacuna.compute import linear
+from lacuna.compute.distributed import all_rows
+from lacuna.data.batches import Batch, InputSpec, Padded
+from lacuna.models.parts.lnln_blocks import CrossTransformer, HyperLayer, Transformer
+from lacuna.models.parts.text import Source, fit_to, pad_to, reverse_gradient, text_encoder_of
 from lacuna.types import MODALITIES, MalformedInput, require_words
 
 Completeness = Literal["predicted", "counted"]
@@ -191,7 +191,7 @@ class Model(nn.Module):
         real_BT = padded.real
         if self.settings.padding == "read" or bool(real_BT.all()):  # attention without a mask is faster
             real_BT = None
-        with products.fast(x_BTD.device):
+        with linear.fast(x_BTD.device):
             return self.embeddings[modality](x_BTD, real_BT)
 
     def embed_both(self, batch: Batch, complete: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

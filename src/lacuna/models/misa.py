@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from lacuna.batches import Batch, InputSpec, Padded
-from lacuna.layers import Source, pad_to, reverse_gradient, text_encoder_of
-from lacuna.processes import all_rows
-from lacuna.subspaces import (
+from lacuna.compute.distributed import all_rows
+from lacuna.data.batches import Batch, InputSpec, Padded
+from lacuna.models.parts.subspaces import (
     Projection,
     Split,
     Subspaces,
@@ -26,6 +25,7 @@ from lacuna.subspaces import (
     difference,
     reconstruction,
 )
+from lacuna.models.parts.text import Source, pad_to, reverse_gradient, text_encoder_of
 from lacuna.types import MalformedInput, require_words
 
 ORDER = ("text", "vision", "audio", "image")  # the order of the vectors that are fused, as published

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lacuna import evidence as ev
-from lacuna.batches import Batch, InputSpec
-from lacuna.layers import Source, text_encoder_of
-from lacuna.processes import all_rows
+from lacuna.compute.distributed import all_rows
+from lacuna.data.batches import Batch, InputSpec
+from lacuna.models.parts import evidence as ev
+from lacuna.models.parts.text import Source, text_encoder_of
 from lacuna.types import require_words
 
 

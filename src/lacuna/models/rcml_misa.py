@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lacuna import evidence as ev
-from lacuna import subspaces as sub
-from lacuna.batches import Batch, InputSpec
-from lacuna.layers import Source, text_encoder_of
-from lacuna.processes import all_rows, own_rows
+from lacuna.compute.distributed import all_rows, own_rows
+from lacuna.data.batches import Batch, InputSpec
+from lacuna.models.parts import evidence as ev
+from lacuna.models.parts import subspaces as sub
+from lacuna.models.parts.text import Source, text_encoder_of
 from lacuna.types import MalformedInput, require_words
 
 Projection = Literal["linear", "relu_norm"]

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from lacuna.masking import Draw
+from lacuna.mask.mask import Draw
 from lacuna.types import FeatureSequence, MalformedInput
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lacuna.masking import Draw
-from lacuna.samples import specials
+from lacuna.data.samples import specials
+from lacuna.mask.mask import Draw
 from lacuna.types import FeatureSequence
 
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from lacuna.masking import Draw
-from lacuna.samples import is_tokens, specials
+from lacuna.data.samples import is_tokens, specials
+from lacuna.mask.mask import Draw
 from lacuna.types import FeatureSequence
 
 

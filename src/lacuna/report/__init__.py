@@ -1,1 +1,1 @@
-"""The report: figures and the page. In: clips, histories and scores as plain values. Out: HTML, SVG and PNG."""
+"""Stage report: one page of all data sets."""

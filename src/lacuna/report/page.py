@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
-from lacuna.report.html import Section, code, details, heading, paragraph, table
+from lacuna.figures.html import Section, code, details, heading, paragraph, table
 from lacuna.stages import Cost
 
 FRAGMENT = "section.html"  # what stage figures leaves of each data set for the page

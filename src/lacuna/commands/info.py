@@ -1,0 +1,80 @@
+"""What a file of the pipeline holds. In: a path. Out: (name, value) rows, for `lacuna info`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from lacuna.export.pickle import load
+from lacuna.mask.variants import Variants
+from lacuna.storage.features import FeatureFile
+from lacuna.train.checkpoint import read_card
+from lacuna.types import MalformedInput
+
+Row = tuple[str, object]
+
+
+def describe(path: Path) -> Iterator[Row]:
+    """Rows on a features file, a variants file, an MMSA pickle or a checkpoint folder."""
+    if path.is_dir():
+        return _checkpoint(path)
+    if not path.is_file():
+        raise MalformedInput(f"{path}: expected an .h5 or .pkl file or a checkpoint folder, found none")
+    if path.suffix == ".pkl":
+        return _pickle(path)
+    if h5py.is_hdf5(path):
+        with h5py.File(path) as file:
+            variants = "pattern" in file.attrs
+        return _variants(path) if variants else _features(path)
+    raise MalformedInput(f"{path}: expected a features or variants file (.h5), a pickle (.pkl) or a checkpoint folder")
+
+
+def _features(path: Path) -> Iterator[Row]:
+    with FeatureFile(path) as file:
+        lengths, origin = file.lengths(), file.origin
+        seen = np.concatenate([file[clip].seen for clip in file.ids]) if len(file) else np.zeros(0, bool)
+        yield "features", f"{origin.modality} by {origin.extractor}"
+        yield "clips", len(file)
+        if len(lengths):
+            yield "frames", f"{lengths.sum()} (per clip {lengths.min()} to {lengths.max()}, mean {lengths.mean():.1f})"
+            yield "seen", f"{seen.mean():.1%} of frames" if len(seen) else "no frames"
+            yield "empty", f"{(lengths == 0).sum()} clips without a frame"
+        yield "columns", f"{len(origin.columns)}: {_shortened(origin.columns)}"
+        yield "settings", json.dumps(origin.settings)
+        yield "versions", json.dumps(origin.versions)
+
+
+def _variants(path: Path) -> Iterator[Row]:
+    variants = Variants(path)
+    yield "variants", variants.pattern
+    yield "levels", ", ".join(map(str, variants.levels))
+    yield "seeds", ", ".join(map(str, variants.seeds))
+
+
+def _pickle(path: Path) -> Iterator[Row]:
+    yield "pickle", "MMSA layout"
+    pickle = load(path)
+    yield "published", pickle.official or "no: not one of the files that papers were written with"
+    for split, content in pickle.splits.items():
+        for key, value in content.items():
+            shape = getattr(value, "shape", None) or (len(value),)
+            yield f"{split}.{key}", f"{shape} {getattr(value, 'dtype', type(value).__name__)}"
+
+
+def _checkpoint(path: Path) -> Iterator[Row]:
+    card = read_card(path)
+    yield "model", f"{card.model}, seed {card.seed}, trained on {card.dataset} ({card.task})"
+    chosen = "".join(f", chosen on test by {name} = {value:.4f}" for name, value in card.chosen_on_test.items())
+    yield "best epoch", f"{card.best_epoch}{chosen}"
+    for modality, width in card.spec["widths"].items():
+        origin = card.origins[modality]
+        yield modality, f"{width} columns by {origin['extractor']} {json.dumps(origin['settings'])}"
+    yield "versions", json.dumps(card.versions)
+
+
+def _shortened(names: tuple[str, ...]) -> str:
+    return ", ".join(names if len(names) <= 8 else (*names[:4], "…", *names[-3:]))

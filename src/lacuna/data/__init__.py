@@ -1,0 +1,1 @@
+"""Data in memory: clips and features as samples, samples as batches."""

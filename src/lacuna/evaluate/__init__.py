@@ -1,0 +1,1 @@
+"""Stage evaluate: trained models are judged under simulated loss, compared and named."""

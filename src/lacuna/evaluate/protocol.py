@@ -1,0 +1,110 @@
+"""Which checkpoint answers for which metric. In: a run's folder and the protocol. Out: `Choice`s; and what keeps them.
+
+`validation`: one checkpoint, best on validation. `paper`, as much published code does: one a metric, best on the very
+test clips that are reported on, so that its scores are too good. Those lie in `<run>/paper/<metric>/`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from torch import nn
+
+from lacuna.data.batches import InputSpec
+from lacuna.data.samples import Sample
+from lacuna.evaluate.metrics import lower_is_better
+from lacuna.evaluate.under_loss import Judged
+from lacuna.mask.mask import mask
+from lacuna.train import checkpoint
+from lacuna.train.checkpoint import Card
+from lacuna.train.trainer import Progress, predict
+from lacuna.types import MalformedInput
+
+PAPER = "paper"
+LEADING = frozenset({"mae", "accuracy"})  # the metric whose checkpoint's predictions are kept
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A checkpoint and the metrics that it answers for; the one that leads also for all that no checkpoint is `taken`
+    for (a correlation may be undefined in every epoch), and its predictions are kept."""
+
+    folder: Path
+    metrics: frozenset[str] = frozenset()
+    taken: frozenset[str] = frozenset()
+    leads: bool = True
+
+    def part(self, values: Mapping[str, object]) -> dict[str, object]:
+        """Of values by metric, those of this checkpoint."""
+        return {k: v for k, v in values.items() if k in self.metrics or (self.leads and k not in self.taken)}
+
+
+def choices(folder: Path, protocol: str) -> list[Choice]:
+    """The checkpoints of a training run under a protocol; metrics that chose the same epoch share one."""
+    if protocol != PAPER:
+        return [Choice(folder)]
+    epochs: dict[int, list[str]] = {}
+    for path in sorted((folder / PAPER).glob("*/model.json")):
+        epochs.setdefault(checkpoint.read_card(path.parent).best_epoch, []).append(path.parent.name)
+    if not epochs:
+        raise MalformedInput(
+            f"{folder / PAPER}: expected checkpoints chosen on test, found none (run `dvc repro train`)"
+        )
+    taken = frozenset(name for names in epochs.values() for name in names)
+    return [
+        Choice(folder / PAPER / names[0], frozenset(names), taken, not LEADING.isdisjoint(names))
+        for names in epochs.values()
+    ]
+
+
+class PaperKeeper:
+    """After each epoch asks the test split, and keeps for each metric the weights that were best on it so far.
+
+    Asked under the same kind of loss as in training, with masks that stay the same over epochs, as validation is.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        model: nn.Module,
+        card: Card,
+        test: Sequence[Sample],
+        judged: Judged,
+        pattern: ModuleType | None,
+    ) -> None:
+        self._folder, self._model, self._card, self._judged = folder, model, card, judged
+        level = float(card.training["level"])
+        self._test = [mask(s, pattern, level, card.seed) for s in test] if pattern else list(test)
+        self._labels = np.array([sample.clip.label for sample in test])
+
+    def __call__(self, progress: Progress) -> None:
+        device = next(self._model.parameters()).device
+        told = predict(self._model, self._test, InputSpec(**self._card.spec), device)["prediction"]
+        for name, value in self._judged.scores(told, self._labels).items():
+            if isinstance(value, float) and self._better(name, value):
+                card = replace(self._card, best_epoch=progress.epoch, chosen_on_test={name: value})
+                checkpoint.save(self._folder / name, self._model, card)
+
+    def _better(self, name: str, value: float) -> bool:
+        """Whether no earlier epoch was as good; what a run that was killed had kept counts."""
+        if not (self._folder / name / "model.json").is_file():
+            return True
+        best = checkpoint.read_card(self._folder / name).chosen_on_test[name]
+        return value < best if lower_is_better(name) else value > best
+
+
+def keep_paper(kept: Path, folder: Path) -> None:
+    """Move what a `PaperKeeper` kept into a run's folder; without one that place, an out of the stage, says so."""
+    target = folder / PAPER
+    if target.is_dir():
+        shutil.rmtree(target)
+    if kept.is_dir():
+        shutil.move(kept, target)
+    else:
+        target.mkdir(parents=True)
+        (target / "none.txt").write_text("No checkpoint was chosen on the test split: train.protocol is validation.\n")

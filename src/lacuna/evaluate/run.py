@@ -1,0 +1,168 @@
+"""The table of one model on one data set. In: checkpoints and variants on disk. Out: scores and every prediction.
+
+Under the protocol `validation` each seed's checkpoint is the one with the best validation loss, and `test` is read here
+and nowhere else; under `paper` each metric has its own checkpoint, the one that was best on `test` (see `selecting`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lacuna.data.batches import InputSpec
+from lacuna.data.samples import TOKEN_COLUMNS
+from lacuna.evaluate.protocol import Choice, choices
+from lacuna.evaluate.under_loss import Run, linear_baseline, mean_embeddings, over_rates, predict_variants, summary
+from lacuna.evaluate.untagged import answer
+from lacuna.mask.variants import Variants
+from lacuna.params import Params
+from lacuna.storage.features import FeatureFile, replacing
+from lacuna.train import checkpoint
+from lacuna.train.run import Corpus, read_corpus
+from lacuna.train.trainer import choose_device
+from lacuna.types import SPLITS, MalformedInput
+
+Bounds = dict[str, tuple[float, float] | None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One run with what it was counted from: the outputs that are kept of it, and the interval of each score."""
+
+    run: Run
+    outputs: dict[str, np.ndarray]
+    bounds: Bounds
+
+
+def judge(params: Params, processed: Path, model: str) -> dict[str, object]:
+    """Write `scores/<model>.json`, `.npz` and `.unlabelled.csv` under `processed`; return the first one's content."""
+    dataset = processed.name
+    train, evaluate = params.train.of_model(model, dataset), params.evaluate.of(dataset)
+    corpus = read_corpus(processed, train, params.prepare.of(dataset).label_range)
+    labels = np.array([s.clip.label for s in corpus.splits["test"]])
+    if not np.isfinite(labels).any():
+        raise MalformedInput(f"{dataset}: expected labelled clips in the split test, got none")
+    asked: list[Asked] = []
+    folders = [processed / "models" / model / str(seed) for seed in params.seeds]
+    for pattern in evaluate.patterns:
+        variants = Variants(processed / "variants" / f"{pattern}.h5")
+        for folder in folders:
+            parts = [
+                list(_runs(corpus, choice, variants, train.device, evaluate.bootstrap))
+                for choice in choices(folder, train.protocol)
+            ]
+            asked += [_joined(same) for same in zip(*parts)]
+    scores = _table(params, processed, model, corpus, [one.run for one in asked])
+    scores["intervals"], scores["calibration"] = _intervals(asked), _calibration(corpus, asked, labels)
+    answer(corpus, folders, processed / "scores" / f"{model}.unlabelled.csv", train.device)
+    arrays = {"ids": np.array([s.clip.id for s in corpus.splits["test"]]), "labels": labels}
+    for one in asked:
+        key = f"{one.run.pattern}/{one.run.level}/{one.run.mask_seed}/{one.run.train_seed}"
+        arrays |= {f"{key}/{name}": values for name, values in one.outputs.items()}
+    _write(processed / "scores", model, scores, arrays)
+    return scores
+
+
+def _runs(corpus: Corpus, choice: Choice, variants: Variants, device: str, draws: int) -> Iterator[Asked]:
+    """One checkpoint at every level and mask seed: the scores that it was chosen for."""
+    network, card = checkpoint.load(choice.folder)
+    checkpoint.check_features(card, corpus.origins)
+    test, spec = corpus.splits["test"], InputSpec(**card.spec)
+    labels = np.array([s.clip.label for s in test])
+    for level, mask_seed, outputs in predict_variants(network, test, spec, variants, choose_device(device)):
+        scores = corpus.judged.scores(outputs["prediction"], labels)
+        bounds = corpus.judged.intervals(outputs["prediction"], labels, draws) if draws else {}
+        run = Run(variants.pattern, level, mask_seed, card.seed, choice.part(scores))
+        kept = {n: outputs[n] for n in ("prediction", "uncertainty") if n in outputs and choice.leads}
+        yield Asked(run, kept, choice.part(bounds))
+
+
+def _joined(same: Sequence[Asked]) -> Asked:
+    """One run of what several checkpoints say under the same loss, each for its own metrics."""
+    first = same[0].run
+    scores = {name: value for one in same for name, value in one.run.scores.items()}
+    run = Run(first.pattern, first.level, first.mask_seed, first.train_seed, scores)
+    outputs = {name: values for one in same for name, values in one.outputs.items()}
+    return Asked(run, outputs, {name: bound for one in same for name, bound in one.bounds.items()})
+
+
+def _table(params: Params, processed: Path, model: str, corpus: Corpus, runs: list[Run]) -> dict[str, object]:
+    patterns = summary(runs)
+    train, export = params.train.of_model(model, processed.name), params.export.of(processed.name)
+    words = _embeddings(processed, [*train.features, *export.features])
+    return {
+        "dataset": processed.name,
+        "model": model,
+        "protocol": train.protocol,
+        "task": corpus.judged.task,
+        "scale": corpus.judged.scale,
+        "clips": {split: len(members) for split, members in corpus.splits.items() if split in SPLITS},
+        "seeds": {"train": params.seeds, "mask": sorted({r.mask_seed for r in runs})},
+        "baselines": baselines(corpus, words),
+        "patterns": patterns,
+        "over_rates": {name: over_rates(levels) for name, levels in patterns.items()},
+        "runs": [asdict(run) for run in runs],
+    }
+
+
+def baselines(corpus: Corpus, words: FeatureFile | None) -> dict[str, dict[str, object]]:
+    """Scores on the complete test split of saying always the same, and of ridge on the mean embedding of the words."""
+    labels = {split: np.array([s.clip.label for s in corpus.splits[split]]) for split in ("train", "test")}
+    result = {"majority": corpus.judged.majority(labels["train"], labels["test"])}
+    if words is None:
+        return result
+    rows = {split: mean_embeddings(words.many([s.clip.id for s in corpus.splits[split]])) for split in labels}
+    told = linear_baseline(rows["train"], labels["train"], rows["test"], corpus.judged)
+    return result | {"text_linear": corpus.judged.scores(told, labels["test"])}
+
+
+def _embeddings(processed: Path, names: list[str]) -> FeatureFile | None:
+    """The first of these features that are embeddings of text with a frame in them."""
+    for name in names:
+        path = processed / "features" / f"{name}.h5"
+        if path.is_file():
+            file = FeatureFile(path)
+            if file.origin.modality == "text" and file.origin.columns != TOKEN_COLUMNS and file.lengths().any():
+                return file
+            file.close()
+    return None
+
+
+def _intervals(asked: Sequence[Asked]) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """{pattern: {level: {metric: [low, high]}}}: bootstrap over test clips, its bounds averaged over the runs."""
+    result: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for (pattern, level), same in _levels(asked).items():
+        names = {name: [one.bounds[name] for one in same if one.bounds[name]] for name in same[0].bounds}
+        told = {name: np.mean(bounds, 0).tolist() for name, bounds in names.items() if bounds}
+        if told:
+            result.setdefault(pattern, {})[level] = told
+    return result
+
+
+def _calibration(corpus: Corpus, asked: Sequence[Asked], labels: np.ndarray) -> dict[str, dict[str, object]]:
+    """{pattern: {level: curves}} over the runs of a level; empty for scores, which state no confidence."""
+    result: dict[str, dict[str, object]] = {}
+    for (pattern, level), same in _levels(asked).items():
+        curves = corpus.judged.calibration([one.outputs for one in same], labels)
+        if curves:
+            result.setdefault(pattern, {})[level] = curves
+    return result
+
+
+def _levels(asked: Sequence[Asked]) -> dict[tuple[str, str], list[Asked]]:
+    """Runs by pattern and level, in order."""
+    groups: dict[tuple[str, str], list[Asked]] = {}
+    for one in asked:
+        groups.setdefault((one.run.pattern, str(one.run.level)), []).append(one)
+    return groups
+
+
+def _write(folder: Path, model: str, scores: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
+    with replacing(folder / f"{model}.npz") as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    with replacing(folder / f"{model}.json") as temporary:
+        temporary.write_text(json.dumps(scores, indent=1), encoding="utf-8")

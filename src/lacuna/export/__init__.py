@@ -1,0 +1,1 @@
+"""Stage export: pickles that MMSA reads, and such pickles read back."""

@@ -1,0 +1,1 @@
+"""Stage extract: the features of every clip, each made once."""

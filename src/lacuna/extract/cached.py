@@ -1,0 +1,226 @@
+"""Features of many clips, each made once. In: clips and an extractor's name and settings. Out: sequences in order.
+
+A clip's result is kept under the hash of its media's bytes (or its words), its span, and the extractor's name, version,
+settings and libraries: a changed label, another order or a second run costs nothing, a killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, lru_cache, partial
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from lacuna.compute.workers import Engine, Lost, map_items, progress
+from lacuna.media.shared import together
+from lacuna.params import plugin, plugin_settings
+from lacuna.storage.cache import Cache, digest_of, digest_of_file
+from lacuna.storage.features import Origin
+from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, empty_sequence, joined
+
+WEIGHTS = ("weights", "source", "file")  # settings that name weights; `versions()` holds their fingerprint
+STREAMS = {"vision": "video", "image": "video", "audio": "audio"}  # what is decoded for a modality
+BATCH = 64  # clips given at once to an extractor that takes many
+
+
+def one_thread() -> AbstractContextManager:
+    """Within it, libraries that share sums between threads use one."""
+    return _libraries(len(sys.modules)).limit(limits=1)
+
+
+@lru_cache(maxsize=1)
+def _libraries(_: int) -> ThreadpoolController:
+    """What is loaded, looked for anew when modules have come: looking takes longer than some clips."""
+    return ThreadpoolController()
+
+
+@dataclass
+class Extraction:
+    """An extractor with a cache before it: picklable, so that each worker builds its own extractor on first need."""
+
+    name: str
+    values: dict[str, object]
+    cache_root: Path
+    _settings: object = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self._settings = plugin_settings("extractors", self.name, self.values)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"name": self.name, "values": self.values, "cache_root": self.cache_root}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__init__(**state)
+
+    @cached_property
+    def extractor(self) -> Callable[[Clip], FeatureSequence]:
+        return plugin("extractors", self.name).Extractor(self._settings)
+
+    @cached_property
+    def cache(self) -> Cache:
+        return Cache(self.cache_root, self.name)
+
+    @cached_property
+    def origin(self) -> Origin:
+        """Columns, settings and versions, as they are written beside the features."""
+        module = plugin("extractors", self.name)
+        return Origin(
+            extractor=self.name,
+            modality=module.MODALITY,
+            columns=tuple(self.extractor.columns),
+            settings=asdict(self._settings),
+            versions={"lacuna_extractor": str(module.VERSION), **self.extractor.versions()},
+            dtype=getattr(module, "DTYPE", "float32"),
+        )
+
+    def key(self, clip: Clip) -> str:
+        """What identifies a clip's result: all that decides it and nothing else."""
+        versions = self.origin.versions
+        # Weights that have a fingerprint are known by it, wherever they lie.
+        settings = {k: v for k, v in self.origin.settings.items() if not (k in WEIGHTS and k in versions)}
+        made_by = (self.name, settings, versions)
+        if self.origin.modality == "text":
+            return digest_of(*made_by, clip.text)
+        return digest_of(*made_by, digest_of_file(clip.path), clip.start, clip.end)
+
+    def __call__(self, clip: Clip) -> FeatureSequence | MalformedInput:
+        """The clip's features, from the cache where they are there; an error is returned, for it is one clip's."""
+        key = self.fill(clip)
+        return key if isinstance(key, MalformedInput) else joined(self.pieces(key, clip))
+
+    def fill(self, clip: Clip) -> str | MalformedInput:
+        """See to it that the cache has the clip's features; their key.
+
+        What a worker sends back is the key alone, whatever the clip's length.
+        """
+        try:
+            key = self.key(clip)
+            if key not in self.cache:
+                # Sums of products depend in their last bits on how many threads share them: one, wherever this runs.
+                with one_thread():
+                    self.cache.put(key, map(_arrays, self._made(clip)))
+            return key
+        except (MalformedInput, OSError) as error:
+            return MalformedInput(f"{clip.id}: {error}")
+
+    def _made(self, clip: Clip) -> Iterable[FeatureSequence]:
+        pieces = getattr(self.extractor, "pieces", None)
+        return (self.extractor(clip),) if pieces is None else pieces(clip)
+
+    def pieces(self, key: str, clip: Clip) -> Iterator[FeatureSequence]:
+        """The clip's features under `key`, a stretch at a time."""
+        arrays = self.cache.get(key)
+        if arrays is None:  # a damaged disk left half of it
+            self.fill(clip)
+            arrays = self.cache.get(key)
+        if arrays is None:
+            raise MalformedInput(f"{self.cache_root}: expected what was just written there, found none ({clip.id})")
+        for piece in arrays:
+            yield FeatureSequence(**piece, columns=self.origin.columns)
+
+    @property
+    def batched(self) -> bool:
+        """Whether the extractor takes many clips at once (text, pictures), which is faster than more processes."""
+        return hasattr(plugin("extractors", self.name).Extractor, "many")
+
+    def fill_many(self, clips: Sequence[Clip]) -> list[str | MalformedInput]:
+        """The clips' keys; the features of those that are not in the cache are made together."""
+        missing = [clip for clip in clips if self._key_in_cache(clip) is None]
+        try:
+            for clip, sequence in zip(missing, self.extractor.many(missing) if missing else ()):
+                self.cache.put(self.key(clip), [_arrays(sequence)])
+        except (MalformedInput, OSError):
+            pass  # one of them is malformed: `fill` below meets it alone, and names it
+        return [self.fill(clip) for clip in clips]
+
+    def _key_in_cache(self, clip: Clip) -> str | None:
+        """The clip's key where the cache has it."""
+        try:
+            key = self.key(clip)
+        except OSError:  # the media cannot be read: whoever is to extract from it will tell
+            return None
+        return key if key in self.cache else None
+
+    def each(self, clips: Sequence[Clip], engine: Engine | int | str) -> Iterator[str | MalformedInput | Lost]:
+        """Keys in order. Only what the cache lacks goes to workers: one new clip among many starts one of them."""
+        looked_at: deque[str | None] = deque()
+
+        def missing() -> Iterator[Clip]:
+            for clip in clips:
+                looked_at.append(self._key_in_cache(clip))
+                if looked_at[-1] is None:
+                    yield clip
+
+        for made in chain(map_items(self.fill, missing(), engine), (None,)):
+            while looked_at and looked_at[0] is not None:
+                yield looked_at.popleft()
+            if made is not None:
+                looked_at.popleft()
+                yield made
+
+
+@dataclass(frozen=True)
+class Together:
+    """Several extractions of a clip: what reads its pictures shares a decoder, what reads its sound another."""
+
+    extractions: tuple[Extraction, ...]
+
+    def lacks(self, clip: Clip) -> list[Extraction]:
+        return [e for e in self.extractions if e._key_in_cache(clip) is None]
+
+    def __call__(self, clip: Clip) -> list[str | MalformedInput]:
+        """See to it that the cache has the clip's features of each; keys, and errors, of those that it lacked."""
+        lacking = self.lacks(clip)
+        readers: dict[str, list[Extraction]] = {}
+        for extraction in lacking:
+            readers.setdefault(STREAMS.get(extraction.origin.modality, extraction.name), []).append(extraction)
+        with one_thread():  # for all that run here, and until the last is done
+            made = {
+                extraction.name: result
+                for kind, group in readers.items()
+                for extraction, result in zip(group, together(kind, [partial(e.fill, clip) for e in group]))
+            }
+        return [made[extraction.name] for extraction in lacking]
+
+
+def _arrays(sequence: FeatureSequence) -> dict[str, np.ndarray]:
+    return {"values": sequence.values, "times": sequence.times, "seen": sequence.seen}
+
+
+def extract(
+    extraction: Extraction, clips: Sequence[Clip], engine: Engine | int | str, rejects: list[Reject]
+) -> Iterator[tuple[str, FeatureSequence]]:
+    """(clip id, features) in order, a long clip's in several pieces.
+
+    A clip that fails has no frames and is added to `rejects`, as is one unseen.
+    """
+    if extraction.batched:
+        parts = (clips[i : i + BATCH] for i in range(0, len(clips), BATCH))
+        results = (result for part in parts for result in extraction.fill_many(part))
+    else:
+        results = extraction.each(clips, engine)
+    for result, clip in zip(progress(results, len(clips), f"{extraction.name:<10}"), clips):
+        if isinstance(result, Lost | MalformedInput):
+            reason = result.reason if isinstance(result, Lost) else str(result)
+            yield clip.id, empty_sequence(extraction.origin.columns, np.dtype(extraction.origin.dtype).type)
+        else:
+            frames, seen = 0, False
+            for piece in extraction.pieces(result, clip):
+                frames, seen = frames + len(piece), seen or bool(piece.seen.any())
+                yield clip.id, piece
+            reason = "" if seen else _unseen(extraction.origin.modality, frames)
+        if reason:
+            rejects.append(Reject(clip.id, clip.path.as_posix() if clip.path else "", reason, extraction.name))
+
+
+def _unseen(modality: str, frames: int) -> str:
+    if modality == "vision" and frames:
+        return f"no face in any of {frames} frames: kept without vision"
+    return f"nothing to extract: kept without {modality}"

@@ -1,0 +1,68 @@
+"""What trained models tell of the test split beside scores. In: checkpoints and features. Out: `inside.Asked`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lacuna.data.batches import InputSpec
+from lacuna.data.samples import Sample, specials
+from lacuna.figures.sections.inside import Asked
+from lacuna.mask.variants import Variants
+from lacuna.params import Params
+from lacuna.train import checkpoint
+from lacuna.train.run import read_corpus
+from lacuna.train.trainer import choose_device, predict
+
+TOLD_BY_RATE = ("completeness", "uncertainty")  # outputs that are worth asking for at every missing rate
+
+
+def ask(params: Params, processed: Path) -> list[Asked]:
+    """Each model's first seed, on at most `figures.asked` clips of the test split."""
+    dataset, most = processed.name, params.figures.of(processed.name).asked
+    variants, asked = _frames(processed / "variants"), []
+    for model in params.models:
+        folder, train = processed / "models" / model / str(params.seeds[0]), params.train.of_model(model, dataset)
+        if (folder / "model.json").is_file():
+            corpus = read_corpus(processed, train, params.prepare.of(dataset).label_range)
+            asked.append(_ask(model, folder, corpus.splits["test"][:most], variants, train.device))
+    return asked
+
+
+def _frames(folder: Path) -> Variants | None:
+    """The pattern that loses single frames, for a missing rate that means the same for each clip."""
+    path = folder / "frames.h5"
+    return Variants(path) if path.is_file() else None
+
+
+def _ask(model: str, folder: Path, test: list[Sample], variants: Variants | None, device: str) -> Asked:
+    network, card = checkpoint.load(folder)
+    spec, place = InputSpec(**card.spec), choose_device(device)
+    outputs = predict(network, test, spec, place)
+    by_rate, left = {}, {}
+    if variants is not None and any(name in outputs for name in TOLD_BY_RATE):
+        for rate in (level for level in variants.levels if isinstance(level, float)):
+            lossy = [variants.apply(sample, rate, variants.seeds[0]) for sample in test]
+            told = predict(network, lossy, spec, place)
+            by_rate[rate] = {name: told[name] for name in TOLD_BY_RATE if name in told}
+            left[rate] = np.array([_left(sample) for sample in lossy])
+    return Asked(
+        model=model,
+        labels=np.array([sample.clip.label for sample in test]),
+        classes=spec.classes,
+        outputs=outputs,
+        by_rate=by_rate,
+        left=left if "text" in spec.widths else {},
+        pairs=tuple(getattr(network, "pairs", ())),
+        settings=card.settings,
+    )
+
+
+def _left(sample: Sample) -> float:
+    """The share of a clip's words that survived; [CLS] and [SEP], which always do, left out."""
+    text = sample.features.get("text")
+    if text is None or not len(text):
+        return 0.0
+    seen = text.seen[~specials(text)]
+    return float(seen.mean()) if len(seen) else 0.0

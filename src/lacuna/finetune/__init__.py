@@ -1,0 +1,1 @@
+"""Stage finetune: ResNet50 and BERT tuned on the train split before extraction."""

@@ -1,0 +1,1 @@
+"""Stage mask: which frames are lost, drawn from seeds."""

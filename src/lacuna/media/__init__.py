@@ -1,0 +1,1 @@
+"""Video, sound and pictures: read, written, and decoded once for several readers."""

@@ -1,0 +1,212 @@
+"""`lacuna serve`: a page on this machine. In: a checkpoint. Out: drop a video, take parts of it away, watch the answer.
+
+Built with NiceGUI (extra `ui`), whose parts are all served from here: the page works offline. Bound to 127.0.0.1 and to
+requests that name it, so that no other page in the browser can talk to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from lacuna.predict.answers import Answer, Question
+from lacuna.predict.features import Given
+from lacuna.predict.uploads import Desk, Limits
+from lacuna.types import MalformedInput
+
+HOST = "127.0.0.1"
+FORM = 100_000  # bytes that a form adds to the file in it
+USUAL = Limits()
+Message = MutableMapping[str, Any]
+
+
+def serve(checkpoint: Path, port: int = 8080, limits: Limits = USUAL, device: str = "auto", asr: str = "") -> None:
+    """Serve until interrupted. `asr`: a speech recognition model for videos whose words nobody types in."""
+    try:
+        from nicegui import app, ui
+    except ImportError as error:
+        raise MalformedInput(f"serve: expected the extra ui (pip install 'lacuna[ui]'), got: {error}") from error
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    desk = Desk(checkpoint, limits, device)
+    app.add_middleware(BodyLimit, most=limits.bytes + FORM)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
+    app.on_shutdown(desk.close)
+
+    @ui.page("/")
+    def page() -> None:
+        View(desk, asr).build()
+
+    print(f"lacuna: http://{HOST}:{port} (ctrl-c ends it)", flush=True)
+    try:
+        ui.run(host=HOST, port=port, title="Lacuna", reload=False, show=False, show_welcome_message=False)
+    finally:
+        desk.close()
+
+
+class BodyLimit:
+    """Refuses requests whose body is longer than `most` bytes, before it is kept anywhere."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]], most: int) -> None:
+        self.app, self.most = app, most
+
+    async def __call__(
+        self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+    ) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        said = dict(scope["headers"]).get(b"content-length", b"0")
+        if not said.isdigit() or int(said) > self.most:
+            await send({"type": "http.response.start", "status": 413, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        got = 0
+
+        async def counted() -> Message:
+            nonlocal got
+            message = await receive()
+            got += len(message.get("body", b""))
+            # A body that does not say its length: to the reader it looks as if the browser had gone away.
+            return {"type": "http.disconnect"} if got > self.most else message
+
+        await self.app(scope, counted, send)
+
+
+class View:
+    """One browser's page: its upload's features, its sliders, and what the model says."""
+
+    def __init__(self, desk: Desk, asr: str) -> None:
+        from nicegui import run, ui
+
+        self.ui, self.run, self.desk, self.asr = ui, run, desk, asr
+        self.given: Given | None = None
+        self.sliders: dict[str, Any] = {}
+
+    def build(self) -> None:
+        """Lay the page out."""
+        ui = self.ui
+        ui.colors(primary="#00588a")
+        ui.query("body").style("background: #f5f7f9")
+        with ui.header().classes("items-baseline"):
+            ui.label("Lacuna").classes("text-2xl font-bold")
+            card = self.desk.predictor.card
+            ui.label(f"{card.model}, trained on {card.dataset}, seed {card.seed}").classes("opacity-80")
+        with ui.row().classes("w-full max-w-6xl mx-auto gap-4 items-start"):
+            with ui.column().classes("flex-1 min-w-72 gap-4"):
+                self._ask()
+                self._take_away()
+            with ui.column().classes("flex-1 min-w-72 gap-4"):
+                self._show()
+
+    def _ask(self) -> None:
+        ui, limits = self.ui, self.desk.limits
+        with ui.card().classes("w-full"):
+            ui.label("1. A video").classes("text-lg font-bold")
+            hint = "heard by the speech model if left empty" if self.asr else "missing if left empty"
+            self.words = ui.textarea("What is said in it", placeholder=hint).classes("w-full").props("autogrow rows=2")
+            self.upload = ui.upload(
+                label=f"Drop a video here: at most {limits.megabytes:g} MB and {limits.seconds:g} s",
+                auto_upload=True,
+                max_file_size=limits.bytes,
+                on_upload=self._uploaded,
+                on_rejected=lambda: self._say(f"Refused: larger than {limits.megabytes:g} MB."),
+            ).classes("w-full")
+            with ui.row().classes("items-center"):
+                self.busy = ui.spinner(size="sm")
+                self.busy.set_visibility(False)
+                self.status = ui.label("The file is deleted as soon as it has been read.").classes("text-sm opacity-80")
+
+    def _take_away(self) -> None:
+        ui = self.ui
+        with ui.card().classes("w-full"):
+            ui.label("2. Take parts of it away").classes("text-lg font-bold")
+            for modality in self.desk.predictor.modalities:
+                with ui.row().classes("w-full items-center no-wrap"):
+                    ui.label(modality).classes("w-16")
+                    slider = ui.slider(min=0, max=100, step=5, value=0)
+                    slider.on("update:model-value", self._refresh, throttle=0.3, leading_events=False)
+                    slider.classes("flex-1").props(f'aria-label="lost share of {modality}"')
+                    ui.label().bind_text_from(slider, "value", lambda v: f"{v:.0f} % lost").classes("w-24 text-right")
+                self.sliders[modality] = slider
+
+    def _show(self) -> None:
+        ui = self.ui
+        with ui.card().classes("w-full"):
+            ui.label("3. What the model says").classes("text-lg font-bold")
+            self.sentiment = ui.label("Nothing yet.").classes("text-3xl font-bold text-primary")
+            self.detail = ui.label("").classes("text-sm opacity-80")
+            self.parts = ui.echart(_bars({})).classes("w-full h-44")
+            self.curve = ui.echart(_curve(None)).classes("w-full h-44")
+            self.notes = ui.column().classes("gap-0 text-sm")
+
+    def _say(self, text: str) -> None:
+        self.status.set_text(text)
+
+    async def _uploaded(self, event: Any) -> None:  # noqa: ANN401 (NiceGUI's event)
+        name, path = event.file.name, self.desk.place(event.file.name)
+        self.upload.reset()
+        self.busy.set_visibility(True)
+        self._say(f"Reading {name} …")
+        await event.file.save(path)
+        question = Question(text=self.words.value.strip() or (None if self.asr else ""), asr=self.asr)
+        try:
+            self.given = await self.run.io_bound(self.desk.take, path, name, question)
+        except MalformedInput as error:
+            self._say(f"Refused: {error}")
+        else:
+            self._say(f"{name} was read, and deleted.")
+            await self._refresh()
+        self.busy.set_visibility(False)
+
+    async def _refresh(self) -> None:
+        if self.given is None:
+            return
+        shares = {modality: slider.value / 100 for modality, slider in self.sliders.items()}
+        question = Question(
+            drop=[m for m, share in shares.items() if share >= 1],
+            missing={m: share for m, share in shares.items() if 0 < share < 1},
+        )
+        self._fill(await self.run.io_bound(self.desk.answer, self.given, question))
+
+    def _fill(self, answer: Answer) -> None:
+        self.sentiment.set_text(answer.sentiment)
+        told = f"probability {answer.score:.2f}" if answer.probabilities else f"score {answer.score:+.2f}"
+        self.detail.set_text(told + ("" if answer.uncertainty is None else f", uncertainty {answer.uncertainty:.2f}"))
+        for chart, options in ((self.parts, _bars(answer.contributions)), (self.curve, _curve(answer))):
+            chart.options.clear()
+            chart.options.update(options)
+            chart.update()
+        self.notes.clear()
+        with self.notes:
+            for note in answer.notes:
+                self.ui.label(note)
+
+
+def _bars(contributions: dict[str, float]) -> dict[str, Any]:
+    """What each modality adds to the score, as a bar chart."""
+    names = list(contributions)[::-1]
+    values = [round(contributions[name], 4) for name in names]
+    return {
+        "title": {"text": "What each part adds to the score", "textStyle": {"fontSize": 13}},
+        "grid": {"left": 70, "right": 30, "top": 36, "bottom": 24},
+        "xAxis": {"type": "value"},
+        "yAxis": {"type": "category", "data": names},
+        "series": [{"type": "bar", "data": values, "itemStyle": {"color": "#00588a"}}],
+        "animation": False,
+    }
+
+
+def _curve(answer: Answer | None) -> dict[str, Any]:
+    """The score by second."""
+    moments = [] if answer is None else answer.curve
+    points = [[round((m.start + m.end) / 2, 2), round(m.score, 4)] for m in moments]
+    return {
+        "title": {"text": "Second by second", "textStyle": {"fontSize": 13}},
+        "grid": {"left": 50, "right": 30, "top": 36, "bottom": 24},
+        "xAxis": {"type": "value", "axisLabel": {"formatter": "{value} s"}},
+        "yAxis": {"type": "value", "scale": True},
+        "series": [{"type": "line", "data": points, "itemStyle": {"color": "#d55e00"}}],
+        "animation": False,
+    }

@@ -1,0 +1,185 @@
+"""An answer for one video. In: a file, its words if they are known, and a checkpoint. Out: an `Answer`.
+
+    import lacuna
+    model = lacuna.load("processed/demo/models/lnln/1111")
+    print(model("clip.mp4", text="what a day"))
+
+Features are made as the checkpoint says that its own were. Whatever cannot be had counts as missing: no text given, no
+sound track, no face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from lacuna.data.batches import InputSpec
+from lacuna.data.samples import Sample, specials
+from lacuna.extract.cached import Extraction
+from lacuna.mask.mask import Draw, lose
+from lacuna.media import decode
+from lacuna.params import plugin
+from lacuna.predict.answers import Answer, Moment, Question
+from lacuna.predict.features import Given, extractions_of, features_of
+from lacuna.predict.hearing import transcribe
+from lacuna.predict.transcript import Transcript, read_transcript
+from lacuna.storage.cache import default_root
+from lacuna.train import checkpoint as checkpoints
+from lacuna.train.trainer import choose_device
+from lacuna.train.trainer import predict as predict_samples
+from lacuna.types import MODALITIES, Clip, FeatureSequence
+
+STEP, REACH = 1.0, 0.5  # s: one point of the curve a second, and how far it looks to both sides of its second
+REST = 0.3  # of a step: sound often ends a little after the pictures
+SEVEN = ("highly negative", "negative", "weakly negative", "neutral", "weakly positive", "positive", "highly positive")
+FIVE = ("negative", "weakly negative", "neutral", "weakly positive", "positive")
+SIMS_EDGES = (-0.7, -0.1, 0.1, 0.7)  # of the five classes of scores in [-1, 1]
+PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
+
+
+class Predictor:
+    """A trained model that answers for files."""
+
+    def __init__(self, checkpoint: Path | str, device: str = "auto", cache: Path | None = None) -> None:
+        self.network, self.card = checkpoints.load(Path(checkpoint))
+        self.spec = InputSpec(**self.card.spec)
+        self.device = choose_device(device)
+        self.cache = default_root() if cache is None else cache
+        self._scale = checkpoints.scaler_of(self.card)
+
+    @cached_property
+    def extractions(self) -> dict[str, Extraction]:
+        """What makes the model's features; kept, so that a second file does not load weights again."""
+        return extractions_of(self.card, self.cache)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the model reads."""
+        return tuple(sorted(self.spec.widths, key=lambda m: (MODALITIES.index(m) if m in MODALITIES else 9, m)))
+
+    def __call__(self, path: Path | str, question: Question | None = None, **options: object) -> Answer:
+        """The answer for one file; `options` are fields of `Question`."""
+        question = question or Question(**options)
+        question.check(self.modalities)
+        return self.answer(self.read(path, question), question)
+
+    def read(self, path: Path | str, question: Question) -> Given:
+        """Features of the file: what takes time, and is the same whatever is dropped afterwards."""
+        path = Path(path)
+        if path.suffix.lower() in PICTURES:
+            decode.image(path)  # a file that cannot be read is refused here, before anything is made of it
+        else:
+            decode.probe(path)
+        transcript = self._transcript(path, question)
+        clip = Clip(path.stem, "given", "test", transcript.text, {}, path, question.start, question.end)
+        return features_of(clip, transcript, self.card, self.extractions)
+
+    def _transcript(self, path: Path, question: Question) -> Transcript:
+        if "text" in self.modalities:
+            if question.text is not None:
+                return Transcript(question.text.strip())
+            if question.transcript is not None:
+                return read_transcript(Path(question.transcript), question.start, question.end)
+            if question.asr:
+                return Transcript(transcribe(path, question.asr, question.start, question.end))
+        return Transcript("")
+
+    def answer(self, given: Given, question: Question) -> Answer:
+        """What the model says of these features under this question: one pass for all that is asked."""
+        question.check(self.modalities)
+        lossy = _lossy(given.sample, question)
+        seen = {m: float(s.seen.mean()) if len(s) else 0.0 for m, s in lossy.features.items()}
+        present, windows = [m for m in self.modalities if seen[m]], _windows(given.seconds)
+        asked = [lossy, *(_without(lossy, m) for m in present), *(_window(lossy, given, w) for w in windows)]
+        outputs = predict_samples(self.network, [self._scale(s) for s in asked], self.spec, self.device)
+        told = outputs["prediction"]
+        names = self.class_names()
+        chosen = int(told[0].argmax()) if names else 0
+        scores = told[:, chosen] if names else told
+        uncertainty = outputs.get("uncertainty")
+        return Answer(
+            file=str(given.sample.clip.path),
+            model=self.card.model,
+            text=given.sample.clip.text,
+            score=float(scores[0]),
+            sentiment=names[chosen] if names else self._named(float(scores[0])),
+            probabilities=dict(zip(names, told[0].tolist())) if names else {},
+            uncertainty=None if uncertainty is None else float(uncertainty[0]),
+            contributions={m: float(scores[0] - s) for m, s in zip(present, scores[1:])},
+            curve=tuple(Moment(*w, float(s)) for w, s in zip(windows, scores[1 + len(present) :])),
+            seen=seen,
+            notes=(*given.notes, *question.losses()),
+        )
+
+    def class_names(self) -> list[str]:
+        """Names of a classifier's classes; none for scores."""
+        if self.spec.classes == 3 and self.card.task == "polarity":
+            return ["negative", "neutral", "positive"]
+        return [str(k) for k in range(self.spec.classes)]
+
+    def _named(self, score: float) -> str:
+        """A score as the field's class of it: of seven in [-3, 3], of five in [-1, 1], else its sign."""
+        most = float(self.card.label_range[1])
+        if most == 3:
+            return SEVEN[int(np.round(np.clip(score, -3, 3))) + 3]
+        if most == 1:
+            return FIVE[int(np.searchsorted(SIMS_EDGES, score))]
+        return "negative" if score < 0 else "positive" if score > 0 else "neutral"
+
+
+def load(checkpoint: Path | str, device: str = "auto") -> Predictor:
+    """A trained model that answers for files: `load(folder)("clip.mp4", text="…")`."""
+    return Predictor(checkpoint, device)
+
+
+def predict(path: Path | str, checkpoint: Path | str, **options: object) -> Answer:
+    """The answer of a checkpoint for one file; `options` are fields of `Question`."""
+    return load(checkpoint)(path, **options)
+
+
+def _lossy(sample: Sample, question: Question) -> Sample:
+    """The sample after the losses that were asked for."""
+    features = dict(sample.features)
+    for modality, rate in question.missing.items():
+        draw = Draw("given", sample.clip.id, modality, "frames", float(rate), question.seed)
+        survives = plugin("patterns", "frames").survivors(features[modality], draw)
+        features[modality] = lose(features[modality], survives)
+    sample = replace(sample, features=features)
+    for modality in question.drop:
+        sample = _without(sample, modality)
+    return sample
+
+
+def _without(sample: Sample, modality: str) -> Sample:
+    """The sample as if it had nothing of a modality."""
+    sequence = sample.features[modality]
+    nothing = FeatureSequence(sequence.values[:0], sequence.times[:0], sequence.seen[:0], sequence.columns)
+    return replace(sample, features=sample.features | {modality: nothing})
+
+
+def _windows(seconds: float) -> list[tuple[float, float]]:
+    """(start, end) s of each second of the clip; a short rest at its end joins the last whole one."""
+    if not seconds:
+        return []
+    count = max(1, int(np.ceil(seconds / STEP - REST)))
+    return [(k * STEP, seconds if k + 1 == count else (k + 1) * STEP) for k in range(count)]
+
+
+def _window(sample: Sample, given: Given, window: Sequence[float]) -> Sample:
+    """The clip cut to a second and half a second around it: what a model would see of a shorter clip."""
+    low, high = window[0] - REACH, window[1] + REACH
+    features = {}
+    for modality, sequence in sample.features.items():
+        times = given.middles[modality][: len(sequence)]  # a modality that was left out has no frames
+        kept = (times >= low) & (times < high)
+        special = specials(sequence)
+        if kept[~special].any():
+            kept |= special
+        features[modality] = FeatureSequence(
+            sequence.values[kept], sequence.times[kept], sequence.seen[kept], sequence.columns
+        )
+    return replace(sample, features=features)

@@ -1,0 +1,140 @@
+"""What stands behind `lacuna serve`. In: an uploaded file and words. Out: its features, or why it has none; answers.
+
+Files of strangers are read in a process of their own, which is killed when it takes too long and made anew when a file
+kills it. Neither the file nor anything made of it stays on disk.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import tempfile
+import threading
+import uuid
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from lacuna.media import decode
+from lacuna.predict.answers import Answer, Question
+from lacuna.predict.features import Given
+from lacuna.predict.run import Predictor
+from lacuna.types import MalformedInput
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of an upload: its size, its length, and how long reading it may take."""
+
+    megabytes: float = 200.0
+    seconds: float = 120.0
+    patience: float = 600.0  # s
+
+    def __post_init__(self) -> None:
+        if min(self.megabytes, self.seconds, self.patience) <= 0:
+            raise MalformedInput(f"limits: expected numbers above 0, got {self}")
+
+    @property
+    def bytes(self) -> int:
+        return int(self.megabytes * 1e6)
+
+
+class Desk:
+    """Takes uploads and answers for them."""
+
+    def __init__(self, checkpoint: Path, limits: Limits, device: str = "auto") -> None:
+        self.predictor = Predictor(checkpoint, device)
+        self.limits = limits
+        self.folder = Path(tempfile.mkdtemp(prefix="lacuna-serve-"))
+        self._reader = _Reader(checkpoint, self.folder / "features", limits)
+        self._model = threading.Lock()
+
+    def place(self, name: str) -> Path:
+        """Where an upload of that name is to be put: its own name is a stranger's, only the suffix is kept."""
+        suffix = Path(name).suffix.lower()
+        return self.folder / (uuid.uuid4().hex + (suffix if suffix[1:].isalnum() and len(suffix) <= 6 else ""))
+
+    def take(self, path: Path, name: str, question: Question) -> Given:
+        """Features of the file at `path`, which is deleted whatever happens."""
+        try:
+            size = path.stat().st_size
+            if size > self.limits.bytes:
+                raise MalformedInput(f"{name}: expected at most {self.limits.megabytes:g} MB, got {size / 1e6:.1f} MB")
+            given = self._reader.read(path, question)
+        except MalformedInput as error:
+            raise MalformedInput(str(error).replace(str(path), name)) from error
+        finally:
+            path.unlink(missing_ok=True)
+        return replace(given, sample=replace(given.sample, clip=replace(given.sample.clip, path=Path(name))))
+
+    def answer(self, given: Given, question: Question) -> Answer:
+        """What the model says, with what the sliders took away."""
+        with self._model:
+            return self.predictor.answer(given, question)
+
+    def close(self) -> None:
+        """End the reader and leave nothing behind."""
+        self._reader.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class _Reader:
+    """A process that makes features of files, one at a time."""
+
+    def __init__(self, checkpoint: Path, cache: Path, limits: Limits) -> None:
+        self._made_of = (checkpoint, cache, limits.seconds)
+        self._cache, self._patience = cache, limits.patience
+        self._lock = threading.Lock()
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._line: Connection | None = None
+
+    def read(self, path: Path, question: Question) -> Given:
+        with self._lock:
+            line = self._started()
+            try:
+                line.send((path, question))
+                if not line.poll(self._patience):
+                    self.stop()
+                    raise MalformedInput(f"{path}: expected to be read within {self._patience:g} s, gave it up")
+                result = line.recv()
+            except (EOFError, OSError) as error:
+                self.stop()
+                raise MalformedInput(f"{path}: expected a readable file, but reading it killed the reader") from error
+            finally:
+                shutil.rmtree(self._cache, ignore_errors=True)
+        if isinstance(result, Given):
+            return result
+        raise MalformedInput(result)
+
+    def _started(self) -> Connection:
+        if self._process is None or not self._process.is_alive():
+            context = multiprocessing.get_context("spawn")  # a fork would inherit the server's threads in mid-step
+            self._line, theirs = context.Pipe()
+            self._process = context.Process(target=_work, args=(theirs, *self._made_of), daemon=True)
+            self._process.start()
+            theirs.close()
+        return self._line
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._line.close()
+            self._process = None
+
+
+def _work(line: Connection, checkpoint: Path, cache: Path, seconds: float) -> None:
+    """The reader's loop: a file and a question in, features or a sentence out. Anything unforeseen ends the process."""
+    predictor = Predictor(checkpoint, "cpu", cache)
+    while True:
+        try:
+            path, question = line.recv()
+        except EOFError:
+            return
+        try:
+            length = decode.probe(path).duration
+            if length > seconds:
+                raise MalformedInput(f"{path}: expected at most {seconds:g} s, got {length:.1f} s")
+            line.send(predictor.read(path, question))
+        except (MalformedInput, OSError) as error:
+            line.send(str(error))

@@ -1,0 +1,131 @@
+"""What the user put into raw/<dataset>. In: that folder. Out: clips whose media can be read, and rejects with reasons.
+
+Each module of lacuna/datasets knows one layout:
+- `LOOKED_FOR`: the layout in words, told when no module finds its own;
+- `matches(root) -> bool`: whether raw/<dataset> has it;
+- `read(root, dataset, settings) -> Iterator[Clip | Reject]`: in their order; MalformedInput where none can be read;
+- `check(clip) -> None` (optional): MalformedInput unless the clip's media can be read; called for many clips at once;
+- `features(root, modality) -> (Origin, Iterator[(clip id, FeatureSequence)]) | None` (optional): given features, with
+  modality "tokens" for token ids, "text" for embeddings, "audio", "vision" or "image";
+- `modalities(root) -> list[str]` (optional): names of modalities that no extractor has;
+- `SPEAKERS = True` (optional): the layout knows who speaks, and heeds `settings.speakers_apart`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol
+
+from tqdm import tqdm
+
+from lacuna.storage.features import Origin
+from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject
+
+__all__ = ["Clip", "Reject", "Settings", "given_features", "layout_of", "prepare"]
+
+
+class Settings(Protocol):
+    """What layouts ask of the section `prepare` of params.yaml."""
+
+    @property
+    def label_range(self) -> tuple[float, float]: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def fractions(self) -> tuple[float, float, float]: ...
+
+    @property
+    def speakers_apart(self) -> bool: ...
+
+
+def layouts() -> list[ModuleType]:
+    """The modules of this room that know a layout, by name."""
+    room = importlib.import_module("lacuna.datasets")
+    names = sorted(m.name for m in pkgutil.iter_modules(room.__path__) if not m.name.startswith("_"))
+    modules = [importlib.import_module(f"lacuna.datasets.{name}") for name in names]
+    return [module for module in modules if hasattr(module, "matches")]
+
+
+def layout_of(root: Path) -> ModuleType:
+    """The module that knows the layout of `root`; MalformedInput where none or more than one does."""
+    if not root.is_dir():
+        raise MalformedInput(f"{root}: expected the folder of a dataset, found none")
+    known = layouts()
+    matching = [module for module in known if module.matches(root)]
+    if len(matching) == 1:
+        return matching[0]
+    names = ", ".join(module.__name__.rpartition(".")[2] for module in matching)
+    found = f"more than one ({names})" if matching else f"none of them ({_contents(root)})"
+    choices = "; or ".join(module.LOOKED_FOR for module in known)
+    raise MalformedInput(f"{root}: expected one layout among: {choices}. Found {found}")
+
+
+def _contents(root: Path) -> str:
+    names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
+    return "it holds " + (", ".join(names[:8]) + ", …" * (len(names) > 8) if names else "nothing")
+
+
+def prepare(root: Path, dataset: str, settings: Settings, workers: int | str = 1) -> tuple[list[Clip], list[Reject]]:
+    """The clips of raw/<dataset> in its order, and what was refused. The same with any number of workers."""
+    layout = layout_of(root)
+    if settings.speakers_apart and not getattr(layout, "SPEAKERS", False):
+        raise MalformedInput(f"prepare.speakers_apart: expected false, because {root} does not say who speaks")
+    records = list(layout.read(root, dataset, settings))
+    outcomes = list(_checked(records, getattr(layout, "check", None), workers))
+    clips = [outcome for outcome in outcomes if isinstance(outcome, Clip)]
+    return clips, [outcome for outcome in outcomes if isinstance(outcome, Reject)]
+
+
+def _checked(
+    records: list[Clip | Reject], check: Callable[[Clip], None] | None, workers: int | str
+) -> Iterator[Clip | Reject]:
+    if check is None:
+        yield from records
+        return
+    count = (os.cpu_count() or 1) if workers == "auto" else int(workers)
+    # Reading headers and a few frames is FFmpeg's work, done outside the interpreter's lock: threads are enough.
+    with ThreadPoolExecutor(count) as pool:
+        verdicts = pool.map(partial(_verdict, check), records)
+        yield from tqdm(verdicts, "checked", len(records), unit="clip", mininterval=0.1 if sys.stderr.isatty() else 10)
+
+
+def _verdict(check: Callable[[Clip], None], record: Clip | Reject) -> Clip | Reject:
+    if isinstance(record, Reject):
+        return record
+    try:
+        check(record)
+    except MalformedInput as error:
+        file = record.path.as_posix() if record.path else ""
+        return Reject(record.id, file, str(error).removeprefix(f"{record.path}: "))
+    return record
+
+
+def given_features(
+    root: Path, dataset: str, extractor: str
+) -> tuple[Origin, Iterator[tuple[str, FeatureSequence]]] | None:
+    """What raw/<dataset> itself gives in place of an extractor's work; None where the extractor is to do it.
+
+    It is for a folder of media, and for text that comes as words only. Sound or pictures that are not given cannot be
+    had otherwise: no frames. `extractor` may also name a modality of the layout's own (`view0`).
+    """
+    layout = layout_of(root)
+    if not hasattr(layout, "features"):
+        return None
+    if extractor in getattr(layout, "modalities", lambda _: ())(root):
+        return layout.features(root, extractor)
+    module = importlib.import_module(f"lacuna.extractors.{extractor}")
+    tokens = module.MODALITY == "text" and getattr(module, "DTYPE", "float32") == "int64"
+    given = layout.features(root, "tokens" if tokens else module.MODALITY)
+    if given is None and module.MODALITY != "text":
+        return Origin("given", module.MODALITY, ("none",), {}, {}), iter(())
+    return given

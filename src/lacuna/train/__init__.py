@@ -1,0 +1,1 @@
+"""Stage train: a model is fitted, chosen on validation, and written as a checkpoint."""

@@ -1,0 +1,148 @@
+"""One training run of the pipeline, whole. In: features on disk. Out: a checkpoint and its history."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import torch
+
+from lacuna import pretrained
+from lacuna.compute import distributed
+from lacuna.data.batches import InputSpec
+from lacuna.data.samples import Sample, Scaler, is_tokens, of_split, polarity, read_samples
+from lacuna.evaluate.protocol import PAPER, PaperKeeper, keep_paper
+from lacuna.evaluate.under_loss import Judged
+from lacuna.params import Params, Train, plugin
+from lacuna.storage.cache import default_root, digest_of, digest_of_file
+from lacuna.storage.features import Origin, replacing
+from lacuna.train import checkpoint
+from lacuna.train.checkpoint import Card
+from lacuna.train.plan import Plan, digests_of, plan
+from lacuna.train.resume import read_progress, write_progress
+from lacuna.train.track import ROOT, Live
+from lacuna.train.trainer import Data, History, Progress, Settings, choose_device, fit
+from lacuna.types import SPLITS, UNKNOWN
+
+VERSIONS = ("torch", "transformers", "numpy")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Samples as a model is to see them (scaled, labels as the task has them), by split, and what made them."""
+
+    splits: dict[str, list[Sample]]
+    origins: dict[str, Origin]
+    scaler: Scaler
+    judged: Judged
+
+
+def read_corpus(folder: Path, train: Train, label_range: tuple[float, float], scaler: Scaler | None = None) -> Corpus:
+    """The samples of `processed/<dataset>`, also unlabelled; a scaler is fitted on the train split if none is given."""
+    samples, origins = read_samples(folder, train.features)
+    if train.task == "polarity":
+        samples = [polarity(sample) for sample in samples]
+    splits = {split: of_split(samples, split) for split in (*SPLITS, UNKNOWN)}
+    if scaler is None:
+        scaler = Scaler.fit(splits["train"], _scaled(samples, origins)) if train.standardize else Scaler({}, {})
+    splits = {name: [scaler(sample) for sample in members] for name, members in splits.items()}
+    return Corpus(splits, origins, scaler, _judged(train.task, samples, label_range))
+
+
+def _scaled(samples: Sequence[Sample], origins: dict[str, Origin]) -> list[str]:
+    return [m for m in origins if samples and not is_tokens(samples[0].features[m])]
+
+
+def _judged(task: str, samples: Sequence[Sample], label_range: tuple[float, float]) -> Judged:
+    if task == "regression":
+        return Judged(task, "sims" if label_range[1] <= 1 else "mosi", 0)
+    if task == "polarity":
+        return Judged(task, "", 3)
+    return Judged(task, "", 1 + int(max(s.clip.label for s in samples if s.clip.labels)))
+
+
+def train_model(params: Params, processed: Path, name: str, seed: int, folder: Path) -> tuple[Card, History]:
+    """Train one model with one seed and write its checkpoint and history.csv into `folder`.
+
+    A run that was killed goes on after its last whole epoch and ends with the same numbers. Under the protocol `paper`,
+    and only then, the test split is read too: `folder/paper` holds the weights that were best on it, by metric.
+    """
+    made = plan(params, processed.name, name)
+    device = distributed.join(choose_device(made.train.device))
+    corpus = read_corpus(processed, made.train, made.label_range)
+    spec = InputSpec.of(corpus.splits["train"], made.train.lengths, corpus.judged.classes)
+    torch.manual_seed(seed)
+    model, card = made.module.Model(made.model, spec), _card(made, corpus, spec, processed.name, seed)
+    read = [digest_of_file(processed / "clips.jsonl"), *digests_of(processed, made.train.features).values()]
+    read.append(_weights(made.model))
+    state = default_root() / "training" / f"{digest_of(name, made.values(), asdict(spec), seed, *read)}.safetensors"
+    data = Data(corpus.splits["train"], corpus.splits["valid"], spec, _pattern(made.training))
+    keepers: list[Callable[[Progress], None]] = [Keeper(state)]
+    if made.train.protocol == PAPER:
+        asked = PaperKeeper(state.with_suffix(""), model, card, corpus.splits["test"], corpus.judged, data.pattern)
+        keepers.insert(0, asked)  # first: what a state on disk has been through, it has seen
+    if made.train.live:
+        keepers.append(Live(ROOT / processed.name / name / str(seed)))
+    if distributed.rank():
+        keepers.clear()  # the first process writes for all
+    history = fit(
+        model, data, made.training, seed, device, read_progress(state),
+        lambda progress: [keep(progress) for keep in keepers],
+    )  # fmt: skip
+    card = replace(card, best_epoch=history.best)
+    if distributed.rank() == 0:
+        checkpoint.save(folder, model, card)
+        write_history(folder / "history.csv", history)
+        keep_paper(state.with_suffix(""), folder)
+        state.unlink(missing_ok=True)
+    return card, history
+
+
+def _card(made: Plan, corpus: Corpus, spec: InputSpec, dataset: str, seed: int) -> Card:
+    return Card(
+        model=made.file,
+        settings=asdict(made.model),
+        spec=asdict(spec),
+        task=made.train.task,
+        label_range=made.label_range,
+        origins={m: asdict(origin) for m, origin in corpus.origins.items()},
+        scaler=checkpoint.scaler_values(corpus.scaler),
+        training=asdict(made.training),
+        seed=seed,
+        params_hash=digest_of(made.values()),
+        dataset=dataset,
+        versions={p: importlib.metadata.version(p) for p in VERSIONS},
+    )
+
+
+class Keeper:
+    """Writes a run's state after an epoch, at most once in `every` seconds: it is three times the model's size."""
+
+    def __init__(self, path: Path, every: float = 30.0) -> None:
+        self._path, self._every, self._last = path, every, time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        if time.monotonic() - self._last >= self._every:
+            write_progress(self._path, progress)
+            self._last = time.monotonic()
+
+
+def write_history(path: Path, history: History) -> None:
+    """One row an epoch, one column a loss term."""
+    with replacing(path) as temporary:
+        pd.DataFrame(history.rows).to_csv(temporary, index=False, float_format="%.6g")
+
+
+def _weights(model_settings: object) -> str:
+    """The fingerprint of a text encoder in a folder, which may hold other weights by the time a killed run goes on."""
+    source = getattr(model_settings, "encoder", None)
+    return pretrained.fingerprint(source) if isinstance(source, str) and Path(source).is_dir() else ""
+
+
+def _pattern(settings: Settings) -> ModuleType | None:
+    return None if settings.pattern == "none" else plugin("patterns", settings.pattern)

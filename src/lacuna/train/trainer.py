@@ -1,0 +1,329 @@
+"""Fit a model and let it predict. In: samples, a model, settings. Out: the weights best on validation, a history.
+
+Selection sees `valid` alone. Everything random (order, masks, dropout) is a function of (seed, epoch), so a run that is
+killed and resumed gives the numbers of one that was not.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lacuna.compute import distributed, linear
+from lacuna.data.batches import Batch, InputSpec, collate
+from lacuna.data.samples import Sample
+from lacuna.mask.mask import mask
+from lacuna.types import MalformedInput, require_words
+
+BUCKET = 16  # batches whose samples are sorted by length together
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is trained; each model's `TRAINING` changes what its paper did otherwise."""
+
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    learning_rate: float = 1e-4
+    encoder_learning_rate: float | None = None  # of the text encoder; None: the same
+    weight_decay: float = 0.0
+    batch_size: int = 16
+    accumulate: int = 1  # batches whose gradients are added up before a step
+    epochs: int = 50
+    schedule: Literal["constant", "warmup_cosine", "plateau"] = "constant"  # by step; plateau: by epoch, on validation
+    warmup: float = 0.1  # share of the steps
+    patience: int = 5  # plateau: epochs without a better validation loss before the rate is halved
+    early_stop: int = 0  # epochs without a better validation loss before training ends; 0: never
+    clip_norm: float = 0.0  # 0: off
+    clip_value: float = 0.0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on a GPU that has it
+    pattern: str = "none"  # the simulated loss of training clips, drawn anew each epoch: a name in patterns, or none
+    level: float = 0.5  # its rate, where the pattern reads one
+    bucket: bool = True  # batch clips of similar length together
+
+    def __post_init__(self) -> None:
+        require_words(self)
+        for name in ("batch_size", "accumulate", "epochs"):
+            if getattr(self, name) < 1:
+                raise MalformedInput(f"training.{name}: expected at least 1, got {getattr(self, name)}")
+
+
+@dataclass
+class History:
+    """Rows {"epoch", "learning_rate", "train_<term>", "valid_<term>"}, and the best epoch by validation loss."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    best: int = 0
+
+    @property
+    def best_loss(self) -> float:
+        return min((row["valid_loss"] for row in self.rows), default=math.inf)
+
+
+@dataclass
+class Progress:
+    """All that a resumed run needs: epochs done, learnt weights, the best, and the optimiser's and schedule's state."""
+
+    epoch: int
+    history: History
+    model: dict[str, Tensor]
+    best: dict[str, Tensor]
+    optimizer: dict
+    schedule: dict
+
+
+@dataclass(frozen=True)
+class Data:
+    """What `fit` learns from and chooses on; `pattern` is the module behind Settings.pattern, or None."""
+
+    train: Sequence[Sample]
+    valid: Sequence[Sample]
+    spec: InputSpec
+    pattern: ModuleType | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("train", "valid"):
+            if not getattr(self, name):
+                raise MalformedInput(f"split {name}: expected at least one clip to train with, got none")
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is a device, else the CPU."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def fit(
+    model: nn.Module,
+    data: Data,
+    settings: Settings,
+    seed: int,
+    device: torch.device | str = "cpu",
+    resume: Progress | None = None,
+    on_epoch: Callable[[Progress], object] | None = None,
+) -> History:
+    """Train `model` in place and leave it with the weights of its best validation epoch.
+
+    `on_epoch` is given all that `resume` takes back. Epochs are counted from 1.
+    """
+    trainer = _Trainer(model.to(device), data, settings, seed, torch.device(device))
+    progress = trainer.start(resume)
+    for epoch in range(progress.epoch + 1, settings.epochs + 1):
+        trainer.run(epoch, progress)
+        if on_epoch:
+            on_epoch(progress)
+        if settings.early_stop and epoch - progress.history.best >= settings.early_stop:
+            break
+    model.load_state_dict(progress.best, strict=False)
+    return progress.history
+
+
+def learnt(model: nn.Module) -> dict[str, Tensor]:
+    """The state of a model without its frozen parameters, which stay as they were made."""
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    return {name: value for name, value in model.state_dict().items() if name not in frozen}
+
+
+class _Trainer:
+    def __init__(self, model: nn.Module, data: Data, settings: Settings, seed: int, device: torch.device) -> None:
+        self.model, self.data, self.settings, self.seed, self.device = model, data, settings, seed, device
+        self.optimizer = _optimizer(model, settings)
+        steps = math.ceil(math.ceil(len(data.train) / settings.batch_size) / settings.accumulate)
+        self.schedule = _schedule(self.optimizer, settings, steps)
+
+    def start(self, resume: Progress | None) -> Progress:
+        if resume is None:
+            state = copy.deepcopy(learnt(self.model))
+            return Progress(0, History(), state, state, {}, {})
+        self.model.load_state_dict(resume.model, strict=False)
+        self.optimizer.load_state_dict(resume.optimizer)
+        if self.schedule:
+            self.schedule.load_state_dict(resume.schedule)
+        return resume
+
+    def run(self, epoch: int, progress: Progress) -> None:
+        """One epoch and its validation, noted in `progress`."""
+        rate = self.optimizer.param_groups[0]["lr"]
+        train = self._train(epoch)
+        valid = self._validate(epoch)
+        history = progress.history
+        if not math.isfinite(valid["loss"]):
+            raise MalformedInput(f"epoch {epoch}: expected a finite validation loss, got {valid['loss']}")
+        better = valid["loss"] < history.best_loss
+        row = {"epoch": epoch, "learning_rate": rate}
+        row |= {f"train_{k}": v for k, v in train.items()} | {f"valid_{k}": v for k, v in valid.items()}
+        history.rows.append(row)
+        if isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            self.schedule.step(valid["loss"])
+        progress.epoch, progress.model = epoch, learnt(self.model)
+        if better:
+            history.best, progress.best = epoch, copy.deepcopy(progress.model)
+        progress.optimizer = self.optimizer.state_dict()
+        progress.schedule = self.schedule.state_dict() if self.schedule else {}
+
+    def _train(self, epoch: int) -> dict[str, float]:
+        self.model.train()
+        # Processes drop out other things, or the rows of one would lose what those of another do.
+        torch.manual_seed(_number(self.seed, epoch, distributed.rank()))
+        terms = _Means()
+        order = list(_order(self.data.train, self.settings, self.seed, epoch))
+        for i, chosen in enumerate(order):
+            complete = [self.data.train[j] for j in chosen]
+            losses = self._loss(self._lossy(complete, epoch), complete, epoch)
+            # The last group of an epoch may be short: it is averaged over what it has, and always applied.
+            group = min(self.settings.accumulate, len(order) - i // self.settings.accumulate * self.settings.accumulate)
+            (losses["loss"] / (group * distributed.world())).backward()
+            terms.add(losses, len(chosen))
+            if (i + 1) % self.settings.accumulate == 0 or i + 1 == len(order):
+                self._step()
+        return terms.means()
+
+    def _step(self) -> None:
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        distributed.sum_gradients(parameters)
+        if self.settings.clip_norm:
+            nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
+        if self.settings.clip_value:
+            nn.utils.clip_grad_value_(parameters, self.settings.clip_value)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if isinstance(self.schedule, torch.optim.lr_scheduler.LambdaLR):
+            self.schedule.step()
+
+    @torch.no_grad()
+    def _validate(self, epoch: int) -> dict[str, float]:
+        """Loss terms on `valid` under the same kind of loss, with masks that stay the same over epochs."""
+        self.model.eval()
+        terms = _Means()
+        for start in range(0, len(self.data.valid), self.settings.batch_size):
+            complete = self.data.valid[start : start + self.settings.batch_size]
+            terms.add(self._loss(self._lossy(complete, 0), complete, epoch), len(complete))
+        return terms.means()
+
+    def _lossy(self, samples: Sequence[Sample], draw: int) -> list[Sample]:
+        if self.data.pattern is None:
+            return list(samples)
+        return [mask(s, self.data.pattern, self.settings.level, self.seed, draw) for s in samples]
+
+    def _loss(self, lossy: Sequence[Sample], complete: Sequence[Sample], epoch: int) -> dict[str, Tensor]:
+        with distributed.sharing(len(complete)) as own:
+            batch = self._batch(lossy, own)
+            whole = batch if self.data.pattern is None else self._batch(complete, own)
+            with autocast(self.settings.precision, self.device), linear.fast(self.device):
+                return self.model.loss(batch, whole, epoch)
+
+    def _batch(self, samples: Sequence[Sample], own: slice) -> Batch:
+        # All are padded alike, whoever computes them: some published terms read padding.
+        return collate(samples, self.data.spec.lengths).rows(own).to(self.device)
+
+
+class _Means:
+    """Means of loss terms over clips."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._count = 0
+
+    def add(self, terms: Mapping[str, Tensor], count: int) -> None:
+        self._count += count
+        for name, value in terms.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(value.detach()) * count
+
+    def means(self) -> dict[str, float]:
+        return {name: total / self._count for name, total in self._sums.items()}
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """bf16 where asked for, or where `auto` finds a GPU that has it."""
+    auto = precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16" or auto)
+
+
+def _optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    """AdamW or Adam; the text encoder, where it learns, has its own rate."""
+    groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups[name.startswith("text_encoder.")].append(parameter)
+    rates = {False: settings.learning_rate, True: settings.encoder_learning_rate or settings.learning_rate}
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[settings.optimizer]
+    tuned = [{"params": p, "lr": rates[k]} for k, p in groups.items() if p]
+    return kind(tuned, weight_decay=settings.weight_decay, fused=True)
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, settings: Settings, steps_per_epoch: int
+) -> torch.optim.lr_scheduler.LRScheduler | None:
+    if settings.schedule == "plateau":
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=settings.patience)
+    if settings.schedule == "constant":
+        return None
+    total = steps_per_epoch * settings.epochs
+    warm = max(1, round(total * settings.warmup))
+
+    def factor(step: int) -> float:
+        # Per step, and never 0: the published per-epoch form spends its first epoch at rate 0.
+        if step < warm:
+            return (step + 1) / warm
+        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def _order(samples: Sequence[Sample], settings: Settings, seed: int, epoch: int) -> Iterator[list[int]]:
+    """Batches of indices, shuffled anew each epoch; similar lengths together where `bucket` is set."""
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(samples))
+    if settings.bucket:
+        span = settings.batch_size * BUCKET
+        lengths = np.array([sum(len(f) for f in s.features.values()) for s in samples])
+        order = np.concatenate(
+            [part[np.argsort(lengths[part], kind="stable")] for part in np.split(order, range(span, len(order), span))]
+        )
+    batches = [order[i : i + settings.batch_size].tolist() for i in range(0, len(order), settings.batch_size)]
+    yield from (batches[i] for i in generator.permutation(len(batches)))
+
+
+def _number(*parts: int) -> int:
+    """One seed of many numbers."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module,
+    samples: Sequence[Sample],
+    spec: InputSpec,
+    device: torch.device | str = "cpu",
+    batch_size: int = 64,
+) -> dict[str, np.ndarray]:
+    """`forward`'s outputs for each sample, in order: "prediction" (N,) or (N, K), and what else the model tells.
+
+    Similar lengths are batched together, which changes nothing but the time: no prediction depends on its batch.
+    """
+    model.to(device).eval()
+    order = np.argsort([sum(len(f) for f in s.features.values()) for s in samples], kind="stable")
+    parts: dict[str, list[np.ndarray]] = {}
+    for start in range(0, len(order), batch_size):
+        batch: Batch = collate([samples[i] for i in order[start : start + batch_size]], spec.lengths).to(device)
+        with linear.fast(torch.device(device)):
+            outputs = model(batch)
+        for name, value in outputs.items():
+            if value.ndim and len(value) == len(batch):
+                parts.setdefault(name, []).append(value.float().cpu().numpy())
+    back = np.argsort(order)
+    return {name: _stack(pieces)[back] for name, pieces in parts.items()}
+
+
+def _stack(pieces: list[np.ndarray]) -> np.ndarray:
+    """Concatenate batches, padding the ones whose frames were fewer (attention maps) with zeros."""
+    shape = [max(p.shape[k] for p in pieces) for k in range(1, pieces[0].ndim)]
+    return np.concatenate(
+        [np.pad(p, [(0, 0), *((0, most - size) for most, size in zip(shape, p.shape[1:]))]) for p in pieces]
+    )
