@@ -64,10 +64,15 @@ def layout_of(root: Path) -> ModuleType:
     matching = [module for module in known if module.matches(root)]
     if len(matching) == 1:
         return matching[0]
-    names = ", ".join(module.__name__.rpartition(".")[2] for module in matching)
+    names = ", ".join(map(name_of, matching))
     found = f"more than one ({names})" if matching else f"none of them ({_contents(root)})"
     choices = "; or ".join(module.LOOKED_FOR for module in known)
     raise MalformedInput(f"{root}: expected one layout among: {choices}. Found {found}")
+
+
+def name_of(layout: ModuleType) -> str:
+    """The name of a layout's file."""
+    return layout.__name__.rpartition(".")[2]
 
 
 def _contents(root: Path) -> str:
