@@ -1,9 +1,9 @@
-# make repro: the demo, from raw video to report.  make test: the tests.  Both make .venv from the locked set if needed.
+# make repro: the demo, from raw video to report.  make test: the tests.  make lint: ruff and mypy.  All make .venv from the locked set if needed.
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test test-slow clean
+.PHONY: repro test test-slow lint clean
 
 repro: .venv/.installed
 	$(BIN)/dvc repro
@@ -11,7 +11,12 @@ repro: .venv/.installed
 	@echo "Report: processed/report/index.html"
 
 test: .venv/.installed-test
-	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
+
+lint: .venv/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy src/lacuna
 
 test-slow: .venv/.installed-test
 	$(BIN)/python -m pytest -m "slow or gpu"

@@ -1,4 +1,4 @@
-"""The rooms of src/lacuna: a room imports rooms above it in the table of ARCHITECTURE.md alone, and never in a circle."""
+"""The rooms of src/lacuna: each imports rooms above it in the table of ARCHITECTURE.md alone, never in a circle."""
 
 import ast
 import re

@@ -47,6 +47,15 @@ def doctor() -> None:
 
 
 @app.command()
+def init(folder: Path) -> None:
+    """Start a project in a new folder: params.yaml, dvc.yaml, pipeline/, raw/, processed/, plugins/ and a README."""
+    from lacuna.commands.init import init as start
+
+    console.print(f"{folder}: wrote {', '.join(start(folder))}", highlight=False, soft_wrap=True)
+    console.print(f"Next: cd {folder} && dvc repro", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def check(dataset: str) -> None:
     """Read raw/<dataset> as `prepare` will, and list what would be refused; nothing is written."""
     from lacuna.params import load_params

@@ -168,7 +168,7 @@ def _kind(hint: object) -> str:
     if get_origin(hint) in (Union, UnionType):
         return " | ".join("null" if kind is NoneType else _kind(kind) for kind in get_args(hint))
     name = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
-    return re.sub(r"typing\.|Literal\b", "", name)
+    return re.sub(r"typing\.|Literal\b|lacuna\.[a-z_.]+\.", "", name)
 
 
 def _docstring(settings: type) -> tuple[dict[str, str], str]:

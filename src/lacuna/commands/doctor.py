@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lacuna import __version__
 from lacuna.params import load_params, plugin, plugin_names
+from lacuna.params.plugins import own_plugins
 from lacuna.types import MalformedInput
 
 Rows = list[tuple[str, str]]
@@ -33,6 +34,7 @@ def examine() -> dict[str, Rows]:
         "Device": _device(),
         "Extractors": [(name, _extractor(name)) for name in plugin_names("extractors")],
         "Models": [(name, "ready") for name in plugin_names("models")],
+        "Plug-ins of this project": [(room, ", ".join(names)) for room, names in own_plugins().items() if names],
         "Project": _project(),
     }
 

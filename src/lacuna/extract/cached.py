@@ -21,6 +21,8 @@ from threadpoolctl import ThreadpoolController
 from lacuna.compute.workers import Engine, Lost, map_items, progress
 from lacuna.media.shared import together
 from lacuna.params import plugin, plugin_settings
+from lacuna.params.plugins import own_plugins
+from lacuna.source.closure import digest, plugin_file
 from lacuna.storage.cache import Cache, digest_of, digest_of_file
 from lacuna.storage.features import Origin
 from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, empty_sequence, joined
@@ -28,6 +30,11 @@ from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, empty_se
 WEIGHTS = ("weights", "source", "file")  # settings that name weights; `versions()` holds their fingerprint
 STREAMS = {"vision": "video", "image": "video", "audio": "audio"}  # what is decoded for a modality
 BATCH = 64  # clips given at once to an extractor that takes many
+
+
+def _own_code(name: str) -> dict[str, str]:
+    """The digest of a plug-in of the user's own, whose VERSION is easily forgotten while it is being written."""
+    return {"code": digest([plugin_file("extractors", name)])} if name in own_plugins()["extractors"] else {}
 
 
 def one_thread() -> AbstractContextManager:
@@ -76,7 +83,7 @@ class Extraction:
             modality=module.MODALITY,
             columns=tuple(self.extractor.columns),
             settings=asdict(self._settings),
-            versions={"lacuna_extractor": str(module.VERSION), **self.extractor.versions()},
+            versions={"lacuna_extractor": str(module.VERSION), **_own_code(self.name), **self.extractor.versions()},
             dtype=getattr(module, "DTYPE", "float32"),
         )
 

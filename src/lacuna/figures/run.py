@@ -8,7 +8,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -26,29 +27,43 @@ from lacuna.figures.sections import calibration, clip, corpus, differences, insi
 from lacuna.figures.sections import training as learning
 from lacuna.figures.sections.corpus import Measured
 from lacuna.figures.sections.training import Learning
-from lacuna.params import Params
+from lacuna.params import Train
 from lacuna.storage.features import FeatureFile, replacing
 from lacuna.train import checkpoint
 from lacuna.types import Clip, MalformedInput, Reject
 
 
-def illustrate(params: Params, raw: Path, processed: Path, out: Path) -> list[Section]:
+@dataclass(frozen=True)
+class Wanted:
+    """What is shown: a clip (empty: the first complete one of the test split) in so many `frames` with `features`,
+    models by name, as each was trained, on at most `asked` test clips, and their seeds."""
+
+    features: Sequence[str]
+    models: Mapping[str, Train]
+    seeds: Sequence[int]
+    label_range: tuple[float, float]
+    clip: str = ""
+    frames: int = 6
+    asked: int = 500
+
+
+def illustrate(wanted: Wanted, raw: Path, processed: Path, out: Path) -> list[Section]:
     """Write section.html and an SVG and a PNG of each picture into `out`; returns the sections."""
     dataset = processed.name
     clips = read_clips(processed / "clips.jsonl")
-    records = read_records(processed, params.models)
+    records = read_records(processed, list(wanted.models))
     synthetic = is_synthetic(raw)
     sections = [
         overview.section(dataset, clips, records, synthetic),
         corpus.section(dataset, clips, read_rejects(processed), measure(processed, clips), synthetic),
-        clip.section(dataset, stage_scene(params, processed, clips)),
+        clip.section(dataset, stage_scene(processed, clips, wanted.features, wanted.clip, wanted.frames)),
     ]
-    runs = read_learning(processed, params.models, params.seeds)
+    runs = read_learning(processed, list(wanted.models), wanted.seeds)
     if runs:
         sections.append(learning.section(dataset, runs))
     if records:
         sections.append(robustness.section(dataset, records, synthetic))
-    asked = ask(params, processed) if runs else []
+    asked = ask(processed, wanted.models, wanted.seeds[0], wanted.label_range, wanted.asked) if runs else []
     optional = [
         differences.section(dataset, compared(processed, records)),
         calibration.section(dataset, records),

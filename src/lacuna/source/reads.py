@@ -83,7 +83,7 @@ def _model(params: Params, name: str, dataset: str) -> Source:
 def trained_as(params: Params, name: str, dataset: str) -> PlainSettings:
     """What params.yaml says of a model, as it is: `models` checks it against the model's own settings."""
     common = params.train.of_model(name, dataset).model_dump(exclude={*NO_RESULT, "per_dataset", "training"})
-    own = {key for key in common if key in params.train.model_fields}
+    own = {key for key in common if key in type(params.train).model_fields}
     told = {key: common[key] for key in sorted(own)}
     changes = params.train.training_changes(name, dataset)
     return {**told, "model": params.train.model_changes(name, dataset), "training": changes}
