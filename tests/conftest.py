@@ -1,5 +1,6 @@
 """First of all, each test process sees librosa compiled: two that compile at once spoil what is kept on disk."""
 
+import examples  # noqa: F401 (adds them to the rooms)
 import numpy as np
 import pytest
 from small_project import build
