@@ -18,13 +18,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from lacuna.types import FeatureSequence, MalformedInput, empty_sequence
+from lacuna.types import TOKEN_COLUMNS, FeatureSequence, MalformedInput, empty_sequence
 
 LAYOUT = 1  # raised when a file of an older Lacuna can no longer be read
 CHUNK_BYTES = 1 << 18
 _UMASK = os.umask(0)
 os.umask(_UMASK)  # the only way to ask is to set
 READ_BYTES = 1 << 24  # of values at once, where many clips are wanted
+MARKED = 4096  # clips whose times are read at once
 WRITE_BYTES = 1 << 22  # frames gathered before a write: one clip at a time would write (and compress) chunks again
 
 
@@ -174,24 +175,57 @@ class FeatureFile:
         return [found[clip_id] if clip_id in found else self[clip_id] for clip_id in clip_ids]
 
     def _all(self) -> Iterator[tuple[str, FeatureSequence]]:
+        for first, last in self.windows():
+            yield from zip(self.ids[first:last], self._clips(first, last))
+
+    def marked(self, clip_ids: Sequence[str]) -> Iterator[FeatureSequence]:
+        """The clips in this order with times and `seen`; their values, unless they are token ids, are zeros that take
+        no memory. Read in large pieces, as long as the order is the file's."""
+        columns, dtype = self.origin.columns, np.dtype(self.origin.dtype)
+        names = ("times", "seen") if columns != TOKEN_COLUMNS else ("times", "seen", "values")
+        first = last = 0
+        for clip_id in clip_ids:
+            i = self._index.get(clip_id)
+            if i is None:
+                yield empty_sequence(columns, dtype.type)
+                continue
+            if not first <= i < last:
+                first, last = i, min(len(self.ids), i + MARKED)
+                times, seen, *values = self.arrays(first, last, names)
+            rows = slice(*(self._offsets[i : i + 2] - self._offsets[first]))
+            shape = (rows.stop - rows.start, len(columns))
+            own = values[0][rows] if values else np.broadcast_to(np.zeros((), dtype), shape)
+            yield FeatureSequence.unchecked(own, times[rows], seen[rows], columns)
+
+    def windows(self) -> Iterator[tuple[int, int]]:
+        """(first, last) clips, in order, whose values together take about `READ_BYTES`: what to read at once."""
         row = self._file["values"].dtype.itemsize * len(self.origin.columns)
         first = 0
         while first < len(self.ids):
             fits = self._offsets[first] + READ_BYTES // row
             last = max(first + 1, int(np.searchsorted(self._offsets, fits, side="right")) - 1)
-            yield from zip(self.ids[first:last], self._clips(first, last))
+            yield first, last
             first = last
+
+    def arrays(self, first: int, last: int, names: Sequence[str] = ("values", "times", "seen")) -> list[np.ndarray]:
+        """The rows of the clips from `first` to before `last`, of each dataset that is named."""
+        rows = slice(self._offsets[first], self._offsets[last])
+        return [self._file[name][rows] for name in names]
 
     def _clips(self, first: int, last: int) -> Iterator[FeatureSequence]:
         bounds = self._offsets[first : last + 1]
-        rows = slice(bounds[0], bounds[-1])
-        values, times, seen = (self._file[name][rows] for name in ("values", "times", "seen"))
+        values, times, seen = self.arrays(first, last)
         for start, stop in pairwise(bounds - bounds[0]):
             yield FeatureSequence(values[start:stop], times[start:stop], seen[start:stop], self.origin.columns)
 
     def lengths(self) -> np.ndarray:
         """Frames of each clip, (N,), in the order of `ids`."""
         return np.diff(self._offsets)
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """(N + 1,) int64: clip i owns rows `offsets[i]:offsets[i + 1]`."""
+        return self._offsets
 
     def close(self) -> None:
         self._file.close()
