@@ -36,12 +36,12 @@ def describe(path: Path) -> Iterator[Row]:
 def _features(path: Path) -> Iterator[Row]:
     with FeatureFile(path) as file:
         lengths, origin = file.lengths(), file.origin
-        seen = np.concatenate([file[clip].seen for clip in file.ids]) if len(file) else np.zeros(0, bool)
+        seen = file.seen()
         yield "features", f"{origin.modality} by {origin.extractor}"
         yield "clips", len(file)
         if len(lengths):
             yield "frames", f"{lengths.sum()} (per clip {lengths.min()} to {lengths.max()}, mean {lengths.mean():.1f})"
-            yield "seen", f"{seen.mean():.1%} of frames" if len(seen) else "no frames"
+            yield "seen", f"{seen.sum() / lengths.sum():.1%} of frames" if lengths.any() else "no frames"
             yield "empty", f"{(lengths == 0).sum()} clips without a frame"
         yield "columns", f"{len(origin.columns)}: {_shortened(origin.columns)}"
         yield "settings", json.dumps(origin.settings)
@@ -49,7 +49,7 @@ def _features(path: Path) -> Iterator[Row]:
 
 
 def _variants(path: Path) -> Iterator[Row]:
-    variants = Variants(path)
+    variants = Variants(path, ())
     yield "variants", variants.pattern
     yield "levels", ", ".join(map(str, variants.levels))
     yield "seeds", ", ".join(map(str, variants.seeds))

@@ -76,6 +76,15 @@ class Padded:
         parts = (pad(self.values, (0, 0, 0, missing)), pad(self.times, (0, missing)), pad(self.seen, (0, missing)))
         return Padded(*parts, self.lengths, self.counts, self.changed, self.states)
 
+    def followed_by(self, other: Padded) -> Padded:
+        """The sequences of both, of equal padding; `changed` are those of the first."""
+        both = zip(self._tensors(), other._tensors())
+        parts = [None if a is None or b is None else torch.cat((a, b)) for a, b in both]
+        return Padded(*parts[:-1], changed=self.changed, states=parts[-1])
+
+    def _tensors(self) -> tuple[Tensor | None, ...]:
+        return self.values, self.times, self.seen, self.lengths, self.counts, self.states
+
     def to(self, device: torch.device | str) -> Padded:
         moved = [t.to(device, non_blocking=True) for t in (self.values, self.times, self.seen, self.lengths)]
         states = None if self.states is None else self.states.to(device, non_blocking=True)

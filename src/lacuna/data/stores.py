@@ -164,9 +164,9 @@ def lay(store: Store, places: Sequence[int], most: int | None, room: Room, name:
     return Laid(values, times, seen, counts)
 
 
-def cut_positions(sequence: FeatureSequence, most: int | None) -> np.ndarray:
-    """Positions that `lay` keeps of a sequence: the first `most`, but of tokens the last one too."""
-    kept = np.arange(len(sequence) if most is None else min(most, len(sequence)))
-    if len(kept) < len(sequence) and sequence.columns == TOKEN_COLUMNS:
-        kept[-1] = len(sequence) - 1
+def cut_positions(frames: int, most: int | None, tokens: bool) -> np.ndarray:
+    """Positions that `lay` keeps of so many frames: the first `most`, but of tokens the last one too."""
+    kept = np.arange(frames if most is None else min(most, frames))
+    if tokens and len(kept) < frames:
+        kept[-1] = frames - 1
     return kept

@@ -19,7 +19,7 @@ from types import ModuleType
 import h5py
 import numpy as np
 
-from lacuna.data.samples import Sample
+from lacuna.data.samples import Sample, Samples
 from lacuna.mask.mask import Draw, Level, Place, disturbed, harm, name_of, survivors_by_level
 from lacuna.params import plugin
 from lacuna.storage.features import FeatureFile, replacing
@@ -47,6 +47,11 @@ def count_frames(clips: Sequence[Clip], files: Iterable[Path]) -> dict[str, Coun
         if lengths.any():
             modalities[modality] = Counted(lengths, _Marked(path, [clip.id for clip in clips]))
     return modalities
+
+
+def counted(samples: Samples) -> dict[str, Counted]:
+    """The same of samples."""
+    return {m: Counted(store.lengths, store) for m, store in samples.stores.items()}
 
 
 class _Marked:

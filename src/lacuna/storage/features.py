@@ -25,7 +25,6 @@ CHUNK_BYTES = 1 << 18
 _UMASK = os.umask(0)
 os.umask(_UMASK)  # the only way to ask is to set
 READ_BYTES = 1 << 24  # of values at once, where many clips are wanted
-MARKED = 4096  # clips whose times are read at once
 WRITE_BYTES = 1 << 22  # frames gathered before a write: one clip at a time would write (and compress) chunks again
 
 
@@ -166,44 +165,44 @@ class FeatureFile:
         (sequence,) = self._clips(i, i + 1)
         return sequence
 
-    def many(self, clip_ids: Sequence[str]) -> list[FeatureSequence]:
-        """The clips in this order, read in large pieces: much faster than one by one."""
-        wanted, found = set(clip_ids), {}
-        for clip_id, sequence in self._all():
-            if clip_id in wanted:
-                found[clip_id] = sequence
-        return [found[clip_id] if clip_id in found else self[clip_id] for clip_id in clip_ids]
-
-    def _all(self) -> Iterator[tuple[str, FeatureSequence]]:
-        for first, last in self.windows():
-            yield from zip(self.ids[first:last], self._clips(first, last))
+    def each(self, clip_ids: Sequence[str]) -> Iterator[FeatureSequence]:
+        """The clips in this order, read in large pieces as long as the order is the file's: much faster than one by
+        one, and no more than a piece is in memory."""
+        row = np.dtype(self.origin.dtype).itemsize * len(self.origin.columns)
+        return self._each(clip_ids, ("values", "times", "seen"), READ_BYTES // row)
 
     def marked(self, clip_ids: Sequence[str]) -> Iterator[FeatureSequence]:
-        """The clips in this order with times and `seen`; their values, unless they are token ids, are zeros that take
-        no memory. Read in large pieces, as long as the order is the file's."""
-        columns, dtype = self.origin.columns, np.dtype(self.origin.dtype)
-        names = ("times", "seen") if columns != TOKEN_COLUMNS else ("times", "seen", "values")
+        """The same with times and `seen` alone: values, unless they are token ids, are zeros that take no memory."""
+        tokens = self.origin.columns == TOKEN_COLUMNS
+        return self._each(clip_ids, ("values", "times", "seen") if tokens else ("times", "seen"), READ_BYTES // 16)
+
+    def _each(self, clip_ids: Sequence[str], names: Sequence[str], rows: int) -> Iterator[FeatureSequence]:
+        columns, zero = self.origin.columns, np.zeros((), self.origin.dtype)
         first = last = 0
         for clip_id in clip_ids:
             i = self._index.get(clip_id)
             if i is None:
-                yield empty_sequence(columns, dtype.type)
+                yield self[clip_id]
                 continue
             if not first <= i < last:
-                first, last = i, min(len(self.ids), i + MARKED)
-                times, seen, *values = self.arrays(first, last, names)
-            rows = slice(*(self._offsets[i : i + 2] - self._offsets[first]))
-            shape = (rows.stop - rows.start, len(columns))
-            own = values[0][rows] if values else np.broadcast_to(np.zeros((), dtype), shape)
-            yield FeatureSequence.unchecked(own, times[rows], seen[rows], columns)
+                first, last = i, self._last_of(i, rows)
+                pieces = dict(zip(names, self.arrays(first, last, names)))
+            own = slice(*(self._offsets[i : i + 2] - self._offsets[first]))
+            times, seen = pieces["times"][own], pieces["seen"][own]
+            values = pieces["values"][own] if "values" in pieces else np.broadcast_to(zero, (len(times), len(columns)))
+            yield FeatureSequence.unchecked(values, times, seen, columns)
+
+    def _last_of(self, first: int, rows: int) -> int:
+        """Behind the last clip of those that begin with `first` and have together at most so many rows; one fits."""
+        fits = self._offsets[first] + rows
+        return max(first + 1, int(np.searchsorted(self._offsets, fits, side="right")) - 1)
 
     def windows(self) -> Iterator[tuple[int, int]]:
         """(first, last) clips, in order, whose values together take about `READ_BYTES`: what to read at once."""
-        row = self._file["values"].dtype.itemsize * len(self.origin.columns)
+        row = np.dtype(self.origin.dtype).itemsize * len(self.origin.columns)
         first = 0
         while first < len(self.ids):
-            fits = self._offsets[first] + READ_BYTES // row
-            last = max(first + 1, int(np.searchsorted(self._offsets, fits, side="right")) - 1)
+            last = self._last_of(first, READ_BYTES // row)
             yield first, last
             first = last
 
@@ -221,6 +220,11 @@ class FeatureFile:
     def lengths(self) -> np.ndarray:
         """Frames of each clip, (N,), in the order of `ids`."""
         return np.diff(self._offsets)
+
+    def seen(self) -> np.ndarray:
+        """Seen frames of each clip, (N,), in the order of `ids`; no values are read."""
+        counts = [sequence.seen.sum() for sequence in self._each(self.ids, ("times", "seen"), READ_BYTES // 16)]
+        return np.array(counts, np.int64)
 
     @property
     def offsets(self) -> np.ndarray:

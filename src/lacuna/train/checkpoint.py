@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lacuna.data.batches import InputSpec
-from lacuna.data.samples import Sample, Scaler
+from lacuna.data.samples import Sample
+from lacuna.data.scaler import Scaler
 from lacuna.params import checked, plugin
 from lacuna.storage.features import Origin, replacing
 from lacuna.types import MalformedInput

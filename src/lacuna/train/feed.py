@@ -21,7 +21,7 @@ from lacuna.data.samples import Sample, Samples
 from lacuna.data.stores import Room, Store, cut_positions, lay
 from lacuna.mask.mask import Draw, mask, name_of
 from lacuna.mask.together import Draws, keys_of, specials_together
-from lacuna.types import TOKEN_COLUMNS
+from lacuna.types import TOKEN_COLUMNS, is_tokens
 
 TOGETHER = 2  # the version of the draw that makes the masks of a batch at once
 
@@ -122,7 +122,7 @@ class Feed:
         """The same of one clip, after its cut."""
         clip, sequence = self.samples.clips[place], self.samples.stores[modality].marked(place)
         one = Draw(clip.dataset, clip.id, modality, name_of(self._loss.pattern), self._loss.level, self._loss.seed, draw)
-        kept = cut_positions(sequence, self._lengths.get(modality))
+        kept = cut_positions(len(sequence), self._lengths.get(modality), is_tokens(sequence))
         return self._loss.pattern.survivors(sequence, one)[kept]
 
     def _place(self, prepared: Prepared) -> Prepared:

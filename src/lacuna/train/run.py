@@ -25,6 +25,7 @@ from lacuna.storage.cache import default_root, digest_of, digest_of_file
 from lacuna.storage.features import Origin, replacing
 from lacuna.train import checkpoint
 from lacuna.train.checkpoint import Card
+from lacuna.train.feed import Loss
 from lacuna.train.plan import Plan, digests_of, plan
 from lacuna.train.resume import read_progress, write_progress
 from lacuna.train.track import ROOT, Live
@@ -67,13 +68,13 @@ def fit_scaler(train: Samples) -> Scaler:
 
 @dataclass(frozen=True)
 class Fitting:
-    """A run under way, as its observers see it: the corpus, the model and its card, the pattern that it is trained
-    under, and a folder for what an observer keeps until the run is over, which survives a kill."""
+    """A run under way, as its observers see it: the corpus, the model and its card, the loss that it is trained under,
+    and a folder for what an observer keeps until the run is over, which survives a kill."""
 
     corpus: Corpus
     model: nn.Module
     card: Card
-    pattern: ModuleType | None
+    loss: Loss
     kept: Path
 
 
@@ -107,7 +108,7 @@ def train_model(
     read.append(_weights(made.model))
     state = default_root() / "training" / f"{digest_of(name, made.values(), asdict(spec), seed, *read)}.safetensors"
     data = Data(corpus.splits["train"], corpus.splits["valid"], spec, _pattern(made.training))
-    fitting = Fitting(corpus, model, card, data.pattern, state.with_suffix(""))
+    fitting = Fitting(corpus, model, card, data.loss(made.training, seed), state.with_suffix(""))
     watching = [] if distributed.rank() else [observer(fitting) for observer in observers]
     # Observers come first: what a state on disk has been through, they have seen.
     keepers: list[Callable[[Progress], None]] = [*watching, Keeper(state)]

@@ -91,9 +91,13 @@ class Data:
     spec: InputSpec
     pattern: ModuleType | None = None
 
+    def loss(self, settings: Settings, seed: int) -> Loss:
+        """What training clips lose."""
+        return Loss(self.pattern, settings.level, seed, settings.draw)
+
     def __post_init__(self) -> None:
         for name in ("train", "valid"):
-            if not getattr(self, name):
+            if not len(getattr(self, name)):
                 raise MalformedInput(f"split {name}: expected at least one clip to train with, got none")
 
 
@@ -144,7 +148,7 @@ class _Trainer:
 
     def _feed(self, split: Sequence[Sample]) -> Feed:
         samples = Samples.of(split)
-        loss = Loss(self.data.pattern, self.settings.level, self.seed, self.settings.draw)
+        loss = self.data.loss(self.settings, self.seed)
         encoder, states = getattr(self.model, "text_encoder", None), None
         if encoder is not None and encoder.frozen:
             states = states_of(encoder, samples, self.device, self.dtype)
@@ -297,13 +301,14 @@ def predict(
     spec: InputSpec,
     device: torch.device | str = "cpu",
     batch_size: int = 64,
+    loss: Loss = NONE,
 ) -> dict[str, np.ndarray]:
-    """`forward`'s outputs for each sample, in order: "prediction" (N,) or (N, K), and what else the model tells.
+    """`forward`'s outputs for each sample, under `loss`, in order: "prediction" (N,) or (N, K), and what else the model tells.
 
     Similar lengths are batched together, which changes nothing but the time: no prediction depends on its batch.
     """
     model.to(device).eval()
-    feed = Feed(samples, spec.lengths, NONE, device)
+    feed = Feed(samples, spec.lengths, loss, device)
     order = np.argsort(feed.samples.frames, kind="stable")
     parts: dict[str, list[np.ndarray]] = {}
     for batch, _ in feed(np.split(order, range(batch_size, len(order), batch_size))):
