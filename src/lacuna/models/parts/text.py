@@ -6,6 +6,7 @@ B samples, T frames, D features. Text comes as token ids or as embeddings; behin
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -88,6 +89,10 @@ class TextEncoder(nn.Module):
                 "unknown": self._vocabulary.unknown,
                 "padding": self._vocabulary.padding,
             }
+        # Of a (B, T) mask these ask the device whether it hides anything; a (B, 1, T, T) one they take as it is.
+        library = sys.modules[type(self.encoder).__module__]
+        attention = getattr(config, "_attn_implementation", "")
+        self._takes_masks = attention == "sdpa" and hasattr(library, "create_bidirectional_mask")
         self._segments = "token_type_ids" in inspect.signature(self.encoder.forward).parameters
         self._most_segments = getattr(config, "type_vocab_size", 2)
         self.encoder.requires_grad_(finetune)
@@ -119,10 +124,11 @@ class TextEncoder(nn.Module):
         real_BT = text.real
         ids_BT = text.values[..., 0]
         ids_BT = ids_BT.masked_fill(~text.seen | (ids_BT == LOST_TOKEN), self._vocabulary.unknown)
-        inputs = {
-            "input_ids": ids_BT.masked_fill(~real_BT, self._vocabulary.padding),
-            "attention_mask": real_BT.to(torch.int64),
-        }
+        inputs = {"input_ids": ids_BT.masked_fill(~real_BT, self._vocabulary.padding)}
+        if not self._takes_masks:
+            inputs["attention_mask"] = real_BT.to(torch.int64)
+        elif not text.full:
+            inputs["attention_mask"] = real_BT[:, None, None].expand(-1, -1, real_BT.shape[1], -1)
         if self._segments:
             inputs["token_type_ids"] = text.values[..., 2].clamp(min=0, max=max(0, self._most_segments - 1))
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.finetune), linear.fast(real_BT.device):
