@@ -134,7 +134,7 @@ def test_losing_a_whole_modality_is_borne(name, gone):
 def test_clips_without_a_label(name):
     """They teach nothing of the task; evidence has no term without a class, and says so."""
     model, batch = built(name, subset_of(name), classes=3)
-    unlabelled = replace(batch, labels={"M": torch.full((4,), torch.nan)}, labelled=None)
+    unlabelled = replace(batch, labels={"M": torch.full((4,), torch.nan)})
     if evidential(name):
         with pytest.raises(MalformedInput, match="expected a class for each"):
             model.loss(unlabelled, unlabelled, 1)

@@ -36,7 +36,7 @@ class Padded:
     states: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.counts is None:
+        if self.counts is None or self.lengths.device.type == "cpu":
             object.__setattr__(self, "counts", self.lengths.cpu())
 
     @property
@@ -113,8 +113,9 @@ class Batch:
     labelled: Tensor = None  # type: ignore[assignment]  # from the labels where it is not given
 
     def __post_init__(self) -> None:
-        if self.labelled is None and "M" in self.labels:
-            object.__setattr__(self, "labelled", ~self.labels["M"].isnan().cpu())
+        labels = self.labels.get("M")
+        if labels is not None and (self.labelled is None or labels.device.type == "cpu"):
+            object.__setattr__(self, "labelled", ~labels.isnan().cpu())
 
     def __len__(self) -> int:
         return len(self.ids)
