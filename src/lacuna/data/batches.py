@@ -129,6 +129,14 @@ class Batch:
         labels = {name: label[chosen] for name, label in self.labels.items()}
         return Batch(self.ids[chosen], modalities, labels, self.labelled[chosen])
 
+    def pin_memory(self) -> Batch:
+        """In page-locked memory; DataLoader calls it."""
+        modalities = {
+            m: replace(p, values=p.values.pin_memory(), times=p.times.pin_memory(), seen=p.seen.pin_memory())
+            for m, p in self.modalities.items()
+        }
+        return replace(self, modalities=modalities)
+
     def to(self, device: torch.device | str) -> Batch:
         modalities = {m: padded.to(device) for m, padded in self.modalities.items()}
         labels = {k: v.to(device, non_blocking=True) for k, v in self.labels.items()}

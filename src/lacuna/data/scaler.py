@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lacuna.data.stores import Store, copied
 from lacuna.types import FeatureSequence, MalformedInput
 
 MOST = 10  # deviations; columns barely seen to move on train may jump elsewhere, and so many say all there is to say
@@ -44,6 +45,31 @@ class Scaler:
         np.clip(values, -MOST, MOST, out=values)
         values *= sequence.seen[:, None]
         return replace(sequence, values=values.astype(np.float32, copy=False))
+
+
+class Scaled:
+    """The sequences of another store as a scaler leaves them."""
+
+    def __init__(self, store: Store, modality: str, scaler: Scaler) -> None:
+        self._store, self._modality, self._scaler = store, modality, scaler
+        self.columns, self.dtype, self.lengths = store.columns, store.dtype, store.lengths
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def __getitem__(self, place: int) -> FeatureSequence:
+        return self._scaler(self._modality, self._store[place])
+
+    def __iter__(self) -> Iterator[FeatureSequence]:
+        return (self[i] for i in range(len(self)))
+
+    def marked(self, place: int) -> FeatureSequence:
+        """Without values, which are what is scaled."""
+        return self._store.marked(place)
+
+    def copy(self, place: int, values: np.ndarray, marks: np.ndarray) -> None:
+        """The first frames, as many as there is room for."""
+        copied(self[place], values, marks)
 
 
 class _Moments:

@@ -67,6 +67,13 @@ class Store(Protocol):
         """The first frames, as many as `values` and `marks` have room for."""
 
 
+def copied(sequence: FeatureSequence, values: np.ndarray, marks: np.ndarray) -> None:
+    """Fill both arrays with a sequence's first frames, as many as there is room for."""
+    frames = len(values)
+    values[:] = sequence.values[:frames]
+    marks["time"], marks["seen"] = sequence.times[:frames], sequence.seen[:frames]
+
+
 class Held:
     """Sequences in memory."""
 
@@ -88,9 +95,7 @@ class Held:
         return self._sequences[place]
 
     def copy(self, place: int, values: np.ndarray, marks: np.ndarray) -> None:
-        sequence, frames = self._sequences[place], len(values)
-        values[:] = sequence.values[:frames]
-        marks["time"], marks["seen"] = sequence.times[:frames], sequence.seen[:frames]
+        copied(self._sequences[place], values, marks)
 
 
 class Filed:

@@ -10,7 +10,7 @@ from lacuna.data.samples import Samples, open_samples
 from lacuna.data.stores import Filed
 from lacuna.export.pickle import Dump, Settings, Written
 from lacuna.mask.mask import Level
-from lacuna.mask.masked import Masked
+from lacuna.mask.masked import Drawn, Masked
 from lacuna.mask.variants import places
 from lacuna.params import plugin
 from lacuna.storage.features import FeatureFile, Origin
@@ -89,7 +89,7 @@ def _lossy(samples: Samples, variant: Variant) -> Samples:
     where = places(samples.clips, {m: store.lengths for m, store in samples.stores.items() if m != "tokens"})
     for kind, store in samples.stores.items():
         modality = "text" if kind == "tokens" else kind
-        stores[kind] = Masked(store, samples.clips, modality, pattern, (variant.level, variant.seed), where)
+        stores[kind] = Masked(store, samples.clips, modality, pattern, Drawn(variant.level, variant.seed), where)
     return Samples(samples.clips, stores)
 
 

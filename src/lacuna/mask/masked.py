@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
 
-from lacuna.data.stores import Store
+from lacuna.data.stores import Store, copied
 from lacuna.mask.mask import Draw, Level, Place, harm, name_of
+from lacuna.mask.together import TOGETHER, Draws, keys_of, specials_together
 from lacuna.types import Clip, FeatureSequence
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What decides a mask beside its clip: a level, a seed, which draw of it, and the version of the draw (1: a generator
+    a clip; 2: as training has it, where the pattern knows how)."""
+
+    level: Level
+    seed: int
+    draw: int = 0
+    version: int = 1
+
+
 class Masked:
-    """The sequences of `modality` under a pattern at (level, seed); `places` are what the pattern `legacy` needs."""
+    """The sequences of `modality` under a pattern; `places` are what the pattern `legacy` needs."""
 
     def __init__(
         self,
@@ -21,7 +34,7 @@ class Masked:
         clips: Sequence[Clip],
         modality: str,
         pattern: ModuleType,
-        drawn: tuple[Level, int],
+        drawn: Drawn,
         places: Mapping[str, Place] | None = None,
     ) -> None:
         self._store, self._clips, self._modality, self._pattern = store, clips, modality, pattern
@@ -45,12 +58,15 @@ class Masked:
 
     def copy(self, place: int, values: np.ndarray, marks: np.ndarray) -> None:
         """The first frames, as many as there is room for."""
-        sequence, frames = self[place], len(values)
-        values[:] = sequence.values[:frames]
-        marks["time"], marks["seen"] = sequence.times[:frames], sequence.seen[:frames]
+        copied(self[place], values, marks)
 
     def _masked(self, place: int, sequence: FeatureSequence) -> FeatureSequence:
-        clip, (level, seed) = self._clips[place], self._drawn
-        where = self._places.get(clip.id)
-        draw = Draw(clip.dataset, clip.id, self._modality, name_of(self._pattern), level, seed, 0, where)
-        return harm(sequence, self._pattern, self._pattern.survivors(sequence, draw), draw)
+        clip, drawn, pattern = self._clips[place], self._drawn, self._pattern
+        name, where = name_of(pattern), self._places.get(clip.id)
+        draw = Draw(clip.dataset, clip.id, self._modality, name, drawn.level, drawn.seed, drawn.draw, where)
+        if drawn.version == TOGETHER and hasattr(pattern, "survivors_together"):
+            keys, counts = keys_of([clip], self._modality, name), np.array([len(sequence)])
+            special = specials_together(sequence.columns, sequence.values[None], counts)
+            draws = Draws(keys, float(drawn.level), drawn.seed, drawn.draw)
+            return harm(sequence, pattern, pattern.survivors_together(draws, special)[0], draw)
+        return harm(sequence, pattern, pattern.survivors(sequence, draw), draw)

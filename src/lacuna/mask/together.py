@@ -16,6 +16,7 @@ import numpy as np
 
 from lacuna.types import HIDDEN_COLUMN, TAILED_COLUMN, TOKEN_COLUMNS, Clip
 
+TOGETHER = 2  # the version of the draw that this is
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -53,6 +54,8 @@ class Draws:
 def specials_together(columns: tuple[str, ...], values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """(B, T) bool: `types.specials` of padded (B, T, D) sequences of `counts` frames."""
     place_T, special = np.arange(values.shape[1]), np.zeros(values.shape[:2], bool)
+    if not special.size:
+        return special
     if columns == TOKEN_COLUMNS:
         last = values[np.arange(len(values)), np.maximum(counts, 1) - 1]
         tailed_B = (last[:, TOKEN_COLUMNS.index("token_type_ids")] == 2) & (counts > 0)

@@ -22,5 +22,6 @@ def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
 
 def survivors_together(draws: Draws, special_BT: np.ndarray) -> np.ndarray:
     """(B, T) bool: the same of a batch, by other numbers."""
-    whole_B1, rate_B1 = np.split(draws.uniform(2, salt=1), 2, axis=1)
-    return (draws.uniform(special_BT.shape[1]) >= rate_B1 * (whole_B1 < 0.5)) | special_BT
+    drawn_B2 = draws.uniform(2, salt=1)
+    rate_B1 = drawn_B2[:, 1:] * (drawn_B2[:, :1] < 0.5)
+    return (draws.uniform(special_BT.shape[1]) >= rate_B1) | special_BT

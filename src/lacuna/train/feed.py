@@ -20,11 +20,8 @@ from lacuna.data.loader import Loader
 from lacuna.data.samples import Sample, Samples
 from lacuna.data.stores import Room, Store, cut_positions, lay
 from lacuna.mask.mask import Draw, mask, name_of
-from lacuna.mask.together import Draws, keys_of, specials_together
+from lacuna.mask.together import TOGETHER, Draws, keys_of, specials_together
 from lacuna.types import TOKEN_COLUMNS, is_tokens
-
-TOGETHER = 2  # the version of the draw that makes the masks of a batch at once
-
 
 @dataclass(frozen=True)
 class Loss:
@@ -110,7 +107,9 @@ class Feed:
             if modality not in self._keys:
                 self._keys[modality] = keys_of(self.samples.clips, modality, name_of(loss.pattern))
             draws = Draws(self._keys[modality][np.asarray(places)], loss.level, loss.seed, draw)
-            special = specials_together(store.columns, padded.values.numpy(), counts)
+            # Of a cut sentence token ids keep the last, embeddings do not.
+            ends = counts if _holds_tokens(store) else store.lengths[np.asarray(places)]
+            special = specials_together(store.columns, padded.values.numpy(), ends)
             survives[:] = loss.pattern.survivors_together(draws, special)
         else:
             for row, place, count in zip(survives, places, counts):

@@ -21,7 +21,8 @@ from lacuna.compute import distributed, linear
 from lacuna.compute.device import autocast, dtype_of
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.data.samples import Sample, Samples
-from lacuna.train.feed import NONE, TOGETHER, Feed, Loss
+from lacuna.mask.together import TOGETHER
+from lacuna.train.feed import NONE, Feed, Loss
 from lacuna.train.states import states_of
 from lacuna.types import MalformedInput, require_words
 
