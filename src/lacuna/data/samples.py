@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lacuna.storage.features import FeatureFile, Origin, replacing
+from lacuna.storage.features import FeatureFile, Origin
+from lacuna.storage.files import check_digest, reading, replacing
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 TOKEN_COLUMNS = ("input_ids", "attention_mask", "token_type_ids")
@@ -52,7 +53,7 @@ def specials(sequence: FeatureSequence) -> np.ndarray:
 
 def write_clips(path: Path, clips: Iterable[Clip]) -> None:
     """One JSON object a line, in order; paths as given (relative to the working directory)."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with replacing(path, digest=True) as temporary, temporary.open("w", encoding="utf-8") as file:
         for clip in clips:
             record = asdict(clip) | {"path": None if clip.path is None else clip.path.as_posix()}
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -62,9 +63,11 @@ def read_clips(path: Path) -> list[Clip]:
     """The clips that `prepare` accepted."""
     if not Path(path).is_file():
         raise MalformedInput(f"{path}: expected the clips of a dataset, found none (run `dvc repro prepare`)")
-    with Path(path).open(encoding="utf-8") as file:
+    path, remedy = Path(path), "delete it and run `dvc repro prepare`"
+    check_digest(path, remedy)
+    with reading(path, "a clip's record in each line", remedy), path.open(encoding="utf-8") as file:
         records = [json.loads(line) for line in file]
-    return [Clip(**r | {"path": None if r["path"] is None else Path(r["path"])}) for r in records]
+        return [Clip(**r | {"path": None if r["path"] is None else Path(r["path"])}) for r in records]
 
 
 def read_samples(folder: Path, extractors: Sequence[str]) -> tuple[list[Sample], dict[str, Origin]]:

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Sample, specials
 from lacuna.extract.cached import Extraction
 from lacuna.mask.mask import Draw, lose
@@ -46,7 +45,7 @@ class Predictor:
 
     def __init__(self, checkpoint: Path | str, device: str = "auto", cache: Path | None = None) -> None:
         self.network, self.card = checkpoints.load(Path(checkpoint))
-        self.spec = InputSpec(**self.card.spec)
+        self.spec = self.card.spec
         self.device = choose_device(device)
         self.cache = default_root() if cache is None else cache
         self._scale = checkpoints.scaler_of(self.card)
