@@ -114,17 +114,10 @@ def extract(
     shard: Annotated[str, typer.Option(help="k/n: every n-th clip from the k-th, into the cache only")] = "",
 ) -> None:
     """Extract features as the stage does; with --shard on many machines at once, merged by the stage afterwards."""
-    from lacuna.extract.run import extract_dataset, extract_shard, extract_together
+    from lacuna.commands.extract import extract as extract_features
     from lacuna.params import load_params
 
-    params = load_params()
-    if len(extractors) > 1:
-        _say([extract_together(params, dataset, extractors, shard)])
-    for extractor in extractors:
-        told = (
-            extract_shard(params, dataset, extractor, shard) if shard else extract_dataset(params, dataset, extractor)
-        )
-        _say([told])
+    _say(extract_features(load_params(), dataset, extractors, shard))
 
 
 @app.command()
