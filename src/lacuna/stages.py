@@ -1,7 +1,7 @@
 """One run of a stage. In: a script's `main`. Out: its errors in one line, and what it cost in processed/stages.jsonl.
 
-What is wrong with the input, and what is wrong with the machine, both end the stage with status 1: DVC then keeps none of
-its outs.
+What is wrong with the input, and what is wrong with the machine, both end the stage with status 1: DVC then keeps none
+of its outs.
 
 DVC does not know that file, so it makes nothing run again and is in no out: a stage's outs have the same bytes however
 long they took. The report shows the last run of each stage.
@@ -57,9 +57,7 @@ def told_in_one_line(who: str) -> Iterator[None]:
     try:
         yield
     except (MalformedInput, OSError, MemoryError) as error:
-        said = shown(f"{who}: {told(error)}")
-        print(said, file=sys.stderr, flush=True)
-        sys.exit(1)
+        sys.exit(shown(" ".join(f"{who}: {told(error)}".split())))
 
 
 def told(error: Exception) -> str:
@@ -74,9 +72,8 @@ def told(error: Exception) -> str:
 
 
 def shown(text: object) -> str:
-    """Text from files and file names as a screen may show it: in one line, and without commands to the terminal."""
-    line = " ".join(str(text).split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
+    """Text from files and file names as a screen may show it: commands to the terminal stand there as letters."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def read_costs(path: Path, known: Iterable[str]) -> list[Cost]:

@@ -3,8 +3,8 @@
 A clip's result is kept under the hash of its media's bytes (or its words), its span, and the extractor's name, version,
 settings and libraries: a changed label, another order or a second run costs nothing, a killed run goes on where it was.
 
-Only what is wrong with a clip's own media or words refuses it. What is wrong with the machine (a full disk, no permission,
-a killed worker) or with the settings is raised, so that it stops whoever asked, and nothing is written.
+Only what is wrong with a clip's own media or words refuses it. What is wrong with the machine (a full disk, no
+permission, a killed worker) or with the settings is raised, so that it stops whoever asked, and nothing is written.
 """
 
 from __future__ import annotations
