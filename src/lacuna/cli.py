@@ -25,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+USE = "a program, folder or weights that the checkpoint asks for: bert.source=…; may be repeated"
 console = Console(markup=False, emoji=False, highlight=False)  # [b] and :b: may stand in names: nothing is markup
 
 
@@ -204,15 +205,20 @@ def predict(
     drop: Annotated[list[str] | None, typer.Option(help="a modality to leave out; may be repeated")] = None,
     missing: Annotated[list[str] | None, typer.Option(help="text=0.3: lose 30 % of it; may be repeated")] = None,
     seed: Annotated[int, typer.Option(help="decides what is lost")] = 1,
+    use: Annotated[list[str] | None, typer.Option(help=USE)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="the whole answer as JSON")] = False,
 ) -> None:
     """What a model says of one clip: score, contributions, curve by the second, and what was missing."""
+    from lacuna.commands.own import own_settings
     from lacuna.predict.answers import Question, parse_missing
     from lacuna.predict.run import load
+    from lacuna.predict.trust import parse_use
+    from lacuna.train.checkpoint import read_card
 
     lost = parse_missing(missing or ())
-    answer = load(checkpoint, device)(file, Question(text, transcript, asr, start, end, drop or (), lost, seed))
+    predictor = load(checkpoint, device, own_settings(read_card(checkpoint).dataset) | parse_use(use or ()))
+    answer = predictor(file, Question(text, transcript, asr, start, end, drop or (), lost, seed))
     if as_json:
         typer.echo(json.dumps(answer.as_dict(), ensure_ascii=False, indent=1))
     else:
@@ -223,13 +229,18 @@ def predict(
 def serve(
     checkpoint: Annotated[Path, typer.Option(help="a folder with model.json")],
     port: Annotated[int, typer.Option(help="of 127.0.0.1; nothing else is listened to")] = 8080,
+    use: Annotated[list[str] | None, typer.Option(help=USE)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
     asr: Annotated[str, typer.Option(help="a speech recognition model: hub id, directory or sphinx")] = "",
 ) -> None:
     """A page on this machine: drop a video, take parts of it away, watch the answer change."""
+    from lacuna.commands.own import own_settings
     from lacuna.predict.page import serve as serve_page
+    from lacuna.predict.trust import parse_use
+    from lacuna.train.checkpoint import read_card
 
-    serve_page(checkpoint, port, device=device, asr=asr)
+    trusted = own_settings(read_card(checkpoint).dataset) | parse_use(use or ())
+    serve_page(checkpoint, port, device=device, asr=asr, use=trusted)
 
 
 @app.command()

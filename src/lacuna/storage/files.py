@@ -76,17 +76,17 @@ def _writing_in(folder: Path) -> Iterator[None]:
         return
     held = os.open(folder, os.O_RDONLY)
     try:
-        if _locked(held, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        if locked(held, fcntl.LOCK_EX | fcntl.LOCK_NB):
             for name in os.listdir(held):
                 if _TEMPORARY.fullmatch(name):
                     (folder / name).unlink(missing_ok=True)
-        _locked(held, fcntl.LOCK_SH)
+        locked(held, fcntl.LOCK_SH)
         yield
     finally:
         os.close(held)
 
 
-def _locked(descriptor: int, how: int) -> bool:
+def locked(descriptor: int, how: int) -> bool:
     """Whether the lock was had; not where others hold it, nor on file systems that know no locks."""
     try:
         fcntl.flock(descriptor, how)
