@@ -5,6 +5,7 @@ Also what is fitted on samples before a model sees them: the standardising scale
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lacuna.storage.features import FeatureFile, Origin
+from lacuna.storage.features import NOTHING, FeatureFile, Origin
 from lacuna.storage.files import check_digest, reading, replacing
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
@@ -71,7 +72,11 @@ def read_clips(path: Path) -> list[Clip]:
 
 
 def read_samples(folder: Path, extractors: Sequence[str]) -> tuple[list[Sample], dict[str, Origin]]:
-    """Samples of `processed/<dataset>` with one features file per modality, and {modality: Origin}."""
+    """Samples of `processed/<dataset>` with one features file per modality, and {modality: Origin}.
+
+    A modality that the dataset cannot have (sound of still pictures, what given features lack) is left out.
+    MalformedInput: one that it might have and no clip has; the reason of the first clip is told.
+    """
     clips = read_clips(folder / "clips.jsonl")
     features: dict[str, dict[str, FeatureSequence]] = {clip.id: {} for clip in clips}
     origins: dict[str, Origin] = {}
@@ -81,12 +86,28 @@ def read_samples(folder: Path, extractors: Sequence[str]) -> tuple[list[Sample],
             if modality in origins:
                 other = origins[modality].extractor
                 raise MalformedInput(f"{extractor}: expected one extractor per modality, {other} is {modality} too")
-            if not file.lengths().any():
-                continue  # a dataset without this modality
+            if file.origin.columns == NOTHING:
+                continue
+            if clips and not file.seen():
+                raise MalformedInput(_why_empty(file.path, modality, len(clips)))
             origins[modality] = file.origin
             for clip, sequence in zip(clips, file.many([clip.id for clip in clips])):
                 features[clip.id][modality] = sequence
     return [Sample(clip, features[clip.id]) for clip in clips], origins
+
+
+def _why_empty(path: Path, modality: str, clips: int) -> str:
+    """What to say of a features file in which no clip has a frame."""
+    rejects = path.with_suffix(".rejects.csv")
+    reasons: list[str] = []
+    if rejects.is_file():
+        with rejects.open(encoding="utf-8-sig", newline="") as file:
+            reasons = [row["reason"] for row in csv.DictReader(file) if row.get("reason")]
+    first = f"; the first: {reasons[0]}" if reasons else ""
+    return (
+        f"{path}: expected {modality} of at least one of {clips} clips, found none{first} (see {rejects.name}: mend "
+        f"the settings of extract.{path.stem}, or leave {path.stem} out of train.features)"
+    )
 
 
 def of_split(samples: Iterable[Sample], split: str) -> list[Sample]:

@@ -18,7 +18,7 @@ from lacuna.media import decode
 from lacuna.params import FINETUNED, TUNED_FILES, plugin
 from lacuna.prepare.rejects import write_rejects
 from lacuna.prepare.run import given_features
-from lacuna.storage.features import Origin, write_features
+from lacuna.storage.features import NOTHING, Origin, write_features
 from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, empty_sequence
 
 Content = tuple[Origin, Iterator[tuple[str, FeatureSequence]]]
@@ -83,7 +83,7 @@ def _content(job: Job, work: Work, rejects: list[Reject]) -> Content:
     if job.lacked:
         reason = f"all {len(job.clips)} clips are still pictures: kept without {job.lacked}"
         rejects.append(Reject("*", job.raw.as_posix(), reason, job.extractor))
-        origin = Origin(job.extractor, job.lacked, ("none",), {}, {})  # the extractor itself is not even built
+        origin = Origin(job.extractor, job.lacked, NOTHING, {}, {})  # the extractor itself is not even built
         return origin, ((clip.id, empty_sequence(origin.columns)) for clip in job.clips)
     return job.extraction.origin, extract(job.extraction, job.clips, work, rejects)
 

@@ -1,7 +1,7 @@
 """What a checkpoint may ask for. In: its card, and what the user named. Out: the card with the user's own in its place.
 
-A checkpoint is data, perhaps a stranger's: it may name numbers and words, but no program to run, no folder to read and no
-weights to load. Those are the user's to name: in params.yaml, or with `--use <name>=<value>`.
+A checkpoint is data, perhaps a stranger's: it may name numbers and words, but no program to run, no folder to read and
+no weights to load. Those are the user's to name: in params.yaml, or with `--use <name>=<value>`.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ def _own(where: str, values: Mapping[str, Any], usual: Mapping[str, object], use
             name = f"{where}.{key}"
             if name not in use:
                 raise MalformedInput(
-                    f"{name}: expected programs, folders and weights from your own settings only; the checkpoint asks "
-                    f"for {value!r}. If you trust that, say --use {name}={value} (in Python: use={{{name!r}: {value!r}}})"
+                    f"{name}: expected programs, folders and weights from your own settings only; the checkpoint "
+                    f"asks for {value!r}: say --use {name}={value} (in Python use={{{name!r}: …}}) if you trust that, "
+                    "or name your own"
                 )
             result[key] = use[name]
     return result

@@ -21,6 +21,7 @@ from lacuna.storage.files import damaged, reading, replacing
 from lacuna.storage.hdf5 import created, opened
 from lacuna.types import FeatureSequence, MalformedInput, empty_sequence
 
+NOTHING = ("none",)  # the columns of a modality that a dataset cannot have
 LAYOUT = 1  # raised when a file of an older Lacuna can no longer be read
 CHUNK_BYTES = 1 << 18
 REMEDY = "delete it and run `dvc repro extract`"
@@ -192,6 +193,12 @@ class FeatureFile:
     def lengths(self) -> np.ndarray:
         """Frames of each clip, (N,), in the order of `ids`."""
         return np.diff(self._offsets)
+
+    def seen(self) -> int:
+        """How many frames of all clips are seen; holds a few megabytes of them at a time."""
+        with self._reading():
+            rows = self._file["seen"]
+            return sum(int(rows[first : first + READ_BYTES].sum()) for first in range(0, len(rows), READ_BYTES))
 
     def close(self) -> None:
         self._file.close()

@@ -1,4 +1,4 @@
-"""A folder for a program's life. In: a name's beginning. Out: a folder of its own, gone afterwards, also after a kill."""
+"""A folder for a program's life. In: a name's beginning. Out: a folder that goes with it, also after a kill."""
 
 from __future__ import annotations
 
