@@ -12,13 +12,12 @@ import json
 import math
 import os
 import shutil
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 
@@ -79,7 +78,7 @@ def _whole(path: Path) -> bool:
     except OSError as error:
         if error.errno not in (None, errno.EINVAL):  # EINVAL: a place before the file's start
             raise
-    except (BadZipFile, zlib.error, *CONTENT):
+    except CONTENT:
         pass
     return False
 

@@ -6,17 +6,21 @@ SHA-256 lies beside it in `<file>.sha256`, as `sha256sum --check` reads it; ours
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import json
 import os
 import re
 import secrets
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from lacuna.types import MalformedInput
 
@@ -25,8 +29,11 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-# What readers of damaged files raise: of JSON, HDF5, zip archives and pickles
-CONTENT = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, EOFError, MemoryError)
+# What readers of damaged files raise: of JSON, CSV, HDF5, zip archives, MATLAB files and pickles
+CONTENT = (
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, EOFError, MemoryError),
+    *(AssertionError, BadZipFile, zlib.error, struct.error, csv.Error),
+)
 _BLOCK = 1 << 20
 _TEMPORARY = re.compile(r"\.lacuna-[0-9a-f]{16}\.tmp")  # .dvcignore has it too
 _UMASK = os.umask(0)

@@ -55,7 +55,7 @@ def load(path: Path) -> object:
         raise MalformedInput(f"{path}: {error}") from error
     except (MemoryError, OverflowError, RecursionError) as error:
         raise MalformedInput(f"{path}: expected a pickle that fits into memory: {error}") from error
-    except (pickle.UnpicklingError, *CONTENT, struct.error) as error:
+    except (pickle.UnpicklingError, *CONTENT) as error:
         raise MalformedInput(f"{path}: expected a whole pickle of numpy arrays: {error!r:.200}") from error
 
 
