@@ -37,7 +37,8 @@ def run(tmp_path, monkeypatch, capsys):
             cli.main()
             raise SystemExit(0)
         out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
+        code = ended.value.code or 0
+        return (1, out, f"{err}{code}\n") if isinstance(code, str) else (code, out, err)
 
     return typed
 
