@@ -71,11 +71,13 @@ def read_clips(path: Path) -> list[Clip]:
         return [Clip(**r | {"path": None if r["path"] is None else Path(r["path"])}) for r in records]
 
 
-def read_samples(folder: Path, extractors: Sequence[str]) -> tuple[list[Sample], dict[str, Origin]]:
+def read_samples(
+    folder: Path, extractors: Sequence[str], needed: bool = True
+) -> tuple[list[Sample], dict[str, Origin]]:
     """Samples of `processed/<dataset>` with one features file per modality, and {modality: Origin}.
 
     A modality that the dataset cannot have (sound of still pictures, what given features lack) is left out.
-    MalformedInput: one that it might have and no clip has; the reason of the first clip is told.
+    MalformedInput: one that it might have, that no clip has and that is `needed`; the first clip's reason is told.
     """
     clips = read_clips(folder / "clips.jsonl")
     features: dict[str, dict[str, FeatureSequence]] = {clip.id: {} for clip in clips}
@@ -86,9 +88,9 @@ def read_samples(folder: Path, extractors: Sequence[str]) -> tuple[list[Sample],
             if modality in origins:
                 other = origins[modality].extractor
                 raise MalformedInput(f"{extractor}: expected one extractor per modality, {other} is {modality} too")
-            if file.origin.columns == NOTHING:
+            if file.origin.columns == NOTHING or not (needed or file.lengths().any()):
                 continue
-            if clips and not file.seen():
+            if needed and clips and not file.seen():
                 raise MalformedInput(_why_empty(file.path, modality, len(clips)))
             origins[modality] = file.origin
             for clip, sequence in zip(clips, file.many([clip.id for clip in clips])):

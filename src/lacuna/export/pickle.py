@@ -92,7 +92,7 @@ def dump(
     content = {split: _split(members, origins, lengths, settings) for split, members in rows.items()}
     kept = {split: _kept(members, origins) for split, members in rows.items()}
     own = {"layout": 1, "origins": {kind: json.dumps(asdict(o), sort_keys=True) for kind, o in origins.items()}, **kept}
-    with replacing(path, digest=True) as temporary, temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         pickles.dumps_to(file, content | {"lacuna": own})
     counts = {split: len(members) for split, members in rows.items()}
     return Written(counts, lengths, cuts, _notes(samples, rows, origins))

@@ -53,7 +53,7 @@ class Predictor:
     ) -> None:
         folder = Path(checkpoint)
         self.card = trusted(checkpoints.read_card(folder), use or {})  # before anything that it names is read
-        encoder = self.card.settings.get("encoder")
+        encoder = self.card.settings.get("encoder") if self.card.spec.tokens else None
         self.network, _ = checkpoints.load(folder, encoder if isinstance(encoder, str) else "")
         self.spec = self.card.spec
         self.device = choose_device(device)

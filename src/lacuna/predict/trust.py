@@ -26,6 +26,8 @@ def trusted(card: Card, use: Mapping[str, str]) -> Card:
     """The card with each program, folder and weights taken from `use`: {"<extractor>.<setting>", "align.<setting>" or
     "model.encoder": value}. MalformedInput: one that the user did not name; it says how to."""
     origins = {modality: _origin(origin, use) for modality, origin in card.origins.items()}
+    if not card.spec.tokens:  # then no model builds the text encoder that it names
+        return replace(card, origins=origins)
     return replace(card, origins=origins, settings=_own("model", card.settings, {}, use))
 
 

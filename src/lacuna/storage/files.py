@@ -71,8 +71,7 @@ def replacing(path: Path, digest: bool = False) -> Iterator[Path]:
         finally:
             temporary.unlink(missing_ok=True)
     if told:
-        with replacing(beside(path)) as temporary:
-            temporary.write_text(f"{told}  {path.name}\n", encoding="utf-8")
+        note_digest(path, told)
 
 
 @contextmanager
@@ -107,6 +106,12 @@ def locked(descriptor: int, how: int) -> bool:
 def beside(path: Path) -> Path:
     """Where the digest of a file lies."""
     return path.with_name(f"{path.name}.sha256")
+
+
+def note_digest(path: Path, digest: str = "") -> None:
+    """Write the digest of a file beside it."""
+    with replacing(beside(path)) as temporary:
+        temporary.write_text(f"{digest or digest_of_file(path)}  {path.name}\n", encoding="utf-8")
 
 
 def check_digest(path: Path, remedy: str) -> None:

@@ -122,7 +122,7 @@ def load(folder: Path, encoder: str = "") -> tuple[nn.Module, Card]:
         raise MalformedInput(f"{folder}: expected {WEIGHTS} beside {CARD}, found none")
     settings = card.settings | ({"encoder": encoder} if encoder else {})
     module, saved = plugin("models", card.model), shapes_of(folder / WEIGHTS, REMEDY)
-    check_sizes(lambda: _built(module, _by_config(settings), card.spec, folder), saved, folder / CARD)
+    check_sizes(lambda: _built(module, _by_config(settings, card.spec), card.spec, folder), saved, folder / CARD)
     state, _, digest = read_tensors(folder / WEIGHTS, REMEDY)
     if card.weights and digest != card.weights:
         raise damaged(folder / WEIGHTS, f"digest {card.weights[:12]}… as {CARD} has it", f"{digest[:12]}…", REMEDY)
@@ -141,9 +141,9 @@ def _built(module: ModuleType, settings: Mapping[str, Any], spec: InputSpec, fol
     return module.Model(checked(module.Settings, settings, f"{folder}: settings"), spec)
 
 
-def _by_config(settings: dict[str, Any]) -> dict[str, Any]:
+def _by_config(settings: dict[str, Any], spec: InputSpec) -> dict[str, Any]:
     """The settings with a text encoder that needs no weights; MalformedInput where it is none of transformers' own."""
-    encoder = settings.get("encoder")
+    encoder = settings.get("encoder") if spec.tokens else None  # embeddings need none
     if isinstance(encoder, str):
         return settings | {"encoder": pretrained.architecture(encoder)}
     if isinstance(encoder, Mapping):
