@@ -139,14 +139,14 @@ def one(task: str, extractor: str, folder: Path) -> dict[str, float]:
         Extraction(extractor, SETTINGS[extractor], folder / "cache").fill(Clip("v", "bench", "train", path=path))
         return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
     os.chdir(folder)
+    from lacuna.commands.extract import extract
     from lacuna.data.samples import read_clips
-    from lacuna.extract.run import extract_dataset
     from lacuna.params import load_params
 
     params, paths = load_params(), [c.path for c in read_clips(Path("processed/bench/clips.jsonl"))]
     BARE[extractor](paths[:1])  # imports and compiles, not counted
     processor, wall = time.process_time(), time.perf_counter()
-    extract_dataset(params, "bench", extractor) if task == "stage" else BARE[extractor](paths)
+    list(extract(params, "bench", [extractor], "")) if task == "stage" else BARE[extractor](paths)
     return {"cpu": time.process_time() - processor, "wall": time.perf_counter() - wall}
 
 
