@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lacuna.commands.published import _bert, _names, _subnets
+from lacuna.commands.published import _bert, _mmsa, _names
 from lacuna.commands.published._names import MODALITIES
 
 BERT = "text_model.model."
@@ -23,7 +23,7 @@ _RULES = (
 
 def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The published tensors under our names."""
-    state = _names.bare(state, *_subnets.OUTER)
+    state = _names.bare(state, *_mmsa.OUTER)
     own = {n: t for n, t in state.items() if not n.startswith("text_model.") and not n.endswith(_BUFFERS)}
     return _names.renamed(own, _RULES) | _bert.rename(state, BERT)
 
@@ -40,5 +40,5 @@ def describe(state: dict[str, Tensor]) -> tuple[dict[str, object], dict[str, obj
         "memory_depth": _names.count(ours, "memory.text.layers."),
         "kernels": {m: weight.shape[2] for m, weight in convolutions.items()},
     }
-    spec = _subnets.spec_of({m: weight.shape[1] for m, weight in convolutions.items()}, len(ours["head.out.bias"]))
+    spec = _mmsa.spec_of({m: weight.shape[1] for m, weight in convolutions.items()}, len(ours["head.out.bias"]))
     return settings, spec

@@ -1,4 +1,4 @@
-"""The sub-networks of TFN and LMF in MMSA's checkpoints. In: their names and shapes. Out: ours."""
+"""What MMSA's checkpoints share: the sub-networks of TFN and LMF, and lengths. In: names and shapes. Out: ours."""
 
 from __future__ import annotations
 
