@@ -24,6 +24,7 @@ from lacuna import pretrained
 from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Sample, Scaler
 from lacuna.evaluate import metrics
+from lacuna.evaluate.judged import Judged
 from lacuna.extractors import glove
 from lacuna.mask.mask import mask
 from lacuna.params import Train, checked, plugin
@@ -171,7 +172,7 @@ def run(row: Row, folder: Path, seed: int) -> tuple[list[float], int]:
     if row.word_vectors:
         read = with_word_vectors(read)
     module, splits = plugin("models", row.model), read.splits
-    spec = InputSpec.of(splits["train"], {"text": 50, "audio": 500, "vision": 500}, read.judged.classes)
+    spec = InputSpec.of(splits["train"], {"text": 50, "audio": 500, "vision": 500}, read.task.classes)
     changes = {"encoder": pretrained.EMBEDDED, "finetune": False} | row.settings
     settings = replace(module.PUBLISHED, **changes) if row.published else module.Settings(**changes)
     training = checked(Settings, module.TRAINING | row.training, row.label)
@@ -185,8 +186,8 @@ def run(row: Row, folder: Path, seed: int) -> tuple[list[float], int]:
 
 def score(model: torch.nn.Module, test: list[Sample], rate: float, read: Corpus, spec: InputSpec) -> float:
     lossy = [mask(s, frames, rate, 1) for s in test] if rate else test
-    told = read.judged.scores(predict(model, lossy, spec)["prediction"], labels(test))
-    return float(told["accuracy" if read.judged.classes else "mae"])
+    told = Judged.by(read.task).scores(predict(model, lossy, spec)["prediction"], labels(test))
+    return float(told["accuracy" if read.task.classes else "mae"])
 
 
 def labels(samples: list[Sample]) -> np.ndarray:
@@ -195,8 +196,8 @@ def labels(samples: list[Sample]) -> np.ndarray:
 
 def majority(row: Row, folder: Path) -> float:
     read = corpus(folder, row.features, row.task)
-    told = read.judged.majority(labels(read.splits["train"]), labels(read.splits["test"]))
-    return float(told["accuracy" if read.judged.classes else "mae"])
+    told = Judged.by(read.task).majority(labels(read.splits["train"]), labels(read.splits["test"]))
+    return float(told["accuracy" if read.task.classes else "mae"])
 
 
 def main() -> None:

@@ -93,8 +93,8 @@ class Model(nn.Module):
         self.sequences = nn.ModuleDict(
             {m: Recurrent(widths[m], settings.hidden.get(m, 32), settings.outputs.get(m, 32), 0.0) for m in sequences}
         )
-        widths = {m: self.sequences[m].out.out_features if m in sequences else widths[m] for m in self.modalities}
-        widths = {WHOLE: sum(widths.values())} | widths
+        widths |= {m: settings.outputs.get(m, 32) for m in sequences}
+        widths = {WHOLE: sum(widths.values())} | {m: widths[m] for m in self.modalities}
         sizes = {name: settings.features.get(name, 32) for name in widths}
         self.heads = nn.ModuleDict(
             {
@@ -125,7 +125,10 @@ class Model(nn.Module):
         if self.own_labels is None:
             single = {m: task_loss(outputs[m], batch.labels["M"], self.spec.classes, "l1") for m in self.modalities}
         else:
-            single = self._unimodal(outputs, features, batch, epoch)
+            row_B = self.own_labels.rows(all_rows(keys_of(batch.ids).to(batch.labels["M"].device)))
+            single = self._unimodal(self.own_labels, outputs, row_B, batch)
+            if self.training:
+                self.own_labels.update(row_B, {name: all_rows(x_BF) for name, x_BF in features.items()}, epoch)
         waits = self.own_labels is not None and self.settings.unimodal == "wait" and epoch < FIRST_OWN
         total = terms[WHOLE] if waits or not self.training else terms[WHOLE] + sum(single.values())
         return {"loss": total, **terms, **single}
@@ -148,18 +151,15 @@ class Model(nn.Module):
         return frames.values_BTD.sum(1) / frames.lengths_B[:, None]
 
     def _unimodal(
-        self, outputs: dict[str, Tensor], features: dict[str, Tensor], batch: Batch, epoch: int
+        self, own_labels: UnimodalLabels, outputs: dict[str, Tensor], row_B: Tensor, batch: Batch
     ) -> dict[str, Tensor]:
-        """Mean tanh|y_m - y| · |ŷ_m - y_m| over the labelled clips that are trained on; then new labels (eq. 15)."""
-        keys_B = keys_of(batch.ids).to(batch.labels["M"].device)
-        row_B, label_B = self.own_labels.rows(all_rows(keys_B)), all_rows(batch.labels["M"])
-        learnt_B = ~label_B.isnan() & self.own_labels.trained(row_B)
+        """Mean tanh|y_m - y| · |ŷ_m - y_m| over the labelled clips that are trained on (Self-MM eq. 15)."""
+        label_B = all_rows(batch.labels["M"])
+        learnt_B = ~label_B.isnan() & own_labels.trained(row_B)
         terms = {}
         for m in self.modalities:
-            own_B = torch.where(learnt_B, self.own_labels.of(m, row_B), 0)
+            own_B = torch.where(learnt_B, own_labels.of(m, row_B), 0)
             gap_B = torch.where(learnt_B, own_B - label_B, 0)
             error_B = (all_rows(outputs[m])[:, 0].float() - own_B).abs()
             terms[m] = (gap_B.abs().tanh() * error_B).sum() / learnt_B.sum().clamp(min=1)
-        if self.training:
-            self.own_labels.update(row_B, {name: all_rows(x_BF) for name, x_BF in features.items()}, epoch)
         return terms

@@ -20,7 +20,7 @@ _BUFFERS = (".version", "._float_tensor")
 _STEPS = {"proj1": "first", "proj2": "second", "out_layer": "out"}
 _SPACES = {"low": "homo_head", "high": "hetero_head"}
 _HEAD = r"^(proj1|proj2|out_layer)"
-_RULES = (
+_RULES: tuple[_names.Rule, ...] = (
     (r"^proj_([lav])\.", lambda m: f"project.{_MODALITIES[m[1]]}."),
     (r"^encoder_s_([lav])\.", lambda m: f"private.{_MODALITIES[m[1]]}."),
     (r"^encoder_c\.", "shared."),

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lacuna.commands.published import _mmsa, _names
 
-_RULES = (
+_RULES: tuple[_names.Rule, ...] = (
     *_mmsa.RULES,
     (r"^(text|audio|video)_factor$", lambda m: f"fusion.factors.{_mmsa.MODALITIES[m[1]]}"),
     (r"^fusion_(weights|bias)$", r"fusion.\1"),

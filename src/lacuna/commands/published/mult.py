@@ -10,7 +10,7 @@ from lacuna.commands.published._names import MODALITIES
 BERT = "text_model.model."
 _HEAD_WIDTH = 5  # of every published MulT
 _BUFFERS = (".version", "._float_tensor")
-_RULES = (
+_RULES: tuple[_names.Rule, ...] = (
     (r"^proj_([lav])\.", lambda m: f"project.{MODALITIES[m[1]]}."),
     (r"^trans_([lav])_with_([lav])\.", lambda m: f"crossmodal.{MODALITIES[m[1]]}_with_{MODALITIES[m[2]]}."),
     (r"^trans_([lav])_mem\.", lambda m: f"memory.{MODALITIES[m[1]]}."),

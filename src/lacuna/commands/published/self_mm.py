@@ -12,7 +12,7 @@ from lacuna.commands.published import _bert, _mmsa, _names
 BERT = "text_model.model."
 _HEADS = {"fusion": "M", "text": "text", "audio": "audio", "video": "vision"}
 _LAYERS = {"1": "first", "2": "second", "3": "out"}
-_RULES = (
+_RULES: tuple[_names.Rule, ...] = (
     (r"^(audio|video)_model\.rnn\.", lambda m: f"sequences.{_mmsa.MODALITIES[m[1]]}.rnn."),
     (r"^(audio|video)_model\.linear_1\.", lambda m: f"sequences.{_mmsa.MODALITIES[m[1]]}.out."),
     (r"^post_(fusion|text|audio|video)_layer_(\d)\.", lambda m: f"heads.{_HEADS[m[1]]}.{_LAYERS[m[2]]}."),

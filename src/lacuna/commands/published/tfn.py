@@ -8,7 +8,7 @@ from lacuna.commands.published import _mmsa, _names
 
 _UNREAD = ("output_range", "output_shift")  # constants: ±3
 _LAYERS = {"1": "first", "2": "second", "3": "out"}
-_RULES = (*_mmsa.RULES, (r"^post_fusion_layer_(\d)", lambda m: _LAYERS[m[1]]))
+_RULES: tuple[_names.Rule, ...] = (*_mmsa.RULES, (r"^post_fusion_layer_(\d)", lambda m: _LAYERS[m[1]]))
 
 
 def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:

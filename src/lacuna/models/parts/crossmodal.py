@@ -82,12 +82,12 @@ def allowed(target: Frames, source: Frames, causal: bool) -> Tensor:
     return keys_B1S[:, None]
 
 
-def convolved(frames: Frames, convolution: nn.Conv1d | None, masked: bool) -> Frames:
+def convolved(frames: Frames, convolution: nn.Module | None, masked: bool) -> Frames:
     """(B, T - kernel + 1, D) frames; a sequence shorter than the kernel gives one. Without a convolution, as they are.
 
     `masked`: windows that reach into padding are no frames, and zero.
     """
-    kernel = 1 if convolution is None else convolution.kernel_size[0]
+    kernel = convolution.kernel_size[0] if isinstance(convolution, nn.Conv1d) else 1
     x_BTW = F.pad(frames.values_BTD, (0, 0, 0, max(0, kernel - frames.values_BTD.shape[1])))
     x_BTD = x_BTW if convolution is None else convolution(x_BTW.transpose(1, 2)).transpose(1, 2)
     if not masked:

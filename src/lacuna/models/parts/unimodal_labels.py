@@ -96,7 +96,7 @@ class UnimodalLabels(nn.Module):
 
         NaN where there is no clip of one sign.
         """
-        labels_N, features_NF = self.of(name, slice(None)), getattr(self, f"features_{name}")
+        labels_N, features_NF = self.labels_SN[list(self.widths).index(name)], getattr(self, f"features_{name}")
         sign_2N = torch.stack([labels_N > 0, labels_N < 0]).to(features_NF.dtype)
         centre_2F = sign_2N @ features_NF / sign_2N.sum(1, keepdim=True)
         to_positive_B, to_negative_B = (x_BF - centre_2F[:, None]).norm(dim=-1)
