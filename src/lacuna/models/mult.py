@@ -135,4 +135,6 @@ class Model(nn.Module):
     def _remember(self, m: str, streams: dict[str, Frames]) -> Tensor:
         causal = self.settings.causal
         told = [self.crossmodal[f"{m}_with_{p}"](streams[m], streams[p], causal) for p in self.partners[m]]
-        return self.memory[m].readout(Frames(torch.cat(told, -1), streams[m].lengths_B), causal)
+        memory = self.memory[m]
+        assert isinstance(memory, CrossmodalTransformer)
+        return memory.readout(Frames(torch.cat(told, -1), streams[m].lengths_B), causal)
