@@ -78,7 +78,7 @@ def switched(label: str, model: str, switches: dict[str, dict[str, object]], **t
     training = MMSA | training
     rows = [Row(label, model, training=training)]
     rows += [Row(f"{label}, {name}", model, change, training=training) for name, change in switches.items()]
-    rows.append(Row(f"{label}, published", model, published=True, training=training))
+    rows.append(Row(f"{label}, published", model, published=True, training=training | {"optimizer": "adam"}))
     rows.append(Row(f"{label}, trained complete", model, training=training | {"pattern": "none"}))
     rows += without(label, model, training=training)
     return [*rows, Row(f"{label}, classification", model, task="polarity", training=training)]
@@ -93,15 +93,12 @@ GROUPS: dict[str, list[Row]] = {
         {"without positions": {"positions": "none"}, "reading padding": {"readout": "last"}},
         learning_rate=1e-3,
     ),
-    "self_mm": switched(
-        "Self-MM",
-        "self_mm",
-        {
-            "labels as published": {"labels": "published"},
-            "heads decay before they learn": {"unimodal": "always"},
-            "mean of the text": {"text_pool": "mean"},
-        },
-    ),
+    "self_mm": [
+        *switched(
+            "Self-MM", "self_mm", {"labels as published": {"labels": "published"}, "text's mean": {"text_pool": "mean"}}
+        ),
+        Row("Self-MM, heads decay", "self_mm", {"unimodal": "always"}, training=MMSA | {"optimizer": "adam"}),
+    ],
     "misa": [
         misa("full", {}),
         *without("MISA", "misa", training={"epochs": 20, "learning_rate": 5e-4}),
