@@ -19,6 +19,7 @@ from lacuna.models.parts.task import prediction, task_loss
 from lacuna.models.parts.text import Source, text_encoder_of
 from lacuna.types import MODALITIES, MalformedInput, require_words
 
+KERNELS = {"text": 5, "audio": 5, "vision": 5, "image": 1}
 Positions = Literal["sines", "none"]
 Readout = Literal["real", "last"]
 
@@ -32,9 +33,8 @@ class Settings:
     width: int = 50  # D; MOSEI 30
     heads: int = 10  # MOSEI 6
     depth: int = 4  # of the crossmodal encoders; SIMS 2
-    memory_depth: int = 4  # of the self-attention behind them, in MMSA depth or 3, whichever is more; SIMS 3
-    # MOSEI text 5, audio 1, vision 3; SIMS 5, 1, 1
-    kernels: dict[str, int] = field(default_factory=lambda: {"text": 5, "audio": 5, "vision": 5, "image": 1})
+    memory_depth: int = 4  # of the self-attention behind them; SIMS 3
+    kernels: dict[str, int] = field(default_factory=KERNELS.copy)  # MOSEI audio 1, vision 3; SIMS both 1
     causal: bool = True  # a frame attends to none that is later
     text_dropout: float = 0.5  # MOSEI and SIMS .3
     attention_dropout: dict[str, float] = field(default_factory=lambda: {"text": 0.3, "audio": 0.2})  # by source

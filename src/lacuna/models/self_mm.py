@@ -27,6 +27,9 @@ from lacuna.types import MODALITIES, require_words
 
 WHOLE = "M"  # all modalities together, beside the names of single ones
 FIRST_OWN = 3  # the first epoch whose labels may differ from the clip's: they are made from epoch 2 on
+WIDTHS = {"audio": 16, "vision": 32, "image": 32}
+FEATURES = {WHOLE: 128, "text": 32} | WIDTHS
+DROPOUT = {"text": 0.1, "audio": 0.1}
 TextPool = Literal["first", "mean"]
 Labels = Literal["guarded", "published"]
 Unimodal = Literal["wait", "always"]
@@ -39,13 +42,10 @@ class Settings:
     encoder: Source = "embedded"  # of token ids: see TextEncoder
     finetune: bool = True  # the text encoder too
     text_pool: TextPool = "first"  # the text's vector is its first position's ([CLS]), or the mean of all
-    hidden: dict[str, int] = field(default_factory=lambda: {"audio": 16, "vision": 32, "image": 32})  # SIMS vision 64
-    outputs: dict[str, int] = field(default_factory=lambda: {"audio": 16, "vision": 32, "image": 32})  # D
-    # F, of the head over all modalities too; SIMS text 64
-    features: dict[str, int] = field(
-        default_factory=lambda: {WHOLE: 128, "text": 32, "audio": 16, "vision": 32, "image": 32}
-    )
-    dropout: dict[str, float] = field(default_factory=lambda: {"text": 0.1, "audio": 0.1})  # of heads; MOSEI M .1 alone
+    hidden: dict[str, int] = field(default_factory=WIDTHS.copy)  # of the LSTMs; SIMS vision 64
+    outputs: dict[str, int] = field(default_factory=WIDTHS.copy)  # D, behind the LSTMs
+    features: dict[str, int] = field(default_factory=FEATURES.copy)  # F, of each head; SIMS text 64
+    dropout: dict[str, float] = field(default_factory=DROPOUT.copy)  # of heads; MOSEI {M: .1}
     labels: Labels = "guarded"  # kept while a sign has no clip, no ratio to almost 0; published: neither
     unimodal: Unimodal = "wait"  # no unimodal loss before labels differ; always: of 0, whose zero gradient Adam decays
 

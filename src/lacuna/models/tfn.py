@@ -25,7 +25,7 @@ class Settings(subnets.Settings):
     """The architecture: MOSI's published one, with the errata mended."""
 
     fusion: int = 64  # width behind the outer product; MOSEI 16, SIMS 32
-    fusion_dropout: float = 0.5  # MOSEI and SIMS .4, as everywhere
+    fusion_dropout: float = 0.5  # MOSEI and SIMS .4
     limits: Limits = "data"  # of a score: those of the data set's labels, or ±3 for all (published)
 
 
