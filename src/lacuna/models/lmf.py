@@ -51,7 +51,7 @@ TRAINING = {
 
 
 class LowRank(nn.Module):
-    """Σ_r w_r Π_m ([1 ; x_m] · factor_m,r) + bias: LMF eq. 7, with learnt weights w where the paper has ones."""
+    """Σ_r w_r Π_m ([1 ; x_m] · factor_m,r) + bias: low-rank fusion, with learnt weights w where the paper has ones."""
 
     def __init__(self, widths: dict[str, int], rank: int, outputs: int) -> None:
         super().__init__()

@@ -120,12 +120,12 @@ class Model(nn.Module):
         return {"loss": task_loss(output_BK, batch.labels["M"], self.spec.classes, "l1")}
 
     def memories(self, batch: Batch) -> list[Tensor]:
-        """What each modality makes of what the others tell it, read at its last frame; section 3.2."""
+        """What each modality makes of what the others tell it, read at its last frame."""
         streams = {m: self._stream(m, batch) for m in self.modalities}
         return [self._remember(m, streams) for m in self.modalities]
 
     def _stream(self, m: str, batch: Batch) -> Frames:
-        """(B, T - kernel + 1, D); section 3.1."""
+        """(B, T - kernel + 1, D)."""
         masked = self.settings.readout == "real"
         frames = read(batch, m, self.text_encoder, self.spec, "masked" if masked else "read")
         if m == "text":

@@ -119,7 +119,7 @@ class Model(nn.Module):
         return {"prediction": told.pop(WHOLE)} | {f"prediction_{m}": value for m, value in told.items()}
 
     def loss(self, batch: Batch, complete: Batch, epoch: int) -> dict[str, Tensor]:
-        """Task + Σ_m unimodal loss (Self-MM eq. 16); in evaluation mode the total is the task's alone."""
+        """Task + Σ_m unimodal loss; in evaluation mode the total is the task's alone."""
         outputs, features = self.read(batch)
         terms = {WHOLE: task_loss(outputs[WHOLE], batch.labels["M"], self.spec.classes, "l1")}
         if self.own_labels is None:
@@ -153,7 +153,7 @@ class Model(nn.Module):
     def _unimodal(
         self, own_labels: UnimodalLabels, outputs: dict[str, Tensor], row_B: Tensor, batch: Batch
     ) -> dict[str, Tensor]:
-        """Mean tanh|y_m - y| · |ŷ_m - y_m| over the labelled clips that are trained on (Self-MM eq. 15)."""
+        """Mean tanh|y_m - y| · |ŷ_m - y_m| over the labelled clips that are trained on."""
         label_B = all_rows(batch.labels["M"])
         learnt_B = ~label_B.isnan() & own_labels.trained(row_B)
         terms = {}

@@ -66,7 +66,7 @@ class Model(subnets.VectorModel):
 
 
 def tensor_product(vectors: list[Tensor]) -> Tensor:
-    """(B, P): the outer product of [1 ; x] over all vectors, the last one's index running fastest (TFN eq. 2)."""
+    """(B, P): the outer product of [1 ; x] over all vectors, the last one's index running fastest."""
     product_BP, *others = (F.pad(x_BH, (1, 0), value=1.0) for x_BH in vectors)
     for x_BH in others:
         product_BP = torch.einsum("bp,bh->bph", product_BP, x_BH).flatten(1)

@@ -1,8 +1,8 @@
 """Labels that Self-MM makes for each modality of each training clip. In: features of a batch. Out: labels of its own.
 
 A modality's label is the clip's, moved by how much nearer the modality's feature is to the positive clips than the
-fused feature is (Yu et al., AAAI 2021, section 3.4). N training clips and one row for all others, B samples, S kinds of
-features (`M`, the fused one, first), F width of a feature.
+fused feature is (Yu et al., AAAI 2021, "Unimodal Label Generation Module"). N training clips and one row for all
+others, B samples, S kinds of features (`M`, the fused one, first), F width of a feature.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class UnimodalLabels(nn.Module):
             getattr(self, f"features_{name}")[row_B] = x_BF.float()
 
     def _delta(self, name: str, x_BF: Tensor) -> Tensor:
-        """How much nearer to the positive centre than to the negative one, in distances to the positive one; eq. 9.
+        """How much nearer to the positive centre than to the negative one, relative to the distance to the former.
 
         NaN where there is no clip of one sign.
         """
@@ -103,7 +103,7 @@ class UnimodalLabels(nn.Module):
         return (to_negative_B - to_positive_B) / (to_positive_B + TINY)
 
     def _made(self, row_B: Tensor, delta_B: Tensor, fused_B: Tensor) -> Tensor:
-        """Half by the ratio and half by the difference of both deltas; eq. 10 to 13."""
+        """Half by the ratio and half by the difference of both deltas."""
         label_B = self.of("M", row_B)
         by_ratio_B, by_difference_B = delta_B / (fused_B + TINY) * label_B, label_B + delta_B - fused_B
         if self.limits.guarded:
