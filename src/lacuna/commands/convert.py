@@ -47,6 +47,7 @@ def convert(name: str, source: Source, folder: Path) -> list[str]:
         state |= {f"{prefix}.{key}": tensor for key, tensor in read_state(path).items()}
     try:
         settings, spec = renaming.describe(state)
+        spec |= dict(zip(("low", "high"), source.label_range))
         renamed = renaming.rename(state)
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
         raise MalformedInput(f"{source.path}: expected a published checkpoint of {name}; it lacks {error}") from error
