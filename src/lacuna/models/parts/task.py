@@ -1,6 +1,7 @@
 """What a model is judged by while it learns. In: outputs (B, K) and labels (B,). Out: predictions, and one mean loss.
 
-Nothing here asks a device for a value, so a loss can be captured in a graph, or run on torch's `meta` device.
+Also which frames are there to be rebuilt. Nothing here asks a device for a value, so a loss can be captured in a graph,
+or run on torch's `meta` device.
 """
 
 from __future__ import annotations
@@ -11,8 +12,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lacuna.compute.distributed import all_rows
+from lacuna.data.batches import InputSpec, Padded
+from lacuna.types import MODALITIES
 
 Distance = Literal["l1", "mse"]
+
+
+def ordered(spec: InputSpec) -> list[str]:
+    """The modalities of `spec`: text, audio, vision, image, then others by name, however the spec lists them."""
+    return [m for m in MODALITIES if m in spec.widths] + sorted(set(spec.widths) - set(MODALITIES))
 
 
 def prediction(output_BK: Tensor, classes: int) -> Tensor:
@@ -34,3 +42,8 @@ def task_loss(output_BK: Tensor, labels_B: Tensor, classes: int, distance: Dista
     else:
         error_B = (output_BK[:, 0] - labels_B).square()
     return (error_B * known_B).sum() / known_B.sum().clamp(min=1)
+
+
+def dropped(lossy: Padded, complete: Padded) -> Tensor:
+    """(B, T) bool: real frames that are seen in the complete sequence and not in the lossy one."""
+    return complete.real & complete.seen & ~lossy.seen
