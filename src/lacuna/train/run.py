@@ -75,7 +75,7 @@ def train_model(params: Params, processed: Path, name: str, seed: int, folder: P
     made = plan(params, processed.name, name)
     device = distributed.join(choose_device(made.train.device))
     corpus = read_corpus(processed, made.train, made.label_range)
-    spec = InputSpec.of(corpus.splits["train"], made.train.lengths, corpus.judged.classes)
+    spec = InputSpec.of(corpus.splits["train"], made.train.lengths, corpus.judged.classes, made.label_range)
     torch.manual_seed(seed)
     model, card = made.module.Model(made.model, spec), _card(made, corpus, spec, processed.name, seed)
     read = [digest_of_file(processed / "clips.jsonl"), *digests_of(processed, made.train.features).values()]

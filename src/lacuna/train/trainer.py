@@ -33,13 +33,15 @@ class Settings:
     optimizer: Literal["adamw", "adam"] = "adamw"
     learning_rate: float = 1e-4
     encoder_learning_rate: float | None = None  # of the text encoder; None: the same
+    rates: dict[str, float] = field(default_factory=dict)  # of parts, by how the names of their parameters start
     weight_decay: float = 0.0
     batch_size: int = 16
     accumulate: int = 1  # batches whose gradients are added up before a step
     epochs: int = 50
     schedule: Literal["constant", "warmup_cosine", "plateau"] = "constant"  # by step; plateau: by epoch, on validation
     warmup: float = 0.1  # share of the steps
-    patience: int = 5  # plateau: epochs without a better validation loss before the rate is halved
+    patience: int = 5  # plateau: epochs without a better validation loss before the rate is lowered
+    factor: float = 0.5  # plateau: what is left of the rate
     early_stop: int = 0  # epochs without a better validation loss before training ends; 0: never
     clip_norm: float = 0.0  # 0: off
     clip_value: float = 0.0
@@ -112,6 +114,8 @@ def fit(
 
     `on_epoch` is given all that `resume` takes back. Epochs are counted from 1.
     """
+    if hasattr(model, "meet"):  # it keeps something of each training clip
+        model.meet(data.train)
     trainer = _Trainer(model.to(device), data, settings, seed, torch.device(device))
     progress = trainer.start(resume)
     for epoch in range(progress.epoch + 1, settings.epochs + 1):
@@ -246,14 +250,15 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 
 
 def _optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """AdamW or Adam; the text encoder, where it learns, has its own rate."""
-    groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+    """AdamW or Adam; the text encoder, where it learns, and parts of the model may have their own rates."""
+    encoder = {"text_encoder.": settings.encoder_learning_rate or settings.learning_rate}
+    rates = {"": settings.learning_rate} | encoder | settings.rates
+    groups: dict[str, list[nn.Parameter]] = {part: [] for part in rates}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups[name.startswith("text_encoder.")].append(parameter)
-    rates = {False: settings.learning_rate, True: settings.encoder_learning_rate or settings.learning_rate}
+            groups[max((part for part in rates if name.startswith(part)), key=len)].append(parameter)
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[settings.optimizer]
-    tuned = [{"params": p, "lr": rates[k]} for k, p in groups.items() if p]
+    tuned = [{"params": parameters, "lr": rates[part]} for part, parameters in groups.items() if parameters]
     return kind(tuned, weight_decay=settings.weight_decay, fused=True)
 
 
@@ -261,7 +266,7 @@ def _schedule(
     optimizer: torch.optim.Optimizer, settings: Settings, steps_per_epoch: int
 ) -> torch.optim.lr_scheduler.LRScheduler | None:
     if settings.schedule == "plateau":
-        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=settings.patience)
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=settings.factor, patience=settings.patience)
     if settings.schedule == "constant":
         return None
     total = steps_per_epoch * settings.epochs
