@@ -40,6 +40,7 @@ class Shape:
     relu_dropout: float = 0.0
     residual_dropout: float = 0.0
     embed_dropout: float = 0.0
+    positions: bool = True
     skip_zeros: bool = False  # frames whose first value is 0 get no position (published)
 
 
@@ -132,6 +133,14 @@ class CrossmodalTransformer(nn.Module):
             x_BTD = layer(x_BTD, source_BSD, allowed_BHTS)
         return self.norm(x_BTD)
 
+    def itself(self, frames: Frames, causal: bool) -> Tensor:
+        """(B, T, D): self-attention."""
+        x_BTD = self._embed(frames)
+        allowed_BHTS = allowed(frames, frames, causal)
+        for layer in self.layers:
+            x_BTD = layer(x_BTD, x_BTD, allowed_BHTS)
+        return self.norm(x_BTD)
+
     def readout(self, frames: Frames, causal: bool) -> Tensor:
         """(B, D): self-attention, read at the last real position; the last layer computes no other."""
         x_BTD = self._embed(frames)
@@ -143,8 +152,8 @@ class CrossmodalTransformer(nn.Module):
 
     def _embed(self, frames: Frames) -> Tensor:
         x_BTD = frames.values_BTD
-        places_BTD = sinusoids(x_BTD.shape[1], x_BTD.shape[2], x_BTD)
-        if self.shape.skip_zeros:
-            places_BTD = places_BTD * (x_BTD[..., :1] != 0)
-        x_BTD = math.sqrt(x_BTD.shape[2]) * x_BTD + places_BTD
-        return dropout(x_BTD, self.shape.embed_dropout, self.training)
+        scaled_BTD = math.sqrt(x_BTD.shape[2]) * x_BTD
+        if self.shape.positions:
+            places_BTD = sinusoids(x_BTD.shape[1], x_BTD.shape[2], x_BTD)
+            scaled_BTD = scaled_BTD + (places_BTD * (x_BTD[..., :1] != 0) if self.shape.skip_zeros else places_BTD)
+        return dropout(scaled_BTD, self.shape.embed_dropout, self.training)
