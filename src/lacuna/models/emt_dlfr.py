@@ -21,11 +21,11 @@ from lacuna.data.batches import Batch, InputSpec, Padded
 from lacuna.models.parts import task
 from lacuna.models.parts.crossmodal import attention
 from lacuna.models.parts.norms import BatchNorm
+from lacuna.models.parts.pooling import TextPool, text_vector
 from lacuna.models.parts.recurrent import Recurrence
 from lacuna.models.parts.text import Source, fit_to, text_encoder_of
 from lacuna.types import MalformedInput, require_words
 
-TextPool = Literal["mean", "cls"]
 Choice = Literal["task", "total"]
 GLOBAL = "global"  # the context, among the names of what is attracted
 
@@ -272,15 +272,14 @@ class Model(nn.Module):
         real_BT = padded.real
         # Padding may hold anything, NaN included.
         hidden_BTW = torch.where(real_BT[..., None], self.text_encoder(padded), 0)
+        vector_BW = text_vector(hidden_BTW, padded, self.spec.tokens, self.settings.text_pool)
         if self.settings.text_pool == "mean":
-            counted_BT = real_BT if self.spec.tokens else real_BT & padded.seen
-            total_BW = (hidden_BTW * counted_BT[..., None]).sum(1)
-            return Frames(total_BW / counted_BT.sum(1, keepdim=True).clamp(min=1), hidden_BTW, real_BT)
+            return Frames(vector_BW, hidden_BTW, real_BT)
         if hidden_BTW.shape[1] == 1:  # [CLS] alone leaves one frame that says nothing
             hidden_BTW = F.pad(hidden_BTW, (0, 0, 0, 1))
         words_B = (padded.lengths - 2).clamp(min=1)
         places_T = torch.arange(hidden_BTW.shape[1] - 1, device=words_B.device)
-        return Frames(hidden_BTW[:, 0], hidden_BTW[:, 1:], places_T < words_B[:, None])
+        return Frames(vector_BW, hidden_BTW[:, 1:], places_T < words_B[:, None])
 
 
 def places(x_BTD: Tensor) -> Tensor:
