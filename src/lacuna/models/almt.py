@@ -13,16 +13,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lacuna.data.batches import Batch, InputSpec, Padded
+from lacuna.data.batches import Batch, InputSpec
 from lacuna.models.parts import task
 from lacuna.models.parts.lnln_blocks import CrossTransformer, Embedding, HyperLayer, Transformer
-from lacuna.models.parts.text import Source, fit_to, pad_to, text_encoder_of
+from lacuna.models.parts.reading import Padding, read
+from lacuna.models.parts.text import Source, text_encoder_of
 from lacuna.types import MODALITIES, MalformedInput, require_words
 
 HyperStart = Literal["drawn", "ones"]
 Residual = Literal["normalised", "plain"]
 Readout = Literal["token", "mean"]
-Padding = Literal["masked", "read"]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Model(nn.Module):
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """H¹ of each modality (B, K, D); section 3.3."""
-        return {m: self._embed(m, batch[m]) for m in self.modalities}
+        return {m: self._embed(m, batch) for m in self.modalities}
 
     def hypers(self, features: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """H of the hyper-modality after each layer, and the guide's states that asked for them; section 3.4."""
@@ -119,12 +119,7 @@ class Model(nn.Module):
             return self.head(self.fusion.at_token(hypers[-1]))
         return self.head(self.fusion(hypers[-1], states[-1]).mean(1))
 
-    def _embed(self, modality: str, padded: Padded) -> Tensor:
-        read = self.settings.padding == "read"
-        padded = (pad_to if read else fit_to)(padded, self.spec.lengths[modality])
-        x_BTD = self.text_encoder(padded) if modality == "text" else padded.values
-        if read:
-            return self.embeddings[modality](x_BTD, None)
-        real_BT = padded.real
-        # Padding may hold anything, NaN included.
-        return self.embeddings[modality](torch.where(real_BT[..., None], x_BTD, 0), real_BT)
+    def _embed(self, modality: str, batch: Batch) -> Tensor:
+        padding = self.settings.padding
+        frames = read(batch, modality, self.text_encoder, self.spec, padding)
+        return self.embeddings[modality](frames.values_BTD, None if padding == "read" else frames.real_BT)

@@ -17,11 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lacuna.compute.distributed import all_rows
-from lacuna.data.batches import Batch, InputSpec, Padded
+from lacuna.data.batches import Batch, InputSpec
 from lacuna.models.parts import task
+from lacuna.models.parts.crossmodal import Frames as Sequence
 from lacuna.models.parts.crossmodal import attention
 from lacuna.models.parts.norms import BatchNorm
 from lacuna.models.parts.pooling import TextPool, text_vector
+from lacuna.models.parts.reading import read
 from lacuna.models.parts.recurrent import Recurrence
 from lacuna.models.parts.text import Source, fit_to, text_encoder_of
 from lacuna.types import MalformedInput, require_words
@@ -103,10 +105,10 @@ class Recurrent(nn.Module):
         self.recurrence = Recurrence("lstm", width, hidden)
         self.out = nn.Linear(hidden, size) if hidden != size else nn.Identity()
 
-    def forward(self, padded: Padded) -> Frames:
-        states_BTH = self.recurrence(padded.values, padded.lengths)
-        vector_BW = self.out(self.recurrence.final(states_BTH, padded.lengths))
-        return Frames(vector_BW, self.out(states_BTH), padded.real)
+    def forward(self, x: Sequence) -> Frames:
+        states_BTH = self.recurrence(x.values_BTD, x.lengths_B)
+        vector_BW = self.out(self.recurrence.final(states_BTH, x.lengths_B))
+        return Frames(vector_BW, self.out(states_BTH), x.real_BT)
 
 
 class Attention(nn.Module):
@@ -114,7 +116,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads, self.dropout = heads, nn.Dropout(dropout)
         self.to_q = nn.Linear(width, width, bias=False)
         self.to_kv = nn.Linear(width, 2 * width, bias=False)
         self.to_out = nn.Linear(width, width)
@@ -122,7 +124,7 @@ class Attention(nn.Module):
     def forward(self, x_BTD: Tensor, source_BSD: Tensor, read_BHTS: Tensor) -> Tensor:
         parts = (self.to_q(x_BTD), *self.to_kv(source_BSD).chunk(2, -1))
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
-        mixed_BHTE = attention(q, k, v, read_BHTS, self.dropout if self.training else 0.0)
+        mixed_BHTE = attention(q, k, v, read_BHTS, self.dropout.p if self.training else 0.0)
         return self.to_out(mixed_BHTE.transpose(1, 2).flatten(2))
 
 
@@ -223,8 +225,8 @@ class Model(nn.Module):
         }
         attraction = self.attraction(view, whole)
         rebuilt = self.reconstruction(view, whole, batch, complete)
-        terms["attraction"] = sum(attraction.values()) + terms["task_complete"]
-        terms["reconstruction"] = sum(rebuilt.values())
+        terms["attraction"] = torch.stack(list(attraction.values())).sum() + terms["task_complete"]
+        terms["reconstruction"] = torch.stack(list(rebuilt.values())).sum()
         total = terms["task"] + s.attraction_weight * terms["attraction"]
         total = total + s.reconstruction_weight * terms["reconstruction"]
         named = {f"attraction_{name}": value for name, value in attraction.items()}
@@ -232,7 +234,7 @@ class Model(nn.Module):
 
     def view(self, batch: Batch, restored: bool = False) -> View:
         """One pass; the frames of the last layer only where they are to be `restored`."""
-        read = {m: self._read(m, fit_to(batch[m], self.spec.lengths[m])) for m in self.modalities}
+        read = {m: self._read(m, batch) for m in self.modalities}
         context_BMD = torch.stack([self.project[m](frames.vector_BW) for m, frames in read.items()], 1)
         values = {m: self.project[m](frames.values_BTW) for m, frames in read.items()}
         real = {m: frames.real_BT for m, frames in read.items()}
@@ -266,20 +268,18 @@ class Model(nn.Module):
             told[m] = all_rows(error_B).sum() / (count + 1e-6)
         return told
 
-    def _read(self, modality: str, padded: Padded) -> Frames:
-        if modality != "text":
-            return self.recurrent[modality](padded)
-        real_BT = padded.real
-        # Padding may hold anything, NaN included.
-        hidden_BTW = torch.where(real_BT[..., None], self.text_encoder(padded), 0)
-        vector_BW = text_vector(hidden_BTW, padded, self.spec.tokens, self.settings.text_pool)
+    def _read(self, m: str, batch: Batch) -> Frames:
+        frames = read(batch, m, self.text_encoder, self.spec, "masked")
+        if m != "text":
+            return self.recurrent[m](frames)
+        hidden_BTW = frames.values_BTD
+        vector_BW = text_vector(hidden_BTW, batch[m], self.spec, self.settings.text_pool)
         if self.settings.text_pool == "mean":
-            return Frames(vector_BW, hidden_BTW, real_BT)
+            return Frames(vector_BW, hidden_BTW, frames.real_BT)
         if hidden_BTW.shape[1] == 1:  # [CLS] alone leaves one frame that says nothing
             hidden_BTW = F.pad(hidden_BTW, (0, 0, 0, 1))
-        words_B = (padded.lengths - 2).clamp(min=1)
-        places_T = torch.arange(hidden_BTW.shape[1] - 1, device=words_B.device)
-        return Frames(vector_BW, hidden_BTW[:, 1:], places_T < words_B[:, None])
+        words_B = (frames.lengths_B - 2).clamp(min=1)  # without [CLS] and [SEP]
+        return Frames(vector_BW, hidden_BTW[:, 1:], Sequence(hidden_BTW[:, 1:], words_B).real_BT)
 
 
 def places(x_BTD: Tensor) -> Tensor:

@@ -19,13 +19,14 @@ from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.models.parts import task
 from lacuna.models.parts.pooling import TextPool, text_vector
+from lacuna.models.parts.reading import read
 from lacuna.models.parts.recurrent import Recurrence
-from lacuna.models.parts.text import Source, fit_to, text_encoder_of
+from lacuna.models.parts.text import Source, text_encoder_of
 from lacuna.types import MalformedInput, require_words
 
 Stages = Literal["joint", "alternating"]
 Likelihood = Literal["complete", "published"]
-Entropy = Literal["guarded", "published"]
+Entropy = Literal["guarded", "untrained", "published"]
 FEWEST = 5  # samples of a sign, for covariances of 4 numbers that are not singular
 RIDGE = 1e-4  # on their diagonals
 
@@ -47,7 +48,9 @@ class Settings:
     entropy_weight: float = 0.1  # β, of the bound's entropy
     stages: Stages = "joint"  # bounds learn with the rest, or (published) in epochs of their own: odd ones, doubled
     likelihood: Likelihood = "complete"  # with -½ log σ², or (published) without, where σ² may grow for ever
-    entropy: Entropy = "guarded"  # or published: its projection never learns; NaN where a sign has too few samples
+    # Left out where a sign has too few samples, and its projection learns; untrained (published): it does not;
+    # published: nor is anything left out, so that such a batch makes the loss NaN and ends the run.
+    entropy: Entropy = "guarded"
 
     def __post_init__(self) -> None:
         require_words(self)
@@ -55,8 +58,9 @@ class Settings:
             raise MalformedInput(f"mmim.sizes: expected at least 4, got {small[0]}")
 
 
+# Where the published loss is NaN there is nothing to compare with: `entropy: published` has that by name.
 PUBLISHED = Settings(
-    encoder="bert-base-uncased", text_pool="cls", stages="alternating", likelihood="published", entropy="published"
+    encoder="bert-base-uncased", text_pool="cls", stages="alternating", likelihood="published", entropy="untrained"
 )
 TRAINING = {
     "optimizer": "adam",
@@ -163,11 +167,11 @@ class Model(nn.Module):
         """One vector (B, W) a modality."""
         told = {}
         for m in self.modalities:
-            padded = fit_to(batch[m], self.spec.lengths[m])
+            frames = read(batch, m, self.text_encoder, self.spec, "masked")
             if m == "text":
-                told[m] = text_vector(self.text_encoder(padded), padded, self.spec.tokens, self.settings.text_pool)
+                told[m] = text_vector(frames.values_BTD, batch[m], self.spec, self.settings.text_pool)
             else:
-                told[m] = self.recurrent[m](padded.values, padded.lengths)
+                told[m] = self.recurrent[m](frames.values_BTD, frames.lengths_B)
         return told
 
     def fuse(self, vectors: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -185,7 +189,7 @@ class Model(nn.Module):
         return told
 
     def contrast(self, vectors: dict[str, Tensor], fused_BD: Tensor) -> Tensor:
-        """Σ over modalities: how hard it is to tell a vector from the batch's others by what Z makes of it; eq. 6, 7."""
+        """Σ over modalities: how hard a vector is told from the batch's others by what Z makes of it; equation 6."""
         told = []
         for m, contrast in self.contrasts.items():
             x_BW, guess_BW = (F.normalize(x.float(), dim=1) for x in (vectors[m], contrast(fused_BD)))
@@ -195,19 +199,20 @@ class Model(nn.Module):
 
     def entropy(self, vectors: dict[str, Tensor], signs_B: Tensor, epoch: int) -> Tensor:
         """Σ over the others of ¼ (log det Σ⁺ + log det Σ⁻), of this batch and the one before; equation 5."""
-        published = self.settings.entropy == "published"
+        learns = self.settings.entropy == "guarded"
+        fewest, ridge = 0 if self.settings.entropy == "published" else FEWEST, RIDGE if learns else 0.0
         projected = {}
         for m, projection in self.entropies.items():
-            weights = {name: p.detach() if published else p for name, p in projection.named_parameters()}
+            weights = {name: p if learns else p.detach() for name, p in projection.named_parameters()}
             projected[m] = functional_call(projection, weights, (vectors[m],)).float()
         before, batches = self.memory.turn(projected, signs_B, epoch)
         total = signs_B.new_zeros(())
-        if published and batches < 2:  # the second batch's is computed and not added
+        if not learns and batches < 2:  # published: the second batch's is computed and not added
             return total
         for m, x_BP in projected.items():
             points = [(x_BP, signs_B), *((old[m], signs) for old, signs in before)]
             x_NP, signs_N = (torch.cat(parts) for parts in zip(*points))
-            total = total + (_entropy(x_NP, signs_N, 0.0, 0) if published else _entropy(x_NP, signs_N, RIDGE, FEWEST))
+            total = total + _entropy(x_NP, signs_N, ridge, fewest)
         return total
 
     def _signs(self, batch: Batch) -> Tensor:
@@ -237,13 +242,16 @@ class Memory:
 
 def _entropy(x_NP: Tensor, signs_N: Tensor, ridge: float, fewest: int) -> Tensor:
     """¼ (log det Σ⁺ + log det Σ⁻), 0 where a sign has fewer than `fewest` samples."""
-    told, enough = [], []
-    for chosen_N in (signs_N > 0, signs_N < 0):
+    chosen = (signs_N > 0, signs_N < 0)
+    enough = (chosen[0].sum() >= fewest) & (chosen[1].sum() >= fewest)
+    total = x_NP.new_zeros(())
+    for chosen_N in chosen:
         count = chosen_N.sum()
         mean_P = (x_NP * chosen_N[:, None]).sum(0) / count.clamp(min=1)
         centred_NP = (x_NP - mean_P) * chosen_N[:, None]
         # A product of matrices would be rounded to bf16 under autocast.
         covariance_PP = (centred_NP[:, :, None] * centred_NP[:, None]).sum(0) / count.clamp(min=1)
-        told.append(torch.logdet(covariance_PP + ridge * torch.eye(x_NP.shape[1], device=x_NP.device)))
-        enough.append(count >= fewest)
-    return torch.where(enough[0] & enough[1], 0.25 * (told[0] + told[1]), 0.0)
+        unit_PP = torch.eye(x_NP.shape[1], device=x_NP.device)
+        # Chosen before the logarithm: behind it, the gradient of what is not taken would still be NaN.
+        total = total + 0.25 * torch.logdet(torch.where(enough, covariance_PP + ridge * unit_PP, unit_PP))
+    return total

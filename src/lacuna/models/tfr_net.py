@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lacuna.compute.distributed import all_rows, own_rows
-from lacuna.data.batches import Batch, InputSpec, Padded
+from lacuna.compute.distributed import all_rows, own_rows, world
+from lacuna.data.batches import Batch, InputSpec
 from lacuna.models.parts import task
 from lacuna.models.parts.crossmodal import CrossmodalTransformer, Frames, Shape, dropout
 from lacuna.models.parts.norms import BatchNorm
-from lacuna.models.parts.reading import Padding
+from lacuna.models.parts.reading import Padding, read
 from lacuna.models.parts.recurrent import Recurrence
 from lacuna.models.parts.text import Source, fit_to, pad_to, text_encoder_of
 from lacuna.types import MalformedInput, require_words
@@ -193,22 +193,23 @@ class Model(nn.Module):
         told = {}
         for m, own in frames.items():
             asked = [self.crossmodal[f"{m}_with_{p}"](own, frames[p], causal) for p in self.partners[m]]
-            told[m] = Frames(torch.cat([self.memory[m].itself(own, causal), *asked], -1), own.lengths_B)
+            told[m] = Frames(torch.cat([self.memory[m](own, None, causal), *asked], -1), own.lengths_B)
         return told
 
     def outputs(self, streams: dict[str, Frames], batch: Batch) -> Tensor:
         """Logits (B, classes), or scores (B, 1); section 3.4."""
         everywhere = self.settings.padding == "read"
-        read = []
+        told = []
         for m, frames in streams.items():
             lengths_B = batch[m].lengths.clamp(max=self.spec.lengths[m])  # padding is never read here
-            read.append(self.readers[m](Frames(frames.values_BTD, lengths_B), everywhere))
-        return self.head(torch.cat(read, 1))
+            told.append(self.readers[m](Frames(frames.values_BTD, lengths_B), everywhere))
+        return self.head(torch.cat(told, 1))
 
     def reconstruction(self, m: str, stream: Frames, batch: Batch, complete: Batch) -> Tensor:
         """Smooth L1 of the lost frames, and the distance of their moments (CMD); section 3.3 and equation 12."""
-        lossy, intact = self._fit(m, batch[m]), self._fit(m, complete[m])
-        target_BTW = intact.values if m != "text" else self.text_encoder(intact)
+        fit = pad_to if self.settings.padding == "read" else fit_to
+        lossy, intact = (fit(each[m], self.spec.lengths[m]) for each in (batch, complete))
+        target_BTW = read(complete, m, self.text_encoder, self.spec, self.settings.padding).values_BTD
         if self.settings.target == "fixed":
             target_BTW = target_BTW.detach()
         rebuilt_BTW = self.reconstruct[m](self._attended(m, stream)).float()
@@ -245,29 +246,23 @@ class Model(nn.Module):
         """(B, T, J): what frames are rebuilt from."""
         causal, final = self.settings.causal, self.final[m]
         if self.settings.final == "time":
-            return final.itself(stream, causal)
-        clips_JBT = all_rows(stream.values_BTD).permute(2, 0, 1)  # clips are the sequence, time is the width
-        count_J = torch.full((len(clips_JBT),), clips_JBT.shape[1], device=clips_JBT.device)
-        clips = Frames(clips_JBT, count_J)
-        return own_rows(final.itself(clips, causal).permute(1, 2, 0))
-
-    def _fit(self, m: str, padded: Padded) -> Padded:
-        fit = pad_to if self.settings.padding == "read" else fit_to
-        return fit(padded, self.spec.lengths[m])
+            return final(stream, None, causal)
+        every_BTD = all_rows(stream.values_BTD)
+        # Each process brings every so-manieth clip: the batch's own order is what `causal` means here.
+        order_B = torch.cat([torch.arange(r, len(every_BTD), world()) for r in range(world())]).to(every_BTD.device)
+        clips_JBT = every_BTD[order_B.argsort()].permute(2, 0, 1)  # clips are the sequence, time is the width
+        clips = Frames(clips_JBT, torch.full_like(clips_JBT[:, 0, 0], clips_JBT.shape[1], dtype=torch.int64))
+        return own_rows(final(clips, None, causal).permute(1, 2, 0)[order_B])
 
     def _embedded(self, m: str, batch: Batch) -> Frames:
         """(B, T, D): convolved frames, as many as there were."""
-        padded = self._fit(m, batch[m])
-        x_BTW = self.text_encoder(padded) if m == "text" else padded.values
+        s = self.settings
+        frames = read(batch, m, self.text_encoder, self.spec, s.padding)
+        x_BTW = frames.values_BTD
         if m == "text":
-            x_BTW = dropout(x_BTW, self.settings.text_dropout, self.training)
-        read = self.settings.padding == "read"
-        if not read:
-            x_BTW = torch.where(padded.real[..., None], x_BTW, 0)  # padding may hold anything, NaN included
+            x_BTW = dropout(x_BTW, s.text_dropout, self.training)
         x_BTD = self.project[m](x_BTW.transpose(1, 2)).transpose(1, 2) if m in self.project else x_BTW
-        if read:
-            return Frames(x_BTD, torch.full_like(padded.lengths, x_BTD.shape[1]))
-        return Frames(x_BTD, padded.lengths)
+        return Frames(x_BTD, frames.lengths_B)
 
 
 def _distance(x_W: Tensor, y_W: Tensor) -> Tensor:
