@@ -29,7 +29,7 @@ Readout = Literal["token", "mean"]
 class Settings:
     """The architecture; the defaults are the published one, mended."""
 
-    encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
+    encoder: Source = "embedded"  # of token ids: see TextEncoder
     finetune: bool = True  # the text encoder too
     guide: str = "text"  # what asks the others; where the data lacks it, the first that it has
     width: int = 128  # D

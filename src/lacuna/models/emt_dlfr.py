@@ -36,7 +36,7 @@ GLOBAL = "global"  # the context, among the names of what is attracted
 class Settings:
     """The architecture and the weights of the losses: MOSI's published ones, mended."""
 
-    encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
+    encoder: Source = "embedded"  # of token ids: see TextEncoder
     finetune: bool = True  # the text encoder too
     text_pool: TextPool = "mean"  # the text's vector: the mean, or [CLS] (published), which is then no frame
     recurrent: dict[str, int] = field(default_factory=lambda: {"audio": 32, "vision": 64})  # units; 32 for others

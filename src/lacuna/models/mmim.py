@@ -35,7 +35,7 @@ RIDGE = 1e-4  # on their diagonals
 class Settings:
     """The architecture and the weights of the losses: the published ones, mended."""
 
-    encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
+    encoder: Source = "embedded"  # of token ids: see TextEncoder
     finetune: bool = True  # the text encoder too
     text_pool: TextPool = "mean"  # the text's vector: the mean, or [CLS] (published)
     recurrent: int = 16  # units of each LSTM, in each direction

@@ -36,7 +36,7 @@ MOMENTS = 3
 class Settings:
     """The architecture and the weights of the losses: MMSA's for MOSI, with the errata mended."""
 
-    encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
+    encoder: Source = "embedded"  # of token ids: see TextEncoder
     finetune: bool = True  # the text encoder too
     width: int = 30  # D
     heads: int = 6
