@@ -24,7 +24,8 @@ from torch import nn
 from lacuna.compute import linear
 from lacuna.data.batches import InputSpec
 from lacuna.data.samples import TOKEN_COLUMNS, Sample
-from lacuna.evaluate.under_loss import BATCH, Judged, Lossy, predict_variants
+from lacuna.evaluate.judged import Judged
+from lacuna.evaluate.under_loss import BATCH, Lossy, predict_variants
 from lacuna.mask.variants import Variants, levels_of, write_variants
 from lacuna.params import plugin
 from lacuna.types import Clip, FeatureSequence

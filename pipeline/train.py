@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lacuna.compute import distributed
+from lacuna.evaluate.protocol import PAPER, PaperKeeper, keep_none
 from lacuna.params import load_params
 from lacuna.stages import run_stage
 from lacuna.train.run import train_model
@@ -12,9 +13,12 @@ def main(dataset: str, model: str, seed: str) -> None:
     params, out = load_params(), Path("processed", dataset)
     if distributed.launch(params.train.of(dataset).processes):
         return
-    card, history = train_model(params, out, model, int(seed), out / "models" / model / seed)
+    run, paper = out / "models" / model / seed, params.train.of_model(model, dataset).protocol == PAPER
+    card, history = train_model(params, out, model, int(seed), run, [PaperKeeper] if paper else [])
     if distributed.rank():
         return
+    if not paper:
+        keep_none(run)
     best = history.rows[history.best - 1]
     print(
         f"{dataset}: {model} seed {seed}: best epoch {card.best_epoch} of {len(history.rows)}, "

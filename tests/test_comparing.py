@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lacuna.evaluate.compare import cells, compare, latex, told
-from lacuna.evaluate.under_loss import Judged, Run, over_rates, summary
+from lacuna.evaluate.judged import Judged
+from lacuna.evaluate.under_loss import Run, over_rates, summary
 from lacuna.types import MalformedInput
 
 CLIPS, RATES, SEEDS, DRAWS = 60, (0.0, 0.5), (1, 2), (1, 2)

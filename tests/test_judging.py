@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lacuna.evaluate.under_loss import Judged
+from lacuna.evaluate.judged import Judged
 
 CLASSES = Judged("polarity", "", 3)
 LABELS = np.array([0.0, 1.0, 2.0, np.nan])

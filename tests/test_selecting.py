@@ -8,9 +8,9 @@ import pytest
 from report_tree import DATASET, build
 
 from lacuna.data.batches import collate
-from lacuna.evaluate import protocol as selecting
+from lacuna.evaluate.judged import Judged
 from lacuna.evaluate.metrics import lower_is_better
-from lacuna.evaluate.protocol import choices
+from lacuna.evaluate.protocol import PaperKeeper, choices
 from lacuna.evaluate.run import judge
 from lacuna.train import checkpoint, trainer
 from lacuna.train import run as experiments
@@ -49,16 +49,16 @@ def test_validation_never_collates_a_test_clip(tree, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "collate", noted)
     train_model(params, root / "processed" / DATASET, "misa", 5, tmp_path / "run")
     assert asked == {"train", "valid"} and not list((tmp_path / "run" / "paper").rglob("*.safetensors"))
-    train_model(under(params, "paper"), root / "processed" / DATASET, "misa", 5, tmp_path / "other")
+    train_model(under(params, "paper"), root / "processed" / DATASET, "misa", 5, tmp_path / "other", [PaperKeeper])
     assert asked == {"train", "valid", "test"}
 
 
-def test_paper_keeps_what_was_best_on_test_and_changes_nothing_else(tree, tmp_path, monkeypatch):
+def test_paper_keeps_what_was_best_on_test_and_changes_nothing_else(tree, tmp_path):
     root, params = tree
     processed, params = root / "processed" / DATASET, under(params, "paper", epochs=4)
     seen = {}
 
-    class Noting(selecting.PaperKeeper):
+    class Noting(PaperKeeper):
         def __call__(self, progress):
             told = predict(self._model, self._test, spec, "cpu")["prediction"]
             for name, value in self._judged.scores(told, self._labels).items():
@@ -67,15 +67,14 @@ def test_paper_keeps_what_was_best_on_test_and_changes_nothing_else(tree, tmp_pa
 
     corpus = read_corpus(processed, plan(params, DATASET, "misa").train, (-3, 3))
     spec = experiments.InputSpec.of(corpus.splits["train"], params.train.lengths, 0)
-    monkeypatch.setattr(experiments, "PaperKeeper", Noting)
-    train_model(params, processed, "misa", 1, tmp_path / "paper")
+    train_model(params, processed, "misa", 1, tmp_path / "paper", [Noting])
     for name, values in seen.items():
         card = checkpoint.read_card(tmp_path / "paper" / "paper" / name)
         best = min(values) if lower_is_better(name) else max(values)
         assert card.chosen_on_test == {name: best} and values.index(best) + 1 == card.best_epoch
         told = predict(checkpoint.load(tmp_path / "paper" / "paper" / name)[0], corpus.splits["test"], spec)
         labels = np.array([s.clip.label for s in corpus.splits["test"]])
-        assert corpus.judged.scores(told["prediction"], labels)[name] == pytest.approx(best, abs=1e-6)
+        assert Judged.by(corpus.task).scores(told["prediction"], labels)[name] == pytest.approx(best, abs=1e-6)
     train_model(under(params, "validation"), processed, "misa", 1, tmp_path / "plain")
     same = [(tmp_path / kind / "model.safetensors").read_bytes() for kind in ("paper", "plain")]
     assert same[0] == same[1]
@@ -91,11 +90,11 @@ def test_a_killed_paper_run_ends_with_the_same_checkpoints(tree, tmp_path, monke
             if progress.epoch == 2:
                 raise KeyboardInterrupt
 
-    train_model(params, processed, "misa", 2, tmp_path / "whole")
+    train_model(params, processed, "misa", 2, tmp_path / "whole", [PaperKeeper])
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(experiments, "Keeper", Killed)
-        train_model(params, processed, "misa", 2, tmp_path / "again")
-    train_model(params, processed, "misa", 2, tmp_path / "again")
+        train_model(params, processed, "misa", 2, tmp_path / "again", [PaperKeeper])
+    train_model(params, processed, "misa", 2, tmp_path / "again", [PaperKeeper])
     files = {p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole").rglob("*.*")}
     assert len(files) > 10 and files == {p.relative_to(tmp_path / "again") for p in (tmp_path / "again").rglob("*.*")}
     for file in files:
@@ -108,7 +107,7 @@ def test_each_metric_is_told_by_its_own_checkpoint(tree, monkeypatch):
     plain = json.loads((processed / "scores" / "misa.json").read_text())
     with pytest.raises(MalformedInput, match=r"paper: expected checkpoints chosen on test.*dvc repro train"):
         judge(params, processed, "misa")
-    train_model(params, processed, "misa", 1, processed / "models" / "misa" / "1")
+    train_model(params, processed, "misa", 1, processed / "models" / "misa" / "1", [PaperKeeper])
     record = judge(params, processed, "misa")
     assert record["protocol"] == "paper" and plain["protocol"] == "validation"
     assert set(record["patterns"]["frames"]["0.0"]) == set(plain["patterns"]["frames"]["0.0"])

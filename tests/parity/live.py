@@ -36,7 +36,7 @@ def tiny_bert() -> str:
     words += [f"w{i}" for i in range(VOCABULARY - len(words))]
     (folder / "vocab.txt").write_text("\n".join(words) + "\n")
     config = transformers.BertConfig(
-        vocab_size=VOCABULARY, hidden_size=768, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64
+        vocab_size=VOCABULARY, hidden_size=768, num_hidden_layers=1, num_attention_heads=12, intermediate_size=64
     )
     torch.manual_seed(0)
     transformers.BertModel(config).save_pretrained(folder)
@@ -79,14 +79,19 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-def batch_of(live: Live, frames: dict[str, int], lengths: dict[str, list[int]], seed: int = 1) -> Batch:
-    """Normal numbers up to each sample's length, zeros behind it; labels over the data set's range."""
+def batch_of(
+    live: Live, frames: dict[str, int], lengths: dict[str, list[int]], seed: int = 1, tokens: bool = False
+) -> Batch:
+    """Normal numbers (of text: token ids) up to each sample's length, zeros behind it; labels of both signs."""
     generator = torch.Generator().manual_seed(seed)
     modalities = {}
     for m, (_, width) in live.shapes.items():
         lengths_B = torch.tensor(lengths[m])
         real_BT = torch.arange(frames[m]) < lengths_B[:, None]
-        values_BTW = torch.randn(len(lengths_B), frames[m], width, generator=generator) * real_BT[..., None]
-        modalities[m] = harness.padded(values_BTW, lengths_B)
+        values_BTW = torch.randn(len(lengths_B), frames[m], width, generator=generator)
+        if m == "text" and tokens:
+            ids_BT = torch.randint(104, VOCABULARY, real_BT.shape, generator=generator)
+            values_BTW = torch.stack([ids_BT, torch.ones_like(ids_BT), torch.zeros_like(ids_BT)], -1)
+        modalities[m] = harness.padded(values_BTW * real_BT[..., None], lengths_B)
     labels_B = torch.tensor([1.4, -0.6, 0.0, -2.8])[: len(lengths_B)]
     return harness.batch_of(modalities, {"M": labels_B})

@@ -16,7 +16,7 @@ import numpy as np
 
 from lacuna.evaluate import metrics
 from lacuna.evaluate.names import SHORT, is_rate, main_metrics, metric
-from lacuna.figures.sections.published import PUBLISHED
+from lacuna.evaluate.published import PUBLISHED
 from lacuna.types import MalformedInput
 
 DRAWS = 2000

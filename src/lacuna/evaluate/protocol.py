@@ -7,21 +7,18 @@ test clips that are reported on, so that its scores are too good. Those lie in `
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
-from torch import nn
 
 from lacuna.data.batches import InputSpec
-from lacuna.data.samples import Sample
+from lacuna.evaluate.judged import Judged
 from lacuna.evaluate.metrics import lower_is_better
-from lacuna.evaluate.under_loss import Judged
 from lacuna.mask.mask import mask
 from lacuna.train import checkpoint
-from lacuna.train.checkpoint import Card
+from lacuna.train.run import Fitting
 from lacuna.train.trainer import Progress, predict
 from lacuna.types import MalformedInput
 
@@ -68,18 +65,10 @@ class PaperKeeper:
     Asked under the same kind of loss as in training, with masks that stay the same over epochs, as validation is.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        model: nn.Module,
-        card: Card,
-        test: Sequence[Sample],
-        judged: Judged,
-        pattern: ModuleType | None,
-    ) -> None:
-        self._folder, self._model, self._card, self._judged = folder, model, card, judged
-        level = float(card.training["level"])
-        self._test = [mask(s, pattern, level, card.seed) for s in test] if pattern else list(test)
+    def __init__(self, run: Fitting) -> None:
+        self._folder, self._model, self._card, self._judged = run.kept, run.model, run.card, Judged.by(run.corpus.task)
+        level, test = float(run.card.training["level"]), run.corpus.splits["test"]
+        self._test = [mask(s, run.pattern, level, run.card.seed) for s in test] if run.pattern else list(test)
         self._labels = np.array([sample.clip.label for sample in test])
 
     def __call__(self, progress: Progress) -> None:
@@ -90,6 +79,11 @@ class PaperKeeper:
                 card = replace(self._card, best_epoch=progress.epoch, chosen_on_test={name: value})
                 checkpoint.save(self._folder / name, self._model, card)
 
+    def finish(self, folder: Path) -> None:
+        """Move what was kept to `<folder>/paper`."""
+        self._folder.mkdir(parents=True, exist_ok=True)  # no metric may have been defined in any epoch
+        shutil.move(self._folder, _emptied(folder / PAPER))
+
     def _better(self, name: str, value: float) -> bool:
         """Whether no earlier epoch was as good; what a run that was killed had kept counts."""
         if not (self._folder / name / "model.json").is_file():
@@ -98,13 +92,14 @@ class PaperKeeper:
         return value < best if lower_is_better(name) else value > best
 
 
-def keep_paper(kept: Path, folder: Path) -> None:
-    """Move what a `PaperKeeper` kept into a run's folder; without one that place, an out of the stage, says so."""
-    target = folder / PAPER
+def keep_none(folder: Path) -> None:
+    """Under `validation` the place for what was chosen on test, an out of the stage, says why it is empty."""
+    target = _emptied(folder / PAPER)
+    target.mkdir(parents=True)
+    (target / "none.txt").write_text("No checkpoint was chosen on the test split: train.protocol is validation.\n")
+
+
+def _emptied(target: Path) -> Path:
     if target.is_dir():
         shutil.rmtree(target)
-    if kept.is_dir():
-        shutil.move(kept, target)
-    else:
-        target.mkdir(parents=True)
-        (target / "none.txt").write_text("No checkpoint was chosen on the test split: train.protocol is validation.\n")
+    return target

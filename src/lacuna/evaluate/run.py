@@ -15,6 +15,7 @@ import numpy as np
 
 from lacuna.data.batches import InputSpec
 from lacuna.data.samples import TOKEN_COLUMNS
+from lacuna.evaluate.judged import Judged
 from lacuna.evaluate.protocol import Choice, choices
 from lacuna.evaluate.under_loss import Run, linear_baseline, mean_embeddings, over_rates, predict_variants, summary
 from lacuna.evaluate.untagged import answer
@@ -74,8 +75,8 @@ def _runs(corpus: Corpus, choice: Choice, variants: Variants, device: str, draws
     test, spec = corpus.splits["test"], InputSpec(**card.spec)
     labels = np.array([s.clip.label for s in test])
     for level, mask_seed, outputs in predict_variants(network, test, spec, variants, choose_device(device)):
-        scores = corpus.judged.scores(outputs["prediction"], labels)
-        bounds = corpus.judged.intervals(outputs["prediction"], labels, draws) if draws else {}
+        scores = Judged.by(corpus.task).scores(outputs["prediction"], labels)
+        bounds = Judged.by(corpus.task).intervals(outputs["prediction"], labels, draws) if draws else {}
         run = Run(variants.pattern, level, mask_seed, card.seed, choice.part(scores))
         kept = {n: outputs[n] for n in ("prediction", "uncertainty") if n in outputs and choice.leads}
         yield Asked(run, kept, choice.part(bounds))
@@ -98,8 +99,8 @@ def _table(params: Params, processed: Path, model: str, corpus: Corpus, runs: li
         "dataset": processed.name,
         "model": model,
         "protocol": train.protocol,
-        "task": corpus.judged.task,
-        "scale": corpus.judged.scale,
+        "task": corpus.task.task,
+        "scale": corpus.task.scale,
         "clips": {split: len(members) for split, members in corpus.splits.items() if split in SPLITS},
         "seeds": {"train": params.seeds, "mask": sorted({r.mask_seed for r in runs})},
         "baselines": baselines(corpus, words),
@@ -112,12 +113,12 @@ def _table(params: Params, processed: Path, model: str, corpus: Corpus, runs: li
 def baselines(corpus: Corpus, words: FeatureFile | None) -> dict[str, dict[str, object]]:
     """Scores on the complete test split of saying always the same, and of ridge on the mean embedding of the words."""
     labels = {split: np.array([s.clip.label for s in corpus.splits[split]]) for split in ("train", "test")}
-    result = {"majority": corpus.judged.majority(labels["train"], labels["test"])}
+    result = {"majority": Judged.by(corpus.task).majority(labels["train"], labels["test"])}
     if words is None:
         return result
     rows = {split: mean_embeddings(words.many([s.clip.id for s in corpus.splits[split]])) for split in labels}
-    told = linear_baseline(rows["train"], labels["train"], rows["test"], corpus.judged)
-    return result | {"text_linear": corpus.judged.scores(told, labels["test"])}
+    told = linear_baseline(rows["train"], labels["train"], rows["test"], Judged.by(corpus.task))
+    return result | {"text_linear": Judged.by(corpus.task).scores(told, labels["test"])}
 
 
 def _embeddings(processed: Path, names: list[str]) -> FeatureFile | None:
@@ -147,7 +148,7 @@ def _calibration(corpus: Corpus, asked: Sequence[Asked], labels: np.ndarray) -> 
     """{pattern: {level: curves}} over the runs of a level; empty for scores, which state no confidence."""
     result: dict[str, dict[str, object]] = {}
     for (pattern, level), same in _levels(asked).items():
-        curves = corpus.judged.calibration([one.outputs for one in same], labels)
+        curves = Judged.by(corpus.task).calibration([one.outputs for one in same], labels)
         if curves:
             result.setdefault(pattern, {})[level] = curves
     return result

@@ -22,7 +22,7 @@ from lacuna.types import UNKNOWN
 def answer(corpus: Corpus, folders: Sequence[Path], path: Path, device: str) -> int:
     """Write the tags of the corpus's unlabelled clips; how many there are."""
     samples = [s for s in corpus.splits[UNKNOWN] if any(len(f) for f in s.features.values())]
-    if corpus.judged.task == "class" or not samples:
+    if corpus.task.task == "class" or not samples:
         write_tags(path, ())
         return 0
     outputs = []

@@ -17,6 +17,7 @@ from lacuna.figures.drawing import Picture
 
 Cell = str | int | float | None
 UNDEFINED = "–"
+FRAGMENT = "section.html"  # what stage figures leaves of each data set for the page
 
 
 @dataclass(frozen=True)

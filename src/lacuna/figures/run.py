@@ -19,26 +19,14 @@ from safetensors import safe_open
 from lacuna.data.samples import read_clips
 from lacuna.evaluate.compare import Table, compare
 from lacuna.figures.clip_data import stage_scene
-from lacuna.figures.html import Section
+from lacuna.figures.html import FRAGMENT, Section
 from lacuna.figures.inside_data import ask
 from lacuna.figures.posts_data import posts_section
-from lacuna.figures.sections import (
-    calibration,
-    corpus,
-    differences,
-    inside,
-    overview,
-    published,
-    robustness,
-    training,
-)
-from lacuna.figures.sections import (
-    clip as scene,
-)
+from lacuna.figures.sections import calibration, clip, corpus, differences, inside, overview, published, robustness
+from lacuna.figures.sections import training as learning
 from lacuna.figures.sections.corpus import Measured
 from lacuna.figures.sections.training import Learning
 from lacuna.params import Params
-from lacuna.report.page import FRAGMENT
 from lacuna.storage.features import FeatureFile, replacing
 from lacuna.train import checkpoint
 from lacuna.types import Clip, MalformedInput, Reject
@@ -53,11 +41,11 @@ def illustrate(params: Params, raw: Path, processed: Path, out: Path) -> list[Se
     sections = [
         overview.section(dataset, clips, records, synthetic),
         corpus.section(dataset, clips, read_rejects(processed), measure(processed, clips), synthetic),
-        scene.section(dataset, stage_scene(params, processed, clips)),
+        clip.section(dataset, stage_scene(params, processed, clips)),
     ]
     runs = read_learning(processed, params.models, params.seeds)
     if runs:
-        sections.append(training.section(dataset, runs))
+        sections.append(learning.section(dataset, runs))
     if records:
         sections.append(robustness.section(dataset, records, synthetic))
     asked = ask(params, processed) if runs else []

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from lacuna.data.batches import InputSpec
 from lacuna.models.parts import subnets
 
+HIDDEN = {"text": 128, "audio": 16, "vision": 128, "image": 16}
 Rank = Literal["learnt", "drawn"]
 
 
@@ -23,8 +24,9 @@ Rank = Literal["learnt", "drawn"]
 class Settings(subnets.Settings):
     """The architecture: MOSI's published one, with the errata mended."""
 
-    hidden: dict[str, int] = field(default_factory=lambda: {"text": 128, "audio": 16, "vision": 128, "image": 16})
-    text_out: int = 64  # half of the text's hidden width
+    hidden: dict[str, int] = field(default_factory=HIDDEN.copy)  # of the sub-networks; SIMS text 64, vision 64
+    text_out: int = 64  # width of the text's vector, half of its hidden one
+    dropout: dict[str, float] = field(default_factory=subnets.DROPOUT.copy)  # MOSEI and SIMS .2
     rank: int = 3  # R; MOSEI and SIMS 4
     rank_weights: Rank = "learnt"  # or drawn once and never trained, nor the bias (published)
 
@@ -49,7 +51,7 @@ TRAINING = {
 
 
 class LowRank(nn.Module):
-    """Σ_r w_r Π_m ([1 ; x_m] · factor_m,r) + bias: LMF eq. 7, with learnt weights w where the paper has ones."""
+    """Σ_r w_r Π_m ([1 ; x_m] · factor_m,r) + bias: low-rank fusion, with learnt weights w where the paper has ones."""
 
     def __init__(self, widths: dict[str, int], rank: int, outputs: int) -> None:
         super().__init__()

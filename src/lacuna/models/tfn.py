@@ -25,7 +25,7 @@ class Settings(subnets.Settings):
     """The architecture: MOSI's published one, with the errata mended."""
 
     fusion: int = 64  # width behind the outer product; MOSEI 16, SIMS 32
-    fusion_dropout: float = 0.5  # MOSEI and SIMS .4, as everywhere
+    fusion_dropout: float = 0.5  # MOSEI and SIMS .4
     limits: Limits = "data"  # of a score: those of the data set's labels, or ±3 for all (published)
 
 
@@ -66,7 +66,7 @@ class Model(subnets.VectorModel):
 
 
 def tensor_product(vectors: list[Tensor]) -> Tensor:
-    """(B, P): the outer product of [1 ; x] over all vectors, the last one's index running fastest (TFN eq. 2)."""
+    """(B, P): the outer product of [1 ; x] over all vectors, the last one's index running fastest."""
     product_BP, *others = (F.pad(x_BH, (1, 0), value=1.0) for x_BH in vectors)
     for x_BH in others:
         product_BP = torch.einsum("bp,bh->bph", product_BP, x_BH).flatten(1)

@@ -10,7 +10,6 @@ from importlib.resources import files
 from lacuna.figures.html import Section, code, details, heading, paragraph, table
 from lacuna.stages import Cost
 
-FRAGMENT = "section.html"  # what stage figures leaves of each data set for the page
 LEAD = (
     "What a model of sentiment still knows when parts of a video are lost: what it was given, how it learnt, and how "
     "far it falls."

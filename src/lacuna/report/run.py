@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from lacuna.figures.html import FRAGMENT
 from lacuna.params import Params
-from lacuna.report.page import FRAGMENT, making, page
+from lacuna.report.page import making, page
 from lacuna.report.provenance import facts
 from lacuna.stages import LOG, read_costs
 from lacuna.storage.features import replacing

@@ -8,16 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
+from typing import Protocol
 
 import pandas as pd
 import torch
+from torch import nn
 
 from lacuna import pretrained
 from lacuna.compute import distributed
 from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Sample, Scaler, is_tokens, of_split, polarity, read_samples
-from lacuna.evaluate.protocol import PAPER, PaperKeeper, keep_paper
-from lacuna.evaluate.under_loss import Judged
+from lacuna.data.task import Task
 from lacuna.params import Params, Train, plugin
 from lacuna.storage.cache import default_root, digest_of, digest_of_file
 from lacuna.storage.features import Origin, replacing
@@ -39,7 +40,7 @@ class Corpus:
     splits: dict[str, list[Sample]]
     origins: dict[str, Origin]
     scaler: Scaler
-    judged: Judged
+    task: Task
 
 
 def read_corpus(folder: Path, train: Train, label_range: tuple[float, float], scaler: Scaler | None = None) -> Corpus:
@@ -51,41 +52,60 @@ def read_corpus(folder: Path, train: Train, label_range: tuple[float, float], sc
     if scaler is None:
         scaler = Scaler.fit(splits["train"], _scaled(samples, origins)) if train.standardize else Scaler({}, {})
     splits = {name: [scaler(sample) for sample in members] for name, members in splits.items()}
-    return Corpus(splits, origins, scaler, _judged(train.task, samples, label_range))
+    labels = (s.clip.label for s in samples if s.clip.labels)
+    return Corpus(splits, origins, scaler, Task.of(train.task, labels, label_range))
 
 
 def _scaled(samples: Sequence[Sample], origins: dict[str, Origin]) -> list[str]:
     return [m for m in origins if samples and not is_tokens(samples[0].features[m])]
 
 
-def _judged(task: str, samples: Sequence[Sample], label_range: tuple[float, float]) -> Judged:
-    if task == "regression":
-        return Judged(task, "sims" if label_range[1] <= 1 else "mosi", 0)
-    if task == "polarity":
-        return Judged(task, "", 3)
-    return Judged(task, "", 1 + int(max(s.clip.label for s in samples if s.clip.labels)))
+@dataclass(frozen=True)
+class Fitting:
+    """A run under way, as its observers see it: the corpus, the model and its card, the pattern that it is trained
+    under, and a folder for what an observer keeps until the run is over, which survives a kill."""
+
+    corpus: Corpus
+    model: nn.Module
+    card: Card
+    pattern: ModuleType | None
+    kept: Path
 
 
-def train_model(params: Params, processed: Path, name: str, seed: int, folder: Path) -> tuple[Card, History]:
+class Observer(Protocol):
+    """Called after each epoch, and once with the run's folder when the run is over."""
+
+    def __call__(self, progress: Progress) -> None: ...
+
+    def finish(self, folder: Path) -> None: ...
+
+
+def train_model(
+    params: Params,
+    processed: Path,
+    name: str,
+    seed: int,
+    folder: Path,
+    observers: Sequence[Callable[[Fitting], Observer]] = (),
+) -> tuple[Card, History]:
     """Train one model with one seed and write its checkpoint and history.csv into `folder`.
 
-    A run that was killed goes on after its last whole epoch and ends with the same numbers. Under the protocol `paper`,
-    and only then, the test split is read too: `folder/paper` holds the weights that were best on it, by metric.
+    A run that was killed goes on after its last whole epoch and ends with the same numbers.
     """
     made = plan(params, processed.name, name)
     device = distributed.join(choose_device(made.train.device))
     corpus = read_corpus(processed, made.train, made.label_range)
-    spec = InputSpec.of(corpus.splits["train"], made.train.lengths, corpus.judged.classes, made.label_range)
+    spec = InputSpec.of(corpus.splits["train"], made.train.lengths, corpus.task.classes, made.label_range)
     torch.manual_seed(seed)
     model, card = made.module.Model(made.model, spec), _card(made, corpus, spec, processed.name, seed)
     read = [digest_of_file(processed / "clips.jsonl"), *digests_of(processed, made.train.features).values()]
     read.append(_weights(made.model))
     state = default_root() / "training" / f"{digest_of(name, made.values(), asdict(spec), seed, *read)}.safetensors"
     data = Data(corpus.splits["train"], corpus.splits["valid"], spec, _pattern(made.training))
-    keepers: list[Callable[[Progress], None]] = [Keeper(state)]
-    if made.train.protocol == PAPER:
-        asked = PaperKeeper(state.with_suffix(""), model, card, corpus.splits["test"], corpus.judged, data.pattern)
-        keepers.insert(0, asked)  # first: what a state on disk has been through, it has seen
+    fitting = Fitting(corpus, model, card, data.pattern, state.with_suffix(""))
+    watching = [] if distributed.rank() else [observer(fitting) for observer in observers]
+    # Observers come first: what a state on disk has been through, they have seen.
+    keepers: list[Callable[[Progress], None]] = [*watching, Keeper(state)]
     if made.train.live:
         keepers.append(Live(ROOT / processed.name / name / str(seed)))
     if distributed.rank():
@@ -98,7 +118,8 @@ def train_model(params: Params, processed: Path, name: str, seed: int, folder: P
     if distributed.rank() == 0:
         checkpoint.save(folder, model, card)
         write_history(folder / "history.csv", history)
-        keep_paper(state.with_suffix(""), folder)
+        for observer in watching:
+            observer.finish(folder)
         state.unlink(missing_ok=True)
     return card, history
 

@@ -20,17 +20,19 @@ from lacuna.models.parts.text import Source, text_encoder_of
 from lacuna.types import require_words
 
 ORDER = ("audio", "vision", "image", "text")  # of the vectors, as published
+HIDDEN = {"text": 128, "audio": 32, "vision": 128, "image": 16}
+DROPOUT = dict.fromkeys(ORDER, 0.3)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How each modality becomes a vector. Widths and dropout are by modality, and `image` stands for any other."""
+    """How each modality becomes a vector. Widths and dropout are by modality."""
 
     encoder: Source = "embedded"  # of token ids: see TextEncoder
     finetune: bool = True  # the text encoder too
-    hidden: dict[str, int] = field(default_factory=lambda: {"text": 128, "audio": 32, "vision": 128, "image": 16})
-    text_out: int = 32  # width of the text's vector
-    dropout: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ORDER, 0.3))
+    hidden: dict[str, int] = field(default_factory=HIDDEN.copy)  # of the sub-networks; MOSEI audio 16
+    text_out: int = 32  # width of the text's vector; MOSEI 128, SIMS 256
+    dropout: dict[str, float] = field(default_factory=DROPOUT.copy)  # of the sub-networks; MOSEI and SIMS .4
     padding: Padding = "masked"  # or read as if it were frames, up to spec.lengths (published)
 
     def __post_init__(self) -> None:

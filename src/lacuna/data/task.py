@@ -1,0 +1,23 @@
+"""What models of one data set are asked for. In: the task's name, labels, their range. Out: a `Task`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Task:
+    """`task` as in params.yaml (regression, polarity or class), the `scale` of scores ("mosi" for [-3, 3], "sims" for
+    [-1, 1], "" for classes) and the number of `classes` (0: scores)."""
+
+    task: str
+    scale: str
+    classes: int
+
+    @classmethod
+    def of(cls, task: str, labels: Iterable[float], label_range: tuple[float, float]) -> Task:
+        """The task over these labels (not NaN), whose range is `label_range`."""
+        if task == "regression":
+            return cls(task, "sims" if label_range[1] <= 1 else "mosi", 0)
+        return cls(task, "", 3 if task == "polarity" else 1 + int(max(labels)))
