@@ -250,7 +250,7 @@ def run(row: Row, folder: Path, seed: int) -> tuple[list[float], int]:
     model = module.Model(settings, spec)
     pattern = None if training.pattern == "none" else plugin("patterns", training.pattern)
     history = fit(model, Data(splits["train"], splits["valid"], spec, pattern), training, seed)
-    rates = RATES if pattern or training.pattern == "none" and row.model in UNDER_LOSS else RATES[:1]
+    rates = RATES if pattern or row.model in UNDER_LOSS else RATES[:1]
     return [score(model, splits["test"], rate, read, spec) for rate in rates], history.best
 
 

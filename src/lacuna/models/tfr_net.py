@@ -57,7 +57,7 @@ class Settings:
     head_dropout: float = 0.0  # SIMS .1
     # MOSEI 5e-6, 2e-6, 2e-5; SIMS 1, .01, 1e-4; 1 for others
     weights: dict[str, float] = field(default_factory=lambda: {"text": 5.0, "audio": 2.0, "vision": 20.0})
-    discrepancy_weight: float = 5.0  # of the moments, within the reconstruction
+    discrepancy_weight: float = 0.05  # of the moments, within the reconstruction; 5 (published), where they are divided
     first_epoch: int = 1  # with reconstruction; 2 (published)
     final: Final = "time"  # what attends before frames are rebuilt: frames, or (published) the clips of a batch
     final_heads: int = 25  # of attention across the batch; as many of them as divide the frames
@@ -80,6 +80,7 @@ PUBLISHED = Settings(
     final="batch",
     target="learnt",
     discrepancy="divided",
+    discrepancy_weight=5.0,
     padding="read",
     equal_widths=False,
 )
