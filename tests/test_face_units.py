@@ -11,11 +11,10 @@ from lacuna.demo.expression import Expression, express
 from lacuna.extractors._openface import units
 from lacuna.extractors._openface.columns import INTENSITIES, PRESENCES
 from lacuna.extractors._openface.geometry import Camera
-from lacuna.extractors._openface.mesh import Mesh
+from lacuna.extractors._openface.landmarker import Landmarker
 from lacuna.extractors._openface.motions import MIRROR, MOTIONS, UNITS
 from lacuna.extractors._openface.points import KEPT
 
-pytestmark = pytest.mark.filterwarnings("ignore:SymbolDatabase.GetPrototype")  # mediapipe's own call
 MOUTH = (61, 39, 40, 37, 0, 91, 84, 17, 78, 81, 82, 13, 87, 14, 146, 181, 185)
 CHEEK = (50, 101, 117, 118, 205, 36, 119, 100)
 NOSE = (129, 64, 98, 97, 75, 48, 49, 2)
@@ -143,7 +142,7 @@ WARPS = {
 
 @pytest.fixture(scope="module")
 def mesh():
-    return Mesh(1, 0.5)
+    return Landmarker(max_faces=1)
 
 
 def points_of(mesh, picture):

@@ -1,25 +1,25 @@
 """Faces in OpenFace 2.2's 709 columns. In: a clip's video. Out: a FeatureSequence, one row per sampled frame.
 
-Three backends share one layout: `mesh` (MediaPipe's face mesh, embedded), `blendshapes` (MediaPipe's Face Landmarker
-with a user's .task file: its scores give the action units) and `openface` (a user's FeatureExtraction binary, or a
-folder of its finished CSV files). What each column is, and how far it can be trusted: docs/features.md.
+Three backends share one layout: `mesh` (Google's face landmarker: its points, and for action units its blendshape
+scores too), `blendshapes` (the same, but action units from the scores alone) and `openface` (a user's FeatureExtraction
+binary, or a folder of its finished CSV files). What each column is, and how well it agrees with OpenFace's own:
+docs/features.md.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
-from lacuna.extractors._openface import speaker, units
-from lacuna.extractors._openface.blendshapes import Landmarker, units_of
+from lacuna.extractors._openface import scores, speaker, units
 from lacuna.extractors._openface.columns import GROUPS, join, names
 from lacuna.extractors._openface.geometry import Camera
+from lacuna.extractors._openface.landmarker import Landmarker
 from lacuna.extractors._openface.measure import measure
-from lacuna.extractors._openface.mesh import Face, Mesh
 from lacuna.extractors._openface.motions import MOTIONS
 from lacuna.extractors._openface.pdm import ShapeModel
 from lacuna.extractors._openface.tables import OpenFace
@@ -29,7 +29,7 @@ from lacuna.media import decode
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence, joined
 
 MODALITY = "vision"
-VERSION = 1
+VERSION = 2
 BACKENDS = ("mesh", "openface", "blendshapes")
 SPEAKERS = ("largest", "active")
 NEUTRALS = ("clip", "people")
@@ -50,7 +50,7 @@ class Settings:
     min_confidence: float = 0.5  # below it a frame counts as having no face
     openface: str | None = None  # backend openface: the FeatureExtraction binary
     csv: str | None = None  # backend openface: a folder of finished <clip id>.csv or <video id>/<clip id>.csv
-    task: str | None = None  # backend blendshapes: a face_landmarker.task file
+    task: str | None = None  # a face_landmarker.task of your own, instead of the official one
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "groups", tuple(self.groups))  # a list in params.yaml
@@ -68,10 +68,6 @@ class Settings:
             )
         if not 0 <= self.min_confidence <= 1:
             raise MalformedInput(f"face: expected min_confidence in 0..1, got {self.min_confidence}")
-        if self.backend == "blendshapes" and not self.task:
-            raise MalformedInput(
-                "face: backend blendshapes: expected task, the path of a face_landmarker.task, got none"
-            )
         if self.backend == "openface" and bool(self.openface) == bool(self.csv):
             raise MalformedInput(
                 "face: backend openface: expected either openface, the path of FeatureExtraction, or csv, a folder of "
@@ -85,14 +81,6 @@ def _among(key: str, given: tuple[str, ...], allowed: tuple[str, ...]) -> None:
             raise MalformedInput(f"face: {key}: expected one of {', '.join(allowed)}, got {name!r}")
 
 
-class _Detector(Protocol):
-    version: str
-
-    def start(self) -> None: ...
-
-    def __call__(self, image: np.ndarray, time: float) -> list[Face]: ...
-
-
 class Extractor:
     """`extractor(clip)` measures the face of a clip."""
 
@@ -103,14 +91,17 @@ class Extractor:
         if settings.backend == "openface":
             self._tables = OpenFace(settings.openface, settings.csv, settings.min_confidence)
             return
-        self._detector = _detector(settings)
+        self._landmarker = Landmarker(
+            settings.task, settings.max_faces, settings.min_confidence, scored="aus" in settings.groups
+        )
         self._model = ShapeModel()
 
     def versions(self) -> dict[str, str]:
         """What else the values depend on."""
         if self._tables is not None:
             return {"openface": self._tables.version}
-        return {"mediapipe": self._detector.version}
+        packages = {name: importlib.metadata.version(name) for name in ("ai-edge-litert", "opencv-contrib-python")}
+        return {"face_landmarker": self._landmarker.version, **packages}
 
     def __call__(self, clip: Clip) -> FeatureSequence:
         """Rows (T, D) in the order of `columns`; without a face: zeros, unseen. No media: no rows."""
@@ -130,11 +121,11 @@ class Extractor:
         """Rows of a clip's frames, which are looked at one by one and measured when all have been seen."""
         times: list[float] = []
         tracks, camera = Tracks(), Camera(0, 0, 0)
-        self._detector.start()
+        self._landmarker.start()
         for frame in decode.frames(path, clip.start, clip.end, self.settings.fps):
             if not times:
                 camera = Camera.of_picture(frame.image.shape[1], frame.image.shape[0])
-            tracks.add(len(times), frame.time, self._detector(frame.image, frame.time))
+            tracks.add(len(times), frame.time, self._landmarker(frame.image, frame.time))
             times.append(frame.time)
         track = continued(self._chosen(clip, path, tracks.all), tracks.all) if tracks.all else Track()
         found = self._units(track, camera) if "aus" in self.settings.groups and track.frames else None
@@ -161,18 +152,15 @@ class Extractor:
 
     def _units(self, track: Track, camera: Camera) -> np.ndarray:
         """The columns of action units (T, 35)."""
-        if track.scores is not None:
-            return units_of(track.scores[:])
-        shapes = Rows(MOTIONS.shape[1], 3)
-        for low in range(0, len(track.kept), BLOCK):
-            shapes.extend(units.head_shapes(track.kept[low : low + BLOCK], camera))
-        return units.columns_of(units.intensities(shapes, self.settings.neutral == "people"))
-
-
-def _detector(settings: Settings) -> _Detector:
-    if settings.backend == "blendshapes":
-        return Landmarker(Path(settings.task or ""), settings.max_faces, settings.min_confidence)
-    return Mesh(settings.max_faces, settings.min_confidence)
+        blocks = range(0, len(track.kept), BLOCK)
+        found = np.concatenate([scores.intensities(track.scores[low : low + BLOCK]) for low in blocks])
+        found = units.filled(found, np.array(track.times))
+        if self.settings.backend == "mesh":
+            shapes = Rows(MOTIONS.shape[1], 3)
+            for low in blocks:
+                shapes.extend(units.head_shapes(track.kept[low : low + BLOCK], camera))
+            found = units.mixed(units.intensities(shapes, self.settings.neutral == "people"), found)
+        return units.columns_of(units.smoothed(found, np.array(track.times)))
 
 
 def _averaged(
