@@ -14,7 +14,7 @@ import pytest
 
 from lacuna.extractors import face
 from lacuna.extractors._openface import speaker, units
-from lacuna.extractors._openface.columns import GROUPS, names
+from lacuna.extractors._openface.columns import names
 from lacuna.extractors._openface.landmarker import Face
 from lacuna.extractors._openface.pdm import ShapeModel
 from lacuna.extractors._openface.points import KEPT

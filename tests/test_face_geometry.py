@@ -9,8 +9,8 @@ import pytest
 from lacuna.extractors._openface import points
 from lacuna.extractors._openface.columns import EYE_LANDMARKS, GROUPS, LANDMARKS, names
 from lacuna.extractors._openface.geometry import Camera, angles, looking_along, rotation, similarity
-from lacuna.extractors._openface.measure import measure
 from lacuna.extractors._openface.landmarker import Landmarker
+from lacuna.extractors._openface.measure import measure
 from lacuna.extractors._openface.pdm import ShapeModel
 from lacuna.extractors._openface.pose import head_pose
 

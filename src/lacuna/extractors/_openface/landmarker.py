@@ -22,7 +22,7 @@ _KEPT = np.array(KEPT)
 
 @dataclass(frozen=True)
 class Face:
-    """One face in one frame: kept points (KEPT, 3) float32 px, and 52 blendshape scores (52,) float32 where it was scored."""
+    """One face in one frame: kept points (KEPT, 3) float32 px, and blendshape scores (52,) where it was scored."""
 
     kept: np.ndarray
     scores: np.ndarray | None = None

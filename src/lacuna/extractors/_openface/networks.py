@@ -88,7 +88,7 @@ def quiet() -> Iterator[None]:
 
 
 class Network:
-    """One network: `network(values)` -> its outputs by the size of their last axis (arrays that the next call overwrites)."""
+    """One network: its input is written in place, `network()` runs it and gives its outputs by name."""
 
     def __init__(self, content: bytes, name: str) -> None:
         with quiet():

@@ -13,15 +13,13 @@ import numpy as np
 from lacuna.extractors._openface.motions import UNITS
 
 STRONGEST = 5.0
-NAMES = (
-    "_neutral browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft "
-    "cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight eyeLookInLeft eyeLookInRight "
-    "eyeLookOutLeft eyeLookOutRight eyeLookUpLeft eyeLookUpRight eyeSquintLeft eyeSquintRight eyeWideLeft eyeWideRight "
-    "jawForward jawLeft jawOpen jawRight mouthClose mouthDimpleLeft mouthDimpleRight mouthFrownLeft mouthFrownRight "
-    "mouthFunnel mouthLeft mouthLowerDownLeft mouthLowerDownRight mouthPressLeft mouthPressRight mouthPucker "
-    "mouthRight mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper mouthSmileLeft mouthSmileRight "
-    "mouthStretchLeft mouthStretchRight mouthUpperUpLeft mouthUpperUpRight noseSneerLeft noseSneerRight"
-).split()
+# where each shape stands among the network's outputs, both sides where it has two
+_PLACES = {
+    "browDown": (1, 2), "browInnerUp": (3,), "browOuterUp": (4, 5), "eyeBlink": (9, 10), "eyeSquint": (19, 20),
+    "eyeWide": (21, 22), "jawOpen": (25,), "mouthDimple": (28, 29), "mouthFrown": (30, 31), "mouthLowerDown": (34, 35),
+    "mouthPress": (36, 37), "mouthRollLower": (40,), "mouthRollUpper": (41,), "mouthShrugLower": (42,),
+    "mouthSmile": (44, 45), "mouthStretch": (46, 47), "mouthUpperUp": (48, 49),
+}  # fmt: skip
 # unit: the shapes whose mean it is, both sides counting alike
 _SHAPES: dict[int, tuple[str, ...]] = {
     1: ("browInnerUp",),
@@ -44,9 +42,8 @@ _SHAPES: dict[int, tuple[str, ...]] = {
 
 
 def _of(scores: np.ndarray, shape: str) -> np.ndarray:
-    """A shape's score (T,), the mean of its sides where it has two."""
-    sides = [i for i, name in enumerate(NAMES) if name in (shape, f"{shape}Left", f"{shape}Right")]
-    return scores[:, sides].mean(axis=1)
+    """A shape's score (T,), the mean of its sides."""
+    return scores[:, _PLACES[shape]].mean(axis=1)
 
 
 def intensities(scores: np.ndarray) -> np.ndarray:
