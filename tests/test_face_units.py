@@ -8,7 +8,7 @@ import pytest
 
 from lacuna.demo import head, portrait
 from lacuna.demo.expression import Expression, express
-from lacuna.extractors._openface import units
+from lacuna.extractors._openface import mixed, units
 from lacuna.extractors._openface.columns import INTENSITIES, PRESENCES
 from lacuna.extractors._openface.geometry import Camera
 from lacuna.extractors._openface.landmarker import Landmarker
@@ -103,7 +103,7 @@ def test_a_persons_face_is_its_own_neutral():
 def test_columns_are_intensities_and_presences_in_order():
     strengths = np.zeros((2, len(UNITS)))
     strengths[1, UNITS.index(12)], strengths[1, UNITS.index(28)] = 3.0, 2.0
-    columns = units.columns_of(strengths)
+    columns = mixed.columns_of(strengths)
     assert columns.shape == (2, 35)
     assert not columns[0].any()
     assert columns[1, INTENSITIES.index(12)] == 3.0

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lacuna.extractors._openface import points, scores, speaker, units
+from lacuna.extractors._openface import distances, mixed, points, scores, speaker, units
 from lacuna.extractors._openface.columns import GROUPS, join, names
 from lacuna.extractors._openface.geometry import Camera
 from lacuna.extractors._openface.landmarker import Landmarker
@@ -179,13 +179,14 @@ class Extractor:
         """The columns of action units (T, 35)."""
         blocks = range(0, len(track.kept), BLOCK)
         found = np.concatenate([scores.intensities(track.scores[low : low + BLOCK]) for low in blocks])
-        found = units.filled(found, np.array(track.times))
+        found = mixed.filled(found, np.array(track.times))
         if self.settings.backend == "mesh":
             shapes = Rows(MOTIONS.shape[1], 3)
             for low in blocks:
                 shapes.extend(units.head_shapes(track.kept[low : low + BLOCK], camera))
-            found = units.mixed(units.intensities(shapes, self.settings.neutral == "people"), found)
-        return units.columns_of(units.smoothed(found, np.array(track.times)))
+            moved = units.intensities(shapes, self.settings.neutral == "people")
+            found = mixed.mixed(moved, distances.intensities(shapes), found)
+        return mixed.columns_of(mixed.smoothed(found, np.array(track.times)))
 
 
 def _looked(clip: Clip, path: Path, track: Track) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:

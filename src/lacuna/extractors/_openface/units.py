@@ -14,15 +14,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from lacuna.extractors._openface import points
-from lacuna.extractors._openface.columns import INTENSITIES, PRESENCES
 from lacuna.extractors._openface.geometry import Camera, similarity
 from lacuna.extractors._openface.motions import MOTIONS, UNITS
 from lacuna.extractors._rows import Rows
 
 STRONGEST = 5.0
-PRESENT = 1.0  # AU*_c is 1 from this intensity on (FACS level A)
 SWEEPS = 40
-SMOOTHED = 0.1  # s over which intensities are averaged: at 25 frames/s three frames, as OpenFace does
 BLOCK = 512  # frames at once: a long clip is not copied whole
 POINTS = 8  # whose medians are taken at once
 RIDGE = 2.0  # mm^2: two units that share a movement split it rather than cancel each other
@@ -43,10 +40,6 @@ _PEOPLE = {
     10: (2.1, 5.3), 12: (0.7, 2.7), 14: (0.5, 3.2), 15: (0.8, 1.2), 17: (0.9, 1.1), 20: (-0.3, 4.8), 23: (-1.4, 6.7),
     25: (-1.7, 1.9), 26: (-2.0, 1.7), 28: (0.0, 6.7), 45: (-1.3, 0.9),
 }  # fmt: skip
-# What share of a unit the blendshape scores have: all where they say it better, half where each sees what the other
-# misses. The mesh has the rest.
-_SHARES = {6: 1.0, 10: 1.0, 12: 1.0, 14: 1.0, 15: 1.0, 17: 1.0, 20: 0.5, 23: 0.5, 25: 1.0, 26: 0.5, 28: 0.5, 45: 0.5}
-_SCORED = np.array([_SHARES.get(unit, 0.0) for unit in UNITS])
 _MEAN, _DEVIATION = np.array([_PEOPLE[unit] for unit in UNITS]).T
 
 
@@ -115,30 +108,3 @@ def _non_negative(pulls: np.ndarray) -> np.ndarray:
         for j, row in enumerate(_GRAM):
             found[j] = np.maximum(0.0, found[j] + (pulls[j] - row @ found) / row[j])
     return found.T
-
-
-def mixed(geometry: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Intensities (T, 18) by the mesh's movement and by the blendshape scores as one."""
-    return (1 - _SCORED) * geometry + _SCORED * scores
-
-
-def filled(found: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Intensities (T, 18), NaN in frames that were not scored, filled in between by time (T,) s."""
-    scored = np.isfinite(found[:, 0])
-    return np.stack([np.interp(times, times[scored], column[scored]) for column in found.T], axis=1)
-
-
-def smoothed(found: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Means of intensities (T, 18) over SMOOTHED s around each time (T,) s."""
-    low = np.searchsorted(times, times - SMOOTHED / 2)
-    high = np.searchsorted(times, times + SMOOTHED / 2, side="right")
-    sums = np.concatenate([np.zeros((1, found.shape[1])), np.cumsum(found, axis=0)])
-    return (sums[high] - sums[low]) / (high - low)[:, None]
-
-
-def columns_of(found: np.ndarray) -> np.ndarray:
-    """Intensities of all units (T, 18) -> the columns of group `aus` (T, 35): 17 AU*_r, then 18 AU*_c."""
-    place = {unit: i for i, unit in enumerate(UNITS)}
-    strength = found[:, [place[unit] for unit in INTENSITIES]]
-    present = found[:, [place[unit] for unit in PRESENCES]] >= PRESENT
-    return np.concatenate([strength, present], axis=1)
