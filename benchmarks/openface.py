@@ -2,9 +2,9 @@
 
     python benchmarks/openface.py [--backend mesh] [--neutral clip] [--au-predictors FOLDER] [--clips NAME ...]
 
-In: `openface_truth/<clip>.csv.gz` and `clips/*/<clip>.*` in the folder LACUNA_DATA (default ../shared/data). Out: a table
-a group and a table of the action units, as Markdown. It asks the extractor alone, so that it runs on older commits too
-(PYTHONPATH). OpenFace's tables judge; nothing here is fitted to them.
+In: `openface_truth/<clip>.csv.gz` and `clips/*/<clip>.*` in the folder LACUNA_DATA (default ../shared/data). Out: a
+table of the groups and a table of the action units, as Markdown. It asks the extractor alone, so that it runs on older
+commits too (PYTHONPATH). OpenFace's tables judge; nothing here is fitted to them.
 
 r: correlation within a clip, mean over clips in which OpenFace's column moves (standard deviation of MOVES or more; in
 brackets over all in which it is not constant). CCC: Lin's concordance within a clip, mean over the same clips. pooled:
@@ -118,9 +118,8 @@ def unit_row(clips: Clips, unit: int) -> list[float]:
 
 def units(clips: Clips) -> None:
     """Print the table of action units and the means of its columns."""
-    print(
-        "| unit | r (all) | CCC | pooled | clips | bias | 95 %: ours, OpenFace's | F1 |\n|---|---|---|---|---|---|---|---|"
-    )
+    print("| unit | r (all) | CCC | pooled | clips | bias | 95 %: ours, OpenFace's | F1 |")
+    print("|---|---|---|---|---|---|---|---|")
     rows = {f"AU{unit:02d}": unit_row(clips, unit) for unit in INTENSITIES}
     rows["mean"] = list(np.nanmean(np.array(list(rows.values())), axis=0))
     for name, (r, every, ccc, pooled, means, bias, ours, theirs, score) in rows.items():

@@ -23,7 +23,7 @@ PACKAGES = (
     "av",
     "h5py",
     "dvc",
-    "mediapipe",
+    "ai-edge-litert",
 )
 
 

@@ -53,7 +53,7 @@ _RESTS = np.array([rest for _, _, rest in _TABLE.values()])
 
 
 def intensities(shapes: np.ndarray | Rows) -> np.ndarray:
-    """Intensities 0..5 of `motions.UNITS` (T, 18) for head shapes (T, 79, 3) of one clip; 0 for units not in MEASURED."""
+    """Intensities 0..5 of `motions.UNITS` (T, 18) for head shapes (T, 79, 3) of one clip; 0 for those not MEASURED."""
     lengths = np.concatenate([block.reshape(len(block), -1) @ _FIELDS for block in _blocks(shapes)])
     rest = np.array([np.quantile(column, share) for column, share in zip(lengths.T, _RESTS)])
     found = np.zeros((len(lengths), len(UNITS)))

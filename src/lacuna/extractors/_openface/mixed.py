@@ -1,4 +1,4 @@
-"""Action units from all that is known of a face. In: the mesh's movement, distances and blendshape scores. Out: columns.
+"""Action units from all that is known of a face. In: movement, distances and blendshape scores. Out: columns.
 
 Each unit is the mean of those sources that see it. The scores are absolute, so that what is held counts; the mesh's
 movement and distances count from the clip's own rest.
