@@ -4,8 +4,8 @@
     python benchmarks/face.py people                             # resting faces: the table of `_openface/units.py`
 
 In: for `speed` the astronaut's picture made into a clip; for `people` real clips from the folder LACUNA_DATA (default
-../shared/data). Out: text. `speed` counts processor time, which a busy machine disturbs less. How the columns agree with
-OpenFace's: benchmarks/openface.py.
+../shared/data). Out: text. `speed` counts processor time, which a busy machine disturbs less. How the columns agree
+with OpenFace's: benchmarks/openface.py.
 """
 
 from __future__ import annotations

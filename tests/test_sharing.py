@@ -20,7 +20,6 @@ from lacuna.params import Params
 from lacuna.types import Clip, MalformedInput
 
 
-
 def numbers(opened: list[int], count: int, fails_at: int = -1):
     opened.append(1)
     for i in range(count):

@@ -15,8 +15,8 @@ from lacuna.extractors._openface import points
 from lacuna.extractors._openface.geometry import Camera
 
 RADIUS = 12.0  # mm
-# From the middle of an eye's corners to its eyeball's centre, mm: away from the nose, up, back. OpenFace has (0, 3.5, 7)
-# for its own landmarks. Back: the centre of a ball of 13 mm (the lids are 1 mm thick) through the canonical face's
+# From the middle of an eye's corners to its eyeball's centre, mm: away from the nose, up, back. OpenFace has (0, 3.5,
+# 7) for its own landmarks. Back: the centre of a ball of 13 mm (the lids are 1 mm thick) through the canonical face's
 # lids. Outward and up: so that people who face the camera look, in the median, into it, and their eyes meet there.
 OUTWARD, UPWARD, BACK = 1.6, 2.6, 8.0
 _OFFSETS = np.array([[-OUTWARD, -UPWARD, BACK], [OUTWARD, -UPWARD, BACK]])

@@ -70,8 +70,10 @@ class Landmarker:
         if scores:
             self._scored = time
         self._crops = [crop_of(points) for points in found]
-        score = self._score if scores else None
-        return [Face(points[_KEPT].astype(np.float32), score and score(points)) for points in found]
+        return [Face(points[_KEPT].astype(np.float32), self._scores(points, scores)) for points in found]
+
+    def _scores(self, points: np.ndarray, wanted: bool) -> np.ndarray | None:
+        return self._score(points) if wanted and self._score is not None else None
 
     def points(self, image: np.ndarray) -> list[np.ndarray]:
         """All 478 points (478, 3) px of each face of one picture."""

@@ -40,7 +40,8 @@ def networks(path: str | None = None) -> Networks:
     found = _given(path) if path else _official()
     try:
         with zipfile.ZipFile(found) as bundle:
-            return Networks(*(bundle.read(name) for name in MEMBERS), _digest(found))
+            detector, landmarks, blendshapes = (bundle.read(name) for name in MEMBERS)
+            return Networks(detector, landmarks, blendshapes, _digest(found))
     except (zipfile.BadZipFile, KeyError) as error:
         raise MalformedInput(f"{found}: expected a {NAME} with {', '.join(MEMBERS)}: {error}") from error
 
