@@ -101,16 +101,15 @@ def project(folder: Path, paths: list[Path], extractor: str, workers: int) -> No
 
 
 def bare_face(paths: list[Path]) -> None:
-    """Decode and run MediaPipe's face mesh, as the extractor is set."""
-    import mediapipe
-
+    """Decode and run the face landmarker, as the extractor is set."""
+    from lacuna.extractors._openface.landmarker import Landmarker
     from lacuna.media import decode
 
-    mesh = mediapipe.solutions.face_mesh.FaceMesh(max_num_faces=4, refine_landmarks=True)
+    landmarker = Landmarker()
     for path in paths:
-        mesh.reset()
+        landmarker.start()
         for frame in decode.frames(path, fps=FPS):
-            mesh.process(frame.image)
+            landmarker(frame.image, frame.time)
 
 
 def bare_librosa(paths: list[Path]) -> None:

@@ -19,8 +19,6 @@ from lacuna.media import shared
 from lacuna.params import Params
 from lacuna.types import Clip, MalformedInput
 
-pytestmark = pytest.mark.filterwarnings("ignore:SymbolDatabase.GetPrototype")  # mediapipe's own call
-
 
 def numbers(opened: list[int], count: int, fails_at: int = -1):
     opened.append(1)

@@ -28,7 +28,7 @@ PACKAGES = (
     "av",
     "h5py",
     "dvc",
-    "mediapipe",
+    "ai-edge-litert",
 )
 
 
