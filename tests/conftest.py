@@ -28,6 +28,6 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setenv("LACUNA_CACHE", str(folder / ".cache"))
+        patch.setenv("LACUNA_CACHE", str(folder / ".cache" / "lacuna"))
         build(folder)
     return folder

@@ -25,8 +25,16 @@ SUBSETS = [
 SMALL = {  # what makes a model quick to try; one that is not named here is tried as it is
     "lnln": {"width": 16, "tokens": 3, "heads": 2, "hidden": 16, "discriminator_hidden": 8},
     "misa": {"size": 8},
+    "almt": {"width": 16, "tokens": 3, "heads": 2, "hidden": 16, "hyper_head": 8},
+    "emt_dlfr": {"width": 8, "heads": 2, "depth": 2, "head_hidden": 8, "recurrent": {}, "sizes": {"audio": 8}},
+    "tfr_net": {"width": 8, "heads": 2, "depth": 2, "memory_depth": 2, "hidden": {}, "head_hidden": 8},
+    "mmim": {"recurrent": 4, "sizes": {"audio": 8}, "fused": 8},
     "dmd": {"width": 8, "heads": 2, "depth": 2, "homo_size": 4, "hetero_size": 4},
     "rcml_misa": {"size": 8, "feed": 16},
+    "tfn": {"hidden": {"text": 8, "audio": 4, "vision": 6, "image": 5}, "text_out": 4, "fusion": 8},
+    "lmf": {"hidden": {"text": 8, "audio": 4, "vision": 6, "image": 5}, "text_out": 4, "rank": 2},
+    "mult": {"width": 8, "heads": 2, "depth": 2, "memory_depth": 2},
+    "self_mm": {"features": {"M": 8, "text": 8}},
     "concat": {"size": 8},
     "gated": {"size": 8},
     "single_stream": {"size": 8},
@@ -68,7 +76,7 @@ def assert_finite(model: torch.nn.Module, loss: torch.Tensor) -> None:
 
 def assert_learns(model: torch.nn.Module, batch: Batch) -> None:
     """Every parameter but a text encoder's has a finite gradient: one without it stops several processes."""
-    losses = model.train().loss(batch, batch, epoch=1)
+    losses = model.train().loss(batch, batch, epoch=3)  # some terms wait for labels that are made in the second
     assert all(value.ndim == 0 and torch.isfinite(value) for value in losses.values())
     assert_finite(model, losses["loss"])
     idle = {n for n, p in model.named_parameters() if p.requires_grad and p.grad is None}

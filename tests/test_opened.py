@@ -32,8 +32,16 @@ def folder(tmp_path_factory):
     clips = [clip(i, "test" if i % 4 == 3 else "train", float(i), id=f"v$_${i}") for i in range(12)]
     write_clips(root / "mine" / "clips.jsonl", clips)
     made = {
-        "tokens": ("text", TOKEN_COLUMNS, [tokens(101, *rng.integers(200, 900, rng.integers(1, 9)), 102) for _ in clips]),
-        "librosa": ("audio", ("c0", "c1"), [sequence(rng.normal(5, 3, (n, 2)), rng.random(n) > 0.2) for n in range(12)]),
+        "tokens": (
+            "text",
+            TOKEN_COLUMNS,
+            [tokens(101, *rng.integers(200, 900, rng.integers(1, 9)), 102) for _ in clips],
+        ),
+        "librosa": (
+            "audio",
+            ("c0", "c1"),
+            [sequence(rng.normal(5, 3, (n, 2)), rng.random(n) > 0.2) for n in range(12)],
+        ),
         "bert": ("vision", ("hidden_0", "hidden_1"), [_hidden(rng, 2 + i % 5) for i in range(12)]),
     }
     for name, (modality, columns, sequences) in made.items():
@@ -47,8 +55,6 @@ def folder(tmp_path_factory):
 
 def _hidden(rng, frames):
     return sequence(rng.normal(size=(frames, 2)), prefix="hidden_")
-
-
 
 
 @pytest.mark.parametrize("name", PATTERNS)
@@ -97,14 +103,19 @@ def test_it_is_lazy_and_goes_to_workers(folder, monkeypatch):
 
 
 def test_masks_are_those_of_their_rate_and_seed(folder):
-    low, high, other = (lacuna.open(folder, FEATURES, "test", "frames", *drawn) for drawn in ((0.2, 1), (0.7, 1), (0.7, 2)))
+    low, high, other = (
+        lacuna.open(folder, FEATURES, "test", "frames", *drawn) for drawn in ((0.2, 1), (0.7, 1), (0.7, 2))
+    )
     seen = [np.concatenate([s.features["audio"].seen for s in part]) for part in (low, high, other)]
     assert (seen[0] >= seen[1]).all() and seen[1].sum() < seen[0].sum() and (seen[1] != seen[2]).any()
 
 
 @pytest.mark.parametrize(
     ("given", "told"),
-    [({"split": "dev"}, "split: expected one of train"), ({"features": ["glove"]}, r"glove.h5: expected a features file")],
+    [
+        ({"split": "dev"}, "split: expected one of train"),
+        ({"features": ["glove"]}, r"glove.h5: expected a features file"),
+    ],
 )
 def test_what_is_not_there_is_named(folder, given, told):
     with pytest.raises(MalformedInput, match=told):

@@ -108,7 +108,7 @@ def test_a_run_reads_what_its_deps_say_and_nothing_else(project, unread, run, tm
         values = changed(values, key, CHANGES[key])
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LACUNA_CACHE", str(project / ".cache"))
+    monkeypatch.setenv("LACUNA_CACHE", str(project / ".cache" / "lacuna"))
     stage(name, *item.values())
     for out in paths(name, item, "outs"):
         made = sorted(p for p in (tmp_path / out).rglob("*") if p.is_file()) or [tmp_path / out]

@@ -129,6 +129,38 @@ def test_early_stopping_keeps_the_best_weights():
     torch.testing.assert_close(model.weights.data, states[history.best - 1])
 
 
+def test_parts_have_their_own_rates():
+    """Adam's first step moves every weight by its rate."""
+    made = data()
+    model = nn.Module()
+    model.first, model.first_two, model.last = (Linear(made.spec.widths) for _ in range(3))
+    model.forward = lambda batch: {"prediction": sum(part(batch)["prediction"] for part in model.children())}
+    model.loss = lambda batch, complete, epoch: {"loss": model.forward(batch)["prediction"].sum()}
+    rates = {"first": 0.1, "first_two.": 0.02}
+    fit(model, made, Settings(learning_rate=0.003, rates=rates, epochs=1, batch_size=40, optimizer="adam"), seed=1)
+    for part, rate in (("first", 0.1), ("first_two", 0.02), ("last", 0.003)):
+        torch.testing.assert_close(getattr(model, part).weights.abs(), torch.full((3,), rate), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.1])
+def test_a_plateau_lowers_the_rate_by_its_factor(factor):
+    made = data()
+    settings = Settings(learning_rate=1e-12, epochs=4, batch_size=40, schedule="plateau", patience=1, factor=factor)
+    rates = [row["learning_rate"] for row in fit(Linear(made.spec.widths), made, settings, seed=1).rows]
+    assert rates[-1] == pytest.approx(rates[0] * factor)
+
+
+def test_a_model_meets_the_clips_it_will_learn_from():
+    made, met = data(), []
+
+    class Meeting(Linear):
+        def meet(self, samples):
+            met.extend(sample.clip.id for sample in samples)
+
+    fit(Meeting(made.spec.widths), made, Settings(epochs=2), seed=1)
+    assert met == [sample.clip.id for sample in made.train]
+
+
 @pytest.mark.parametrize("bucket", [True, False])
 def test_every_clip_is_seen_once_an_epoch_in_another_order(bucket):
     train, settings = samples(37), Settings(batch_size=8, bucket=bucket)

@@ -148,16 +148,24 @@ class InputSpec:
     """What a model is built to read and to tell; saved in model.json.
 
     widths: {modality: D}; lengths: {modality: most frames it is given}; tokens: text comes as token ids;
-    classes: number of classes, 0 for one real score.
+    classes: number of classes, 0 for one real score, which lies between `low` and `high`.
     """
 
     widths: dict[str, int]
     lengths: dict[str, int]
     tokens: bool = False
     classes: int = 0
+    low: float = -3.0
+    high: float = 3.0
 
     @classmethod
-    def of(cls, samples: Sequence[Sample], lengths: Mapping[str, int], classes: int = 0) -> InputSpec:
+    def of(
+        cls,
+        samples: Sequence[Sample],
+        lengths: Mapping[str, int],
+        classes: int = 0,
+        label_range: tuple[float, float] = (-3.0, 3.0),
+    ) -> InputSpec:
         """The spec of these samples; a modality absent from `lengths` keeps its longest sequence."""
         stores = Samples.of(samples).stores
         longest = {m: max(1, int(store.lengths.max())) for m, store in stores.items()}
@@ -166,6 +174,8 @@ class InputSpec:
             lengths={m: min(lengths.get(m, longest[m]), longest[m]) for m in stores},
             tokens="text" in stores and stores["text"].columns == TOKEN_COLUMNS,
             classes=classes,
+            low=float(label_range[0]),
+            high=float(label_range[1]),
         )
 
 

@@ -1,4 +1,4 @@
-"""Batches made ahead. In: a function that makes one batch in given arrays. Out: the batches, each while the last is used.
+"""Batches made ahead. In: a function that makes a batch in given arrays. Out: batches, each while the last is used.
 
 A GPU that waits for its batches is a GPU that idles. So a thread makes the next one while this one is learnt from, into
 page-locked arrays that are used again and that the GPU reads by itself. On a CPU, where the thread would only take the
@@ -37,7 +37,9 @@ class Loader:
     of `room` is used again when the device has read it.
     """
 
-    def __init__(self, make: Callable[[Asked, Room], Made], place: Callable[[Made], Made], device: torch.device) -> None:
+    def __init__(
+        self, make: Callable[[Asked, Room], Made], place: Callable[[Made], Made], device: torch.device
+    ) -> None:
         self._make, self._place, self._device = make, place, device
         self._rooms = [PinnedRoom() for _ in range(AHEAD + 1)] if device.type == "cuda" else [Room()]
         self._read: dict[int, torch.cuda.Event] = {}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +16,8 @@ import numpy as np
 
 from lacuna.data.scaler import Scaler
 from lacuna.data.stores import Filed, Held, Part, Store
-from lacuna.storage.features import FeatureFile, Origin, replacing
+from lacuna.storage.features import NOTHING, FeatureFile, Origin
+from lacuna.storage.files import check_digest, reading, replacing
 from lacuna.storage.packed import pack
 from lacuna.types import HIDDEN_COLUMN as HIDDEN_COLUMN  # the contract of tokens, for whoever reads samples
 from lacuna.types import LOST_TOKEN as LOST_TOKEN
@@ -24,6 +26,7 @@ from lacuna.types import TOKEN_COLUMNS as TOKEN_COLUMNS
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 from lacuna.types import is_tokens as is_tokens
 from lacuna.types import specials as specials
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -35,7 +38,7 @@ class Sample:
 
 def write_clips(path: Path, clips: Iterable[Clip]) -> None:
     """One JSON object a line, in order; paths as given (relative to the working directory)."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with replacing(path, digest=True) as temporary, temporary.open("w", encoding="utf-8") as file:
         for clip in clips:
             record = asdict(clip) | {"path": None if clip.path is None else clip.path.as_posix()}
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -45,9 +48,11 @@ def read_clips(path: Path) -> list[Clip]:
     """The clips that `prepare` accepted."""
     if not Path(path).is_file():
         raise MalformedInput(f"{path}: expected the clips of a dataset, found none (run `dvc repro prepare`)")
-    with Path(path).open(encoding="utf-8") as file:
+    path, remedy = Path(path), "delete it and run `dvc repro prepare`"
+    check_digest(path, remedy)
+    with reading(path, "a clip's record in each line", remedy), path.open(encoding="utf-8") as file:
         records = [json.loads(line) for line in file]
-    return [Clip(**r | {"path": None if r["path"] is None else Path(r["path"])}) for r in records]
+        return [Clip(**r | {"path": None if r["path"] is None else Path(r["path"])}) for r in records]
 
 
 class Samples(Sequence[Sample]):
@@ -122,22 +127,49 @@ def read_samples(folder: Path, extractors: Sequence[str]) -> tuple[Samples, dict
     )
 
 
-def open_samples(clips: Sequence[Clip], files: Mapping[str, Path]) -> tuple[Samples, dict[str, Origin]]:
+def open_samples(
+    clips: Sequence[Clip], files: Mapping[str, Path], needed: bool = True
+) -> tuple[Samples, dict[str, Origin]]:
     """Samples over the features files of these extractors, which are packed first where they are not, and {modality:
-    Origin}. A file without frames is a modality that the data lack."""
+    Origin}. Which modalities they have, and what is refused: see `has_frames`."""
     origins: dict[str, Origin] = {}
     stores: dict[str, Store] = {}
     ids = [clip.id for clip in clips]
     for extractor, path in files.items():
         with FeatureFile(path) as file:
-            origin, empty = file.origin, not file.lengths().any()
+            origin, there = file.origin, has_frames(file, len(clips), needed)
         modality = origin.modality
         if modality in origins:
             other = origins[modality].extractor
             raise MalformedInput(f"{extractor}: expected one extractor per modality, {other} is {modality} too")
-        if not empty:
+        if there:
             origins[modality], stores[modality] = origin, Filed(pack(path), ids)
     return Samples(clips, stores), origins
+
+
+def has_frames(file: FeatureFile, clips: int, needed: bool = True) -> bool:
+    """Whether a dataset of so many clips has this modality; one that it cannot have (sound of still pictures, what
+    given features lack) it has not. MalformedInput: one that it might have, that no clip has and that is `needed`; the first
+    clip's reason is told."""
+    if file.origin.columns == NOTHING or not (needed or file.lengths().any()):
+        return False
+    if needed and clips and not file.seen():
+        raise MalformedInput(_why_empty(file.path, file.origin.modality, clips))
+    return True
+
+
+def _why_empty(path: Path, modality: str, clips: int) -> str:
+    """What to say of a features file in which no clip has a frame."""
+    rejects = path.with_suffix(".rejects.csv")
+    reasons: list[str] = []
+    if rejects.is_file():
+        with rejects.open(encoding="utf-8-sig", newline="") as file:
+            reasons = [row["reason"] for row in csv.DictReader(file) if row.get("reason")]
+    first = f"; the first: {reasons[0]}" if reasons else ""
+    return (
+        f"{path}: expected {modality} of at least one of {clips} clips, found none{first} (see {rejects.name}: mend "
+        f"the settings of extract.{path.stem}, or leave {path.stem} out of train.features)"
+    )
 
 
 def polarity(clip: Clip) -> Clip:

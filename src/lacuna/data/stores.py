@@ -1,4 +1,4 @@
-"""The sequences of one modality, by place. In: a packed features file, or sequences in memory. Out: one, or many padded.
+"""The sequences of one modality. In: a packed features file, or sequences in memory. Out: one, or many padded.
 
 A store is a sequence of FeatureSequences that also knows their lengths without reading them, and that copies many into
 one padded array without making an object of each.

@@ -11,9 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from lacuna.data.batches import InputSpec
 from lacuna.evaluate.judged import Judged
 from lacuna.evaluate.metrics import lower_is_better
 from lacuna.train import checkpoint
@@ -70,8 +67,7 @@ class PaperKeeper:
 
     def __call__(self, progress: Progress) -> None:
         device = next(self._model.parameters()).device
-        spec = InputSpec(**self._card.spec)
-        told = predict(self._model, self._test, spec, device, loss=self._loss)["prediction"]
+        told = predict(self._model, self._test, self._card.spec, device, loss=self._loss)["prediction"]
         for name, value in self._judged.scores(told, self._test.labels).items():
             if isinstance(value, float) and self._better(name, value):
                 card = replace(self._card, best_epoch=progress.epoch, chosen_on_test={name: value})

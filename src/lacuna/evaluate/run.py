@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lacuna.data.batches import InputSpec
 from lacuna.evaluate.judged import Judged
 from lacuna.evaluate.protocol import Choice, choices
 from lacuna.evaluate.under_loss import Run, linear_baseline, mean_embeddings, over_rates, predict_variants, summary
@@ -73,8 +72,8 @@ def _runs(corpus: Corpus, choice: Choice, variants: Variants, device: str, draws
     """One checkpoint at every level and mask seed: the scores that it was chosen for."""
     network, card = checkpoint.load(choice.folder)
     checkpoint.check_features(card, corpus.origins)
-    test, spec = corpus.splits["test"], InputSpec(**card.spec)
-    asked = predict_variants(network, test, spec, variants, choose_device(device), KEPT)
+    test = corpus.splits["test"]
+    asked = predict_variants(network, test, card.spec, variants, choose_device(device), KEPT)
     for level, mask_seed, outputs in asked:
         scores = Judged.by(corpus.task).scores(outputs["prediction"], test.labels)
         bounds = Judged.by(corpus.task).intervals(outputs["prediction"], test.labels, draws) if draws else {}

@@ -69,7 +69,7 @@ def dump(path: Path, samples: Samples, origins: Mapping[str, Origin], settings: 
 
 
 class Dump:
-    """A pickle that is to be written. `size` is known before: its arrays are made, a clip at a time, as they are written.
+    """A pickle that is to be written. `size` is known before: its arrays are made while they are written.
 
     A clip outside the three splits or without a label is left out. MalformedInput: a split without clips, or, where
     `aligned`, a clip whose audio or vision has another number of frames than tokens.
@@ -140,7 +140,7 @@ class Dump:
         return result
 
     def _sequence(self, kind: str, place: int, marked: bool = False) -> FeatureSequence:
-        """A sequence after its cut (`marked`: without values); what [SEP] closes, or has a frame for it, stays closed."""
+        """A sequence after its cut (`marked`: without values); what [SEP] closes stays closed."""
         store, most = self.samples.stores[kind], self.lengths[kind]
         sequence = store.marked(place) if marked else store[place]
         if len(sequence) <= most:

@@ -13,7 +13,8 @@ from lacuna.mask.mask import Level
 from lacuna.mask.masked import Drawn, Masked
 from lacuna.mask.variants import places
 from lacuna.params import plugin
-from lacuna.storage.features import FeatureFile, Origin
+from lacuna.storage.features import FeatureFile
+from lacuna.storage.files import note_digest
 from lacuna.storage.packed import pack
 from lacuna.types import Clip
 
@@ -45,18 +46,20 @@ def export_pickle(
 
     A clip at a time is in memory, whatever the size.
     """
-    samples, origins = open_samples(clips, files)
+    samples, origins = open_samples(clips, files, needed=False)
     ids = pack(tokens)
     samples = Samples(clips, samples.stores | {"tokens": Filed(ids, [clip.id for clip in clips])})
     if variant:
         samples = _lossy(samples, variant)
     dump = Dump(path, samples, origins | {"tokens": ids.origin}, settings)
     yield f"{path}: {dump.size / 1e6:,.1f} MB"
-    yield from _told(path, dump.write())
+    written = dump.write()
+    note_digest(path)
+    yield from _told(path, written)
 
 
 def aligned_files(folder: Path, features: Sequence[str]) -> dict[str, Path]:
-    """The features files of `folder` for an aligned pickle: audio and vision as stage align averaged them over words."""
+    """The features files of `folder` for an aligned pickle: audio and vision as stage align left them."""
     names = {name: name if _is_text(folder / f"{name}.h5") else f"{ALIGNED}{name}" for name in features}
     return {name: folder / f"{file}.h5" for name, file in names.items()}
 
@@ -83,8 +86,8 @@ def _is_text(path: Path) -> bool:
 
 
 def _lossy(samples: Samples, variant: Variant) -> Samples:
-    """The samples as a variant leaves them. Masks are drawn by modality: token ids are text, as their embeddings are, so
-    that a word's id and its embedding are lost together."""
+    """The samples as a variant leaves them. Masks are drawn by modality: token ids are text, as their embeddings are,
+    so that a word's id and its embedding are lost together."""
     pattern, stores = plugin("patterns", variant.pattern), {}
     where = places(samples.clips, {m: store.lengths for m, store in samples.stores.items() if m != "tokens"})
     for kind, store in samples.stores.items():

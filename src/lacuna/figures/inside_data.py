@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Sample, Samples
 from lacuna.figures.sections.inside import Asked
 from lacuna.mask.variants import Variants
@@ -42,7 +41,7 @@ def _frames(folder: Path, test: Samples) -> Variants | None:
 
 def _ask(model: str, folder: Path, test: Samples, variants: Variants | None, device: str) -> Asked:
     network, card = checkpoint.load(folder)
-    spec, place = InputSpec(**card.spec), choose_device(device)
+    spec, place = card.spec, choose_device(device)
     outputs = predict(network, test, spec, place)
     by_rate, left = {}, {}
     if variants is not None and any(name in outputs for name in TOLD_BY_RATE):

@@ -6,7 +6,7 @@ This gathers from disk, media and models what the room `report` draws from plain
 from __future__ import annotations
 
 import csv
-import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
-from safetensors import safe_open
 
 from lacuna.data.samples import read_clips
 from lacuna.evaluate.compare import Table, compare
@@ -28,7 +27,9 @@ from lacuna.figures.sections import training as learning
 from lacuna.figures.sections.corpus import Measured
 from lacuna.figures.sections.training import Learning
 from lacuna.params import Train
-from lacuna.storage.features import FeatureFile, replacing
+from lacuna.storage.features import FeatureFile
+from lacuna.storage.files import read_json, reading, replacing
+from lacuna.storage.tensors import shapes_of
 from lacuna.train import checkpoint
 from lacuna.types import Clip, MalformedInput, Reject
 
@@ -85,7 +86,7 @@ def is_synthetic(raw: Path) -> bool:
 def read_records(processed: Path, models: Sequence[str]) -> list[dict[str, object]]:
     """scores/<model>.json of the models, those that were judged."""
     files = [processed / "scores" / f"{model}.json" for model in models]
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+    return [read_json(file, "delete it and run `dvc repro evaluate`") for file in files if file.is_file()]
 
 
 def compared(processed: Path, records: Sequence[dict[str, object]]) -> list[Table]:
@@ -102,7 +103,11 @@ def read_rejects(processed: Path) -> list[Reject]:
     for file in files:
         if not file.is_file():
             raise MalformedInput(f"{file}: expected the list of what was refused, found none (run `dvc repro prepare`)")
-        with file.open(encoding="utf-8-sig", newline="") as lines:
+        remedy = "delete it and run `dvc repro` of its stage"
+        with (
+            reading(file, "the list of what was refused", remedy),
+            file.open(encoding="utf-8-sig", newline="") as lines,
+        ):
             rejects += [Reject(row["id"], row["file"], row["reason"], row["stage"]) for row in csv.DictReader(lines)]
     return rejects
 
@@ -145,9 +150,10 @@ def read_learning(processed: Path, models: Sequence[str], seeds: Sequence[int]) 
 
 
 def _learning(folder: Path, seed: int) -> Learning:
-    table = pd.read_csv(folder / "history.csv")
-    with safe_open(folder / "model.safetensors", "np") as file:
-        weights = sum(int(np.prod(file.get_slice(name).get_shape())) for name in file.keys())  # noqa: SIM118 (no dict)
+    remedy = "delete it and run `dvc repro train`"
+    with reading(folder / "history.csv", "the history of a training run", remedy):
+        table = pd.read_csv(folder / "history.csv")
+    weights = sum(math.prod(shape) for shape in shapes_of(folder / checkpoint.WEIGHTS, remedy).values())
     history = {str(name): table[name].to_numpy() for name in table.columns}
     return Learning(seed, history, checkpoint.read_card(folder).best_epoch, weights)
 

@@ -26,10 +26,10 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from lacuna import pretrained
+from lacuna.compute.device import autocast, dtype_of
 from lacuna.extractors import _resnet, _text
 from lacuna.media import decode
 from lacuna.storage.features import replacing
-from lacuna.compute.device import autocast, dtype_of
 from lacuna.types import Clip, MalformedInput, require_words
 
 Task = Literal["polarity", "class", "regression"]

@@ -16,8 +16,8 @@ from lacuna.types import Clip, FeatureSequence
 
 @dataclass(frozen=True)
 class Drawn:
-    """What decides a mask beside its clip: a level, a seed, which draw of it, and the version of the draw (1: a generator
-    a clip; 2: as training has it, where the pattern knows how)."""
+    """What decides a mask beside its clip: a level, a seed, which draw of it, and the version of the draw (1: a
+    generator a clip; 2: as training has it, where the pattern knows how)."""
 
     level: Level
     seed: int

@@ -19,13 +19,17 @@ from types import ModuleType
 import h5py
 import numpy as np
 
-from lacuna.data.samples import Sample, Samples
+from lacuna.data.samples import Sample, Samples, has_frames
 from lacuna.mask.mask import Draw, Level, Place, disturbed, harm, name_of, survivors_by_level
 from lacuna.params import plugin
-from lacuna.storage.features import FeatureFile, replacing
+from lacuna.storage.features import FeatureFile
+from lacuna.storage.files import damaged, reading, replacing
+from lacuna.storage.hdf5 import created, opened
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 WRITE_BYTES = 1 << 26  # of masks gathered before a write, which packs whole chunks
+
+REMEDY = "delete it and run `dvc repro mask`"
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ def count_frames(clips: Sequence[Clip], files: Iterable[Path]) -> dict[str, Coun
         with FeatureFile(path) as file:
             own = dict(zip(file.ids, file.lengths().tolist()))
             lengths, modality = np.array([own.get(clip.id, 0) for clip in clips], np.int64), file.origin.modality
-        if lengths.any():
+            there = has_frames(file, len(clips))
+        if there:
             modalities[modality] = Counted(lengths, _Marked(path, [clip.id for clip in clips]))
     return modalities
 
@@ -97,14 +102,13 @@ def write_variants(
 ) -> dict[str, np.ndarray]:
     """Draw every mask and write them; returns the share of lost frames by modality, (levels,)."""
     where, shares = places(clips, {m: counted.lengths for m, counted in modalities.items()}), {}
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with replacing(path, digest=True) as temporary, created(temporary) as file:
         levels, seeds = json.dumps(list(grid.levels)), json.dumps(list(grid.seeds))
         file.attrs.update(pattern=name_of(grid.pattern), levels=levels, seeds=seeds)
         file.create_dataset("ids", data=[clip.id for clip in clips], dtype=h5py.string_dtype())
         for modality, counted in modalities.items():
             drawn = (
-                grid.draw(sequence, clip, modality, where[clip.id])
-                for clip, sequence in zip(clips, counted.sequences)
+                grid.draw(sequence, clip, modality, where[clip.id]) for clip, sequence in zip(clips, counted.sequences)
             )
             shape = (len(grid.levels), len(grid.seeds), int(counted.lengths.sum()))
             kind = {"dtype": bool, "compression": "gzip", "compression_opts": 1}
@@ -137,24 +141,37 @@ class Variants:
     """
 
     def __init__(self, path: Path, clips: Iterable[str] | None = None) -> None:
-        if not Path(path).is_file():
+        self.path = Path(path)
+        if not self.path.is_file():
             raise MalformedInput(f"{path}: expected incomplete variants, found none (run `dvc repro mask`)")
-        with h5py.File(path, "r") as file:
-            self.pattern: str = file.attrs["pattern"]
-            self.levels: list[Level] = json.loads(file.attrs["levels"])
-            self.seeds: list[int] = json.loads(file.attrs["seeds"])
+        kind = "incomplete variants"
+        with opened(self.path, kind, REMEDY) as file, reading(self.path, kind, REMEDY):
+            self.pattern, self.levels, self.seeds = axes(file)
             ids = file["ids"].asstr()[:].tolist()
+            offsets = {m: data[:] for m, data in file["offsets"].items()}
+            self._check_shapes({m: data.shape for m, data in file["survives"].items()}, offsets, len(ids))
             wanted = set(ids if clips is None else clips)
             kept = np.array([clip in wanted for clip in ids], bool)
             self._index = {clip: i for i, clip in enumerate(clip for clip in ids if clip in wanted)}
             self._offsets, self._bits = {}, {}
             for modality, survives in file["survives"].items():
-                lengths = np.diff(file[f"offsets/{modality}"][:])
+                lengths = np.diff(offsets[modality])
                 self._offsets[modality] = np.concatenate([[0], np.cumsum(lengths[kept])])
                 columns = np.repeat(kept, lengths)
                 # A level at a time: all of them may be more than fits.
-                levels = [np.packbits(survives[i][:, columns], axis=-1) for i in range(len(self.levels))]
+                levels = [np.packbits(survives[i][:, columns] != 0, axis=-1) for i in range(len(self.levels))]
                 self._bits[modality] = np.stack(levels)
+
+    def _check_shapes(self, shapes: dict[str, tuple[int, ...]], offsets: dict[str, np.ndarray], clips: int) -> None:
+        """The parts must fit each other, so that no clip is given another's rows."""
+        if shapes.keys() != offsets.keys():
+            raise damaged(self.path, f"offsets of {', '.join(shapes)}", ", ".join(offsets), REMEDY)
+        for modality, own in offsets.items():
+            if own.shape != (clips + 1,) or own[0] or (np.diff(own) < 0).any():
+                raise damaged(self.path, f"{clips + 1} growing offsets", own.shape, REMEDY)
+            wanted = (len(self.levels), len(self.seeds), own[-1])
+            if shapes[modality] != wanted:
+                raise damaged(self.path, f"survives/{modality} of shape {wanted}", shapes[modality], REMEDY)
 
     def masks(self, clip: str, modality: str) -> np.ndarray:
         """(levels, seeds, T) bool: which frames of a clip's modality are left in each variant."""
@@ -206,6 +223,12 @@ class Variants:
 
     def _draw(self, sample: Sample, modality: str, level: Level, seed: int) -> Draw:
         return Draw(sample.clip.dataset, sample.clip.id, modality, self.pattern, level, seed)
+
+
+def axes(file: h5py.File) -> tuple[str, list[Level], list[int]]:
+    """The pattern, the levels and the seeds of an open variants file."""
+    attrs = file.attrs
+    return str(attrs["pattern"]), list(json.loads(attrs["levels"])), list(json.loads(attrs["seeds"]))
 
 
 def levels_of(pattern: str, rates: Sequence[float], modalities: Sequence[str], subsets: bool) -> list[Level]:

@@ -6,7 +6,7 @@ in both spaces. B samples, T frames, D width, M modalities, P = M (M - 1) ordere
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import Literal
 
@@ -16,14 +16,14 @@ from torch.nn import functional as F
 
 from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec
-from lacuna.models.parts.crossmodal import CrossmodalTransformer, Frames, Shape, dropout
+from lacuna.models.parts.crossmodal import CrossmodalTransformer, Frames, ResidualHead, Shape, convolved, dropout
 from lacuna.models.parts.distillation import DistillationUnit, cosine, imitation, margin_loss
+from lacuna.models.parts.reading import Padding, read
 from lacuna.models.parts.terms import absolute_error, cross_entropy, mean_of_known
-from lacuna.models.parts.text import Source, fit_to, pad_to, text_encoder_of
+from lacuna.models.parts.text import Source, text_encoder_of
 from lacuna.types import MODALITIES, MalformedInput, require_words
 
 ORDER = ("text", "vision", "audio", "image")  # of everything that is concatenated or stacked, as published
-Padding = Literal["masked", "read"]
 HeteroTerm = Literal["pull", "push"]
 Orthogonality = Literal["features", "batch"]
 Representation = Literal["linear", "rectified"]
@@ -93,25 +93,6 @@ TRAINING = {
     "early_stop": 10,
     "clip_value": 0.6,
 }
-
-
-class ResidualHead(nn.Module):
-    """x + linear(dropout(ReLU(linear(x)))), then a linear to K outputs."""
-
-    def __init__(self, width: int, hidden: int, outputs: int, dropout: float) -> None:
-        super().__init__()
-        self.first, self.second, self.out = (
-            nn.Linear(width, hidden),
-            nn.Linear(hidden, width),
-            nn.Linear(width, outputs),
-        )
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x_BD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Outputs (B, K), the hidden layer before its ReLU, and what the outputs are read from (B, D)."""
-        hidden = self.first(x_BD)
-        x_BD = self.second(self.dropout(F.relu(hidden))) + x_BD
-        return self.out(x_BD), hidden, x_BD
 
 
 @dataclass(frozen=True)
@@ -254,23 +235,10 @@ class Model(nn.Module):
 
     def _convolved(self, m: str, batch: Batch) -> Frames:
         """(B, T - kernel + 1, D) frames; a sequence shorter than the kernel gives one."""
-        padded, kernel = fit_to(batch[m], self.spec.lengths[m]), self.kernels[m]
-        read = self.settings.padding == "read"
-        if read:
-            padded = pad_to(padded, self.spec.lengths[m])
-        x_BTW = self.text_encoder(padded) if m == "text" else padded.values
+        frames = read(batch, m, self.text_encoder, self.spec, self.settings.padding)
         if m == "text":
-            x_BTW = dropout(x_BTW, self.settings.text_dropout, self.training)
-        if not read:
-            x_BTW = torch.where(padded.real[..., None], x_BTW, 0)  # padding may hold anything, NaN included
-        x_BTW = F.pad(x_BTW, (0, 0, 0, max(0, kernel - x_BTW.shape[1])))
-        x_BTD = self.project[m](x_BTW.transpose(1, 2)).transpose(1, 2) if m in self.project else x_BTW
-        lengths_B = torch.full_like(padded.lengths, x_BTD.shape[1])
-        if not read:
-            lengths_B = (padded.lengths - kernel + 1).clamp(min=1)
-            # Windows that reach into padding are no frames.
-            x_BTD = x_BTD * Frames(x_BTD, lengths_B).real_BT[..., None]
-        return Frames(x_BTD, lengths_B)
+            frames = replace(frames, values_BTD=dropout(frames.values_BTD, self.settings.text_dropout, self.training))
+        return convolved(frames, dict(self.project.items()).get(m), self.settings.padding == "masked")
 
     def aligned(self, parts: dict[str, Decoupled]) -> Tensor:
         """(B, M, D): the shared sequences as one vector each, for the margin loss."""

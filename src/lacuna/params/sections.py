@@ -105,6 +105,8 @@ class Extract(Section):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     extractors: Names = Field(description="names of files in lacuna/extractors")
+    max_rejects: float = Field(0.1, ge=0, le=1, description="the stage fails when a larger share ends in an error")
+    max_seconds: float = Field(1800.0, gt=0, description="s one clip may take before it is refused")
 
     @model_validator(mode="after")
     def _known(self) -> Extract:

@@ -25,7 +25,7 @@ from typing import Protocol
 from tqdm import tqdm
 
 from lacuna.params.plugins import plugin, plugin_names
-from lacuna.storage.features import Origin
+from lacuna.storage.features import NOTHING, Origin
 from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject
 
 __all__ = ["Clip", "Reject", "Settings", "given_features", "layout_of", "prepare"]
@@ -128,5 +128,5 @@ def given_features(
     tokens = module.MODALITY == "text" and getattr(module, "DTYPE", "float32") == "int64"
     given = layout.features(root, "tokens" if tokens else module.MODALITY)
     if given is None and module.MODALITY != "text":
-        return Origin("given", module.MODALITY, ("none",), {}, {}), iter(())
+        return Origin("given", module.MODALITY, NOTHING, {}, {}), iter(())
     return given

@@ -50,9 +50,14 @@ def _of_dataset(params: Params, dataset: str) -> Iterator[tuple[str, Source]]:
     mask, evaluate, train = (getattr(params, name).of(dataset) for name in ("mask", "evaluate", "train"))
     yield "prepare", Source("prepare", {"prepare": _plain(prepare)}, _layouts(dataset))
     yield "finetune", Source("finetune", {"finetune": _plain(params.finetune.of(dataset))})
+    extract = params.extract.of(dataset)
+    others = ("extractors", *(extract.model_extra or {}))
     for name in params.extract.extractors:
         own = (("extractors", name),) if name in plugin_names("extractors") else ()
-        settings = {f"extract.{name}": params.extract.plain_settings(name, dataset)}
+        settings = {
+            f"extract.{name}": params.extract.plain_settings(name, dataset),
+            "extract": _plain(extract, *others),
+        }
         yield f"extract.{name}", Source("extract", settings, own)
     words = {f"extract.{export.tokens}": params.extract.plain_settings(export.tokens, dataset)}
     settings = {"align": _plain(align, "extractors"), "export.tokens": export.tokens, **words}

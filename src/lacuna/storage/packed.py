@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lacuna.storage.cache import default_root, digest_of_file
+from lacuna.storage.cache import default_root
 from lacuna.storage.features import FeatureFile, Origin
+from lacuna.storage.files import beside, digest_of_file
 from lacuna.types import FeatureSequence, MalformedInput, empty_sequence
 
 MARK = np.dtype([("time", "<f8"), ("seen", "?")])
@@ -98,9 +99,10 @@ def pack(path: Path, root: Path | None = None) -> Packed:
     It takes as much disk as the values themselves. What an older file at the same path was packed into is removed.
     """
     with FeatureFile(path) as file:
-        return packed(
-            Index(digest_of_file(path), str(path.resolve()), file.origin, file.ids, file.offsets), _blocks(file), root
-        )
+        # Opening it checked the digest that lies beside it.
+        noted = beside(path)
+        key = noted.read_text(encoding="utf-8")[:64] if noted.is_file() else digest_of_file(path)
+        return packed(Index(key, str(path.resolve()), file.origin, file.ids, file.offsets), _blocks(file), root)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from lacuna.mask.mask import Draw, mask, name_of
 from lacuna.mask.together import TOGETHER, Draws, keys_of, specials_together
 from lacuna.types import TOKEN_COLUMNS, is_tokens
 
+
 @dataclass(frozen=True)
 class Loss:
     """The simulated loss of training clips: a pattern (None: nothing is lost), its level and the seed; `version` of the
@@ -120,7 +121,9 @@ class Feed:
     def _survivors_alone(self, modality: str, place: int, draw: int) -> np.ndarray:
         """The same of one clip, after its cut."""
         clip, sequence = self.samples.clips[place], self.samples.stores[modality].marked(place)
-        one = Draw(clip.dataset, clip.id, modality, name_of(self._loss.pattern), self._loss.level, self._loss.seed, draw)
+        one = Draw(
+            clip.dataset, clip.id, modality, name_of(self._loss.pattern), self._loss.level, self._loss.seed, draw
+        )
         kept = cut_positions(len(sequence), self._lengths.get(modality), is_tokens(sequence))
         return self._loss.pattern.survivors(sequence, one)[kept]
 

@@ -1,4 +1,4 @@
-"""A dataset for other people's training loops. In: processed/<dataset>. Out: a torch Dataset of the samples we train on.
+"""A dataset for other people's training loops. In: processed/<dataset>. Out: a torch Dataset of what we train on.
 
 Samples are read when they are asked for, scaled as our trainer has them, and lose what a pattern takes from them: the
 same frames in every process, whatever the order. It may be given to DataLoader's workers.
@@ -35,7 +35,7 @@ class Loss:
 
 
 class Opened(Dataset[Sample]):
-    """Samples of one split; `complete` are the same without loss, `spec` says what a model of ours is to be built for."""
+    """Samples of one split; `complete` are the same without loss, `spec` says what models of ours are built for."""
 
     def __init__(self, complete: Samples, loss: Loss | None) -> None:
         self.complete, self.loss = complete, loss

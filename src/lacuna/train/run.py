@@ -101,7 +101,7 @@ def train_model(
     made = plan(params, processed.name, name)
     device = distributed.join(choose_device(made.train.device))
     corpus = read_corpus(processed, made.train, made.label_range)
-    spec = InputSpec.of(corpus.splits["train"], made.train.lengths, corpus.task.classes)
+    spec = InputSpec.of(corpus.splits["train"], made.train.lengths, corpus.task.classes, made.label_range)
     torch.manual_seed(seed)
     model, card = made.module.Model(made.model, spec), _card(made, corpus, spec, processed.name, seed)
     read = [digest_of_file(processed / "clips.jsonl"), *digests_of(processed, made.train.features).values()]
@@ -134,10 +134,10 @@ def _card(made: Plan, corpus: Corpus, spec: InputSpec, dataset: str, seed: int) 
     return Card(
         model=made.file,
         settings=asdict(made.model),
-        spec=asdict(spec),
+        spec=spec,
         task=made.train.task,
         label_range=made.label_range,
-        origins={m: asdict(origin) for m, origin in corpus.origins.items()},
+        origins=corpus.origins,
         scaler=checkpoint.scaler_values(corpus.scaler),
         training=asdict(made.training),
         seed=seed,

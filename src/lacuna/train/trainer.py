@@ -36,20 +36,24 @@ class Settings:
     optimizer: Literal["adamw", "adam"] = "adamw"
     learning_rate: float = 1e-4
     encoder_learning_rate: float | None = None  # of the text encoder; None: the same
+    rates: dict[str, float] = field(default_factory=dict)  # of parts, by how the names of their parameters start
     weight_decay: float = 0.0
     batch_size: int = 16
     accumulate: int = 1  # batches whose gradients are added up before a step
     epochs: int = 50
     schedule: Literal["constant", "warmup_cosine", "plateau"] = "constant"  # by step; plateau: by epoch, on validation
     warmup: float = 0.1  # share of the steps
-    patience: int = 5  # plateau: epochs without a better validation loss before the rate is halved
+    patience: int = 5  # plateau: epochs without a better validation loss before the rate is lowered
+    factor: float = 0.5  # plateau: what is left of the rate
     early_stop: int = 0  # epochs without a better validation loss before training ends; 0: never
     clip_norm: float = 0.0  # 0: off
     clip_value: float = 0.0
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on a GPU that has it
     pattern: str = "none"  # the simulated loss of training clips, drawn anew each epoch: a name in patterns, or none
     level: float = 0.5  # its rate, where the pattern reads one
-    draw: Literal[1, 2] = TOGETHER  # version of the masks' random numbers: 1 clip by clip; 2 batch by batch, much faster
+    draw: Literal[1, 2] = (
+        TOGETHER  # version of the masks' random numbers: 1 clip by clip; 2 batch by batch, much faster
+    )
     bucket: bool = True  # batch clips of similar length together
 
     def __post_init__(self) -> None:
@@ -120,6 +124,8 @@ def fit(
 
     `on_epoch` is given all that `resume` takes back. Epochs are counted from 1.
     """
+    if hasattr(model, "meet"):  # it keeps something of each training clip
+        model.meet(data.train)
     trainer = _Trainer(model.to(device), data, settings, seed, torch.device(device))
     progress = trainer.start(resume)
     for epoch in range(progress.epoch + 1, settings.epochs + 1):
@@ -247,14 +253,15 @@ class _Means:
 
 
 def _optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """AdamW or Adam; the text encoder, where it learns, has its own rate."""
-    groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+    """AdamW or Adam; the text encoder, where it learns, and parts of the model may have their own rates."""
+    encoder = {"text_encoder.": settings.encoder_learning_rate or settings.learning_rate}
+    rates = {"": settings.learning_rate} | encoder | settings.rates
+    groups: dict[str, list[nn.Parameter]] = {part: [] for part in rates}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups[name.startswith("text_encoder.")].append(parameter)
-    rates = {False: settings.learning_rate, True: settings.encoder_learning_rate or settings.learning_rate}
+            groups[max((part for part in rates if name.startswith(part)), key=len)].append(parameter)
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[settings.optimizer]
-    tuned = [{"params": p, "lr": rates[k]} for k, p in groups.items() if p]
+    tuned = [{"params": parameters, "lr": rates[part]} for part, parameters in groups.items() if parameters]
     return kind(tuned, weight_decay=settings.weight_decay, fused=True)
 
 
@@ -262,7 +269,7 @@ def _schedule(
     optimizer: torch.optim.Optimizer, settings: Settings, steps_per_epoch: int
 ) -> torch.optim.lr_scheduler.LRScheduler | None:
     if settings.schedule == "plateau":
-        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=settings.patience)
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=settings.factor, patience=settings.patience)
     if settings.schedule == "constant":
         return None
     total = steps_per_epoch * settings.epochs
@@ -304,7 +311,7 @@ def predict(
     batch_size: int = 64,
     loss: Loss = NONE,
 ) -> dict[str, np.ndarray]:
-    """`forward`'s outputs for each sample, under `loss`, in order: "prediction" (N,) or (N, K), and what else the model tells.
+    """`forward`'s outputs for each sample, under `loss`, in order: "prediction" (N,) or (N, K), and others.
 
     Similar lengths are batched together, which changes nothing but the time: no prediction depends on its batch.
     """

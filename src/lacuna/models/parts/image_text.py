@@ -198,7 +198,9 @@ class Task(nn.Module):
             return mean_of_known(squared_error(outputs_BK[:, 0], labels_B), labels_B)
         losses_B, class_B = cross_entropy(outputs_BK, labels_B), labels_B.nan_to_num().long()
         if self.training:
-            known_BK = (class_B[:, None] == torch.arange(self.classes, device=class_B.device)) & ~labels_B.isnan()[:, None]
+            known_BK = (class_B[:, None] == torch.arange(self.classes, device=class_B.device)) & ~labels_B.isnan()[
+                :, None
+            ]
             self.counts_K += known_BK.sum(0)
         if self.balance == "weights":
             weights_B = (self.counts_K.mean() / self.counts_K)[class_B] * ~labels_B.isnan()
