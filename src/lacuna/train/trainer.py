@@ -51,9 +51,7 @@ class Settings:
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on a GPU that has it
     pattern: str = "none"  # the simulated loss of training clips, drawn anew each epoch: a name in patterns, or none
     level: float = 0.5  # its rate, where the pattern reads one
-    draw: Literal[1, 2] = (
-        TOGETHER  # version of the masks' random numbers: 1 clip by clip; 2 batch by batch, much faster
-    )
+    draw: int = TOGETHER  # version of the random numbers behind masks: 1, by clip; 2, by batch and faster
     bucket: bool = True  # batch clips of similar length together
 
     def __post_init__(self) -> None:
@@ -61,6 +59,8 @@ class Settings:
         for name in ("batch_size", "accumulate", "epochs"):
             if getattr(self, name) < 1:
                 raise MalformedInput(f"training.{name}: expected at least 1, got {getattr(self, name)}")
+        if self.draw not in (1, TOGETHER):
+            raise MalformedInput(f"training.draw: expected 1 or {TOGETHER}, got {self.draw}")
 
 
 @dataclass
