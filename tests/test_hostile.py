@@ -298,10 +298,18 @@ def changed(checkpoint, folder, *keys, value):
     return folder
 
 
+SIZES = (
+    ("spec", "widths", "audio"),
+    ("spec", "lengths", "audio"),
+    ("spec", "classes"),
+    ("settings", "width"),
+    ("settings", "hidden"),
+    ("settings", "heads"),
+)
+
+
 @pytest.mark.parametrize("size", [10**5, 10**9, 10**18, -1, 0])
-@pytest.mark.parametrize(
-    "keys", [("spec", "widths", "audio"), ("spec", "lengths", "audio"), ("settings", "width"), ("settings", "hidden"), ("spec", "classes"), ("settings", "heads")]
-)  # fmt: skip
+@pytest.mark.parametrize("keys", SIZES)
 def test_sizes_are_checked_before_anything_is_allocated(checkpoint, tmp_path, keys, size):
     folder = changed(checkpoint, tmp_path / "x", *keys, value=size)
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
