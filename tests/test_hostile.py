@@ -141,7 +141,9 @@ def mutated(rng, content):
     """A pickle with some of its bytes changed, cut, doubled or taken from another's operations."""
     data = bytearray(content)
     for _ in range(int(rng.integers(1, 4))):
-        place, kind = int(rng.integers(2, len(data))), int(rng.integers(4))
+        place, kind = int(rng.integers(2, max(3, len(data)))), int(rng.integers(4))
+        if place >= len(data):
+            data += b"."
         if kind == 0:
             data[place] = int(rng.integers(256))
         elif kind == 1:
@@ -313,9 +315,7 @@ SIZES = (
 def test_sizes_are_checked_before_anything_is_allocated(checkpoint, tmp_path, keys, size):
     folder = changed(checkpoint, tmp_path / "x", *keys, value=size)
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-    if keys == ("spec", "lengths", "audio") and size == 10**5:
-        load(folder)  # a long clip is no harm: nothing is of that size
-    elif keys == ("spec", "classes") and size == 0:
+    if keys == ("spec", "classes") and size == 0:
         load(folder)  # as it is
     else:
         with pytest.raises(MalformedInput, match=r"model\.json|settings|lnln") as caught:

@@ -21,7 +21,7 @@ from lacuna.data.samples import Sample
 from lacuna.mask.mask import Draw, Level, Place, disturbed, harm
 from lacuna.params import plugin
 from lacuna.storage.files import damaged, reading, replacing
-from lacuna.storage.hdf5 import created, opened
+from lacuna.storage.hdf5 import created, opened, require_room
 from lacuna.types import MalformedInput
 
 REMEDY = "delete it and run `dvc repro mask`"
@@ -59,6 +59,7 @@ def write_variants(
                         for s in samples
                     ]
                     survives[i, j] = np.concatenate(drawn)
+            require_room(file, survives.nbytes + 16 * len(lengths))
             file.create_dataset(f"survives/{modality}", data=survives, compression="gzip", compression_opts=1)
             file[f"offsets/{modality}"] = np.concatenate([[0], np.cumsum(lengths)])
             shares[modality] = 1 - survives.mean((1, 2)) if survives.size else np.zeros(len(levels))
