@@ -25,6 +25,10 @@ SUBSETS = [
 SMALL = {  # what makes a model quick to try; one that is not named here is tried as it is
     "lnln": {"width": 16, "tokens": 3, "heads": 2, "hidden": 16, "discriminator_hidden": 8},
     "misa": {"size": 8},
+    "almt": {"width": 16, "tokens": 3, "heads": 2, "hidden": 16, "hyper_head": 8},
+    "emt_dlfr": {"width": 8, "heads": 2, "depth": 2, "head_hidden": 8, "recurrent": {}, "sizes": {"audio": 8}},
+    "tfr_net": {"width": 8, "heads": 2, "depth": 2, "memory_depth": 2, "hidden": {}, "head_hidden": 8},
+    "mmim": {"recurrent": 4, "sizes": {"audio": 8}, "fused": 8},
     "dmd": {"width": 8, "heads": 2, "depth": 2, "homo_size": 4, "hetero_size": 4},
     "rcml_misa": {"size": 8, "feed": 16},
     "tfn": {"hidden": {"text": 8, "audio": 4, "vision": 6, "image": 5}, "text_out": 4, "fusion": 8},

@@ -63,6 +63,10 @@ def build(name: str, dataset: str, seed: int = 0, **changes: object) -> Live:
     for key in settings:
         if "dropout" in key or key == "fusion_drop":
             settings[key] = [0.0] * 4 if isinstance(settings[key], list) else 0.0
+    if name == "tfr_net":  # the only one that does not hand `pretrained` on
+        from MMSA.models.subNets import BertTextEncoder
+
+        BertTextEncoder.__init__.__defaults__ = (False, "bert", tiny_bert())
     torch.manual_seed(seed)
     room = importlib.import_module(f"MMSA.models.{ROOMS.get(name, 'singleTask')}.{name.upper()}")
     model = getattr(room, name.upper())(settings)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from lacuna.compute import linear
 from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec, Padded
-from lacuna.models.parts.lnln_blocks import CrossTransformer, HyperLayer, Transformer
+from lacuna.models.parts.lnln_blocks import CrossTransformer, Embedding, HyperLayer, Transformer
 from lacuna.models.parts.text import Source, fit_to, pad_to, reverse_gradient, text_encoder_of
 from lacuna.types import MODALITIES, MalformedInput, require_words
 
@@ -81,20 +81,6 @@ TRAINING = {
 }
 
 
-class Embedding(nn.Module):
-    """Linear, then a transformer over [K learnt tokens ; T frames], whose first K outputs are H¹_m."""
-
-    def __init__(self, features: int, frames: int, settings: Settings) -> None:
-        super().__init__()
-        s = settings
-        self.project = nn.Linear(features, s.width)
-        self.transformer = Transformer(frames, s.tokens, s.width, s.heads, s.hidden, s.depth)
-        self.tokens = s.tokens
-
-    def forward(self, x_BTD: Tensor, real_BT: Tensor | None) -> Tensor:
-        return self.transformer(self.project(x_BTD), self.tokens, real_BT)
-
-
 class CompletenessCheck(nn.Module):
     """H¹ of the dominant modality -> w (B, 1), how complete it is (DMC)."""
 
@@ -122,11 +108,13 @@ class Model(nn.Module):
         self.dominant = s.dominant if s.dominant in spec.widths else self.modalities[0]
         self.others = [m for m in self.modalities if m != self.dominant] or [self.dominant]
 
-        self.embeddings = nn.ModuleDict({m: Embedding(widths[m], spec.lengths[m], s) for m in self.modalities})
+        block = (s.width, s.heads, s.hidden)
+        self.embeddings = nn.ModuleDict(
+            {m: Embedding(widths[m], spec.lengths[m], s.tokens, block, s.depth) for m in self.modalities}
+        )
         start = torch.ones if s.hyper_start == "ones" else torch.randn
         self.hyper = nn.Parameter(start(1, s.tokens, s.width))
         self.proxy_start = nn.Parameter(torch.ones(1, s.tokens, s.width))
-        block = (s.width, s.heads, s.hidden)
         self.proxy = Transformer((1 + len(self.others)) * s.tokens, s.tokens, *block, s.proxy_depth)
         self.completeness = CompletenessCheck(s) if s.completeness == "predicted" else None
         self.discriminator = nn.Sequential(

@@ -158,12 +158,13 @@ class CrossmodalTransformer(nn.Module):
         self.layers = nn.ModuleList(Layer(width, shape) for _ in range(shape.depth))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, target: Frames, source: Frames, causal: bool) -> Tensor:
-        """(B, T, D): what the target's frames take from the source's."""
-        x_BTD, source_BSD = self._embed(target), self._embed(source)
-        allowed_BHTS = allowed(target, source, causal)
+    def forward(self, target: Frames, source: Frames | None, causal: bool) -> Tensor:
+        """(B, T, D): what the target's frames take from the source's, or, without one, from each other."""
+        x_BTD = self._embed(target)
+        source_BSD = None if source is None else self._embed(source)
+        allowed_BHTS = allowed(target, source or target, causal)
         for layer in self.layers:
-            x_BTD = layer(x_BTD, source_BSD, allowed_BHTS)
+            x_BTD = layer(x_BTD, x_BTD if source_BSD is None else source_BSD, allowed_BHTS)
         return self.norm(x_BTD)
 
     def readout(self, frames: Frames, causal: bool) -> Tensor:

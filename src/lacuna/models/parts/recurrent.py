@@ -33,6 +33,7 @@ class Recurrence(nn.Module):
 
     def __init__(self, cell: Cell, width: int, hidden: int, layers: int = 1, both: bool = False) -> None:
         super().__init__()
+        self.both = both
         kind, ways = {"lstm": nn.LSTM, "gru": nn.GRU}[cell], 2 if both else 1
         widths = [width, *[ways * hidden] * (layers - 1)]
         self.layers = nn.ModuleList(
@@ -44,16 +45,16 @@ class Recurrence(nn.Module):
         real_BT1 = (torch.arange(x_BTW.shape[1], device=x_BTW.device) < lengths_B[:, None])[..., None]
         x_BTW = torch.where(real_BT1, x_BTW, 0)  # padding may hold anything, NaN included
         for ways in self.layers:
-            states = [ways[0](x_BTW)[0]]
-            if len(ways) > 1:
-                states.append(turned(ways[1](turned(x_BTW, lengths_B))[0], lengths_B))
+            forward, *backward = ways.children()
+            states = [forward(x_BTW)[0]]
+            states += [turned(way(turned(x_BTW, lengths_B))[0], lengths_B) for way in backward]
             x_BTW = torch.cat(states, -1)
         return torch.where(real_BT1, x_BTW, 0)
 
     def final(self, states_BTH: Tensor, lengths_B: Tensor) -> Tensor:
         """Of `forward`'s states, those after the whole sequence: of the last frame, and backward of the first."""
         last_BH = last_real(states_BTH, lengths_B)
-        if len(self.layers[0]) == 1:
+        if not self.both:
             return last_BH
         hidden = states_BTH.shape[-1] // 2
         return torch.cat([last_BH[:, :hidden], states_BTH[:, 0, hidden:]], -1)
