@@ -80,12 +80,13 @@ def test_a_browser_draws_it_before_and_while_it_plays(page, tmp_path):
     with Browser(tmp_path / "profile") as browser:
         browser.open(f"file://{path}")
         wait(lambda: browser.run("document.querySelector('video')?.readyState > 0"), 60)
-        assert alpha(browser, x, y) > 100  # on the still
+        wait(lambda: alpha(browser, x, y) > 100, 20)  # on the still
         assert alpha(browser, 60, 60) > 100  # the bars
         assert alpha(browser, 950, 950) == 0
         browser.run("document.querySelector('input').click(); 0")
         assert alpha(browser, x, y) == 0
-        browser.run("document.querySelector('input').click(); document.querySelector('video').play(); 0")
+        browser.run("document.querySelector('input').click(); document.querySelector('video').muted = true")
+        browser.run("document.querySelector('video').play(); 0")
         wait(lambda: browser.run("document.querySelector('video').currentTime > 0.1"), 60)
         assert alpha(browser, x, y) > 100
         browser.shoot(tmp_path / "shot.png")

@@ -84,6 +84,5 @@ function lacunaFaces(root, faces) {
   video.addEventListener("seeked", () => { begun = true; draw(); });
   for (const event of ["loadedmetadata", "pause", "timeupdate"]) video.addEventListener(event, draw);
   shown.addEventListener("change", draw);
-  window.addEventListener("resize", draw);
-  draw();
+  new ResizeObserver(draw).observe(video);
 }
