@@ -29,6 +29,7 @@ UNITS = {  # what is drawn as bars
     "AU45_r": "blink",
 }
 MOST = 600  # frames; of longer sequences every second, third, … is drawn
+_FILLS = "display:block;width:100%;height:auto"
 _OVER = "position:absolute;left:0;top:0;width:100%;height:100%;pointer-events:none"
 
 
@@ -96,4 +97,4 @@ def _columns(vision: FeatureSequence, names: list[str]) -> np.ndarray:
 
 def _video(mp4: bytes, still: bytes) -> str:
     source = f'src="{data_uri("video/mp4", mp4)}" poster="{data_uri("image/jpeg", still)}"'
-    return f'<video controls playsinline preload="metadata" {source}></video>'
+    return f'<video style="{_FILLS}" controls playsinline preload="metadata" {source}></video>'
