@@ -42,8 +42,9 @@ function lacunaFaces(root, faces) {
     });
   }
 
-  function bars(values) {
-    const row = 12, left = 6, names = 78, full = 40;
+  // On the side that the face leaves free.
+  function bars(values, width, middle) {
+    const row = 12, names = 80, full = 36, left = middle > width / 2 ? 6 : width - names - full - 10;
     ink.font = "10px sans-serif";
     ink.textBaseline = "middle";
     ink.fillStyle = "rgba(0, 0, 0, .55)";
@@ -72,7 +73,7 @@ function lacunaFaces(root, faces) {
     landmarks(points);
     const xs = points.map(([x]) => x);
     if (frame.g) gaze(points, frame.g, 1.2 * (Math.max(...xs) - Math.min(...xs)));
-    if (frame.u) bars(frame.u);
+    if (frame.u) bars(frame.u, width, (Math.max(...xs) + Math.min(...xs)) / 2);
   }
 
   function follow() {
