@@ -117,7 +117,7 @@ def test_each_command_has_help(run, name):
         (("import-mmsa", "none.pkl", "--dataset", "x"), "none.pkl: expected a pickle, found no file"),
         (
             ("convert", "lnnl", "a.pth", "--out", "x"),
-            "expected one of dmd, lnln, misa; got 'lnnl' (did you mean 'lnln'?)",
+            "misa, mmim, mult, self_mm, tfn, tfr_net; got 'lnnl' (did you mean 'lnln'?)",
         ),
         (
             ("convert", "lnln", "a.pth", "--out", "x"),
