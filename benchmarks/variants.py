@@ -96,9 +96,7 @@ GROUPS: dict[str, list[Row]] = {
         learning_rate=1e-3,
     ),
     "self_mm": [
-        *switched(
-            "Self-MM", "self_mm", {"labels as published": {"labels": "published"}, "text's mean": {"text_pool": "mean"}}
-        ),
+        *switched("Self-MM", "self_mm", {"[CLS]": {"text_pool": "cls"}, "labels: published": {"labels": "published"}}),
         Row("Self-MM, heads decay", "self_mm", {"unimodal": "always"}, training=MMSA | {"optimizer": "adam"}),
     ],
     "misa": [

@@ -9,10 +9,15 @@ from lacuna.stages import run_stage
 
 
 def main() -> None:
-    params = load_params()
+    params, out = load_params(), Path("raw", "demo")
+    if "demo" not in params.datasets:  # the stage must leave its out all the same
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "README.txt").write_text("Nothing was made: `demo` is not in `datasets` of params.yaml.\n")
+        print("raw/demo: not in `datasets`, nothing to make")
+        return
     settings = Settings(**params.demo.model_dump(exclude={"per_dataset"}))
     make(
-        Path("raw", "demo"),
+        out,
         settings,
         lambda function, lines: progress(map_items(function, lines, params.workers), len(lines), "demo"),
     )

@@ -31,7 +31,7 @@ PARAMS = {
     "datasets": [DATASET],
     "models": ["lnln", "misa", "misa_plain", "rcml_misa"],
     "seeds": [1, 2],
-    "extract": {"extractors": ["tokens"]},
+    "extract": {"extractors": ["tokens", "librosa", "face"]},
     "export": {"features": []},
     "mask": {"rates": [0.0, 0.5, 0.9], "seeds": [1, 2]},
     "train": {

@@ -38,7 +38,8 @@ def run(tmp_path, monkeypatch, capsys):
             cli.main()
             raise SystemExit(0)
         out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
+        code = ended.value.code or 0
+        return (1, out, f"{err}{code}\n") if isinstance(code, str) else (code, out, err)
 
     return typed
 
@@ -203,7 +204,7 @@ def test_a_published_checkpoint_is_converted(run, tmp_path):
     for name, tensor in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
     assert card.published and card.task == "regression" and tuple(card.label_range) == (-1, 1)
-    assert card.origins["audio"]["columns"] == ["audio_0", "audio_1", "audio_2"]
+    assert card.origins["audio"].columns == ("audio_0", "audio_1", "audio_2")
     status, out, _ = run("info", "ours")
     assert status == 0 and "misa" in out
     status, _, err = run("predict", "clip.mp4", "--checkpoint", "ours", "--text", "good")

@@ -18,6 +18,7 @@ from PIL import Image
 from lacuna import pretrained
 from lacuna.data.samples import TOKEN_COLUMNS, specials
 from lacuna.media import decode
+from lacuna.params import plugin_names
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 torch.set_num_threads(1)
@@ -190,6 +191,7 @@ FAMILY = {
     "resnet50": ("resnet50", {"weights": "random", "size": 64}, "picture.png"),
     "resnet50-regions": ("resnet50", {"weights": "random", "output": "regions"}, "picture.png"),
     "resnet50-film": ("resnet50", {"weights": "random", "size": 32, "fps": 2.0}, "film.mp4"),
+    "loudness": ("loudness", {}, "voice.wav"),  # the example of docs/extending.md
     "resnet50-face": ("resnet50", {"weights": "random", "size": 32, "crop": "face"}, "film.mp4"),
 }
 
@@ -206,6 +208,11 @@ def _made(bench: Bench, way: str) -> tuple[object, Clip]:
     filled = {k: v.format(**paths) if isinstance(v, str) else v for k, v in settings.items()}
     module = _module(name)
     return module.Extractor(module.Settings(**filled)), bench.clip(source)
+
+
+def test_every_extractor_is_in_the_family() -> None:
+    """`face`, which has tests of its own (tests/test_face*.py), alone is not."""
+    assert set(plugin_names("extractors")) - {"face"} == {name for name, _, _ in FAMILY.values()}
 
 
 @pytest.mark.parametrize("way", FAMILY)

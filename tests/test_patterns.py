@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from lacuna.data.samples import HIDDEN_COLUMN, LOST_TOKEN, TAILED_COLUMN, TOKEN_COLUMNS, Sample, specials
 from lacuna.mask.mask import Draw, Place, lose, mask
+from lacuna.params import plugin, plugin_names
 from lacuna.patterns import frames, legacy, mixed, modality, noise, span
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 ROOT = Path(__file__).resolve().parents[1]
 MASKS = Path(os.environ.get("LACUNA_FIXTURES", ROOT / "../shared/fixtures")) / "lnln/masks.npz"
-PATTERNS = (frames, mixed, modality, legacy, span, noise)
+PATTERNS = [plugin("patterns", name) for name in plugin_names("patterns")]
+OWN = [pattern for pattern in PATTERNS if pattern is not legacy]  # not bound to what the published loaders do
 CLIP = Clip("v$_$0", "demo", "train", "words")
 PLACE = Place(3, 10, {"text": 40, "audio": 40, "vision": 40})
 
@@ -72,7 +74,7 @@ def test_cls_and_sep_survive(pattern, length, level):
     assert text.values[0, 0] != LOST_TOKEN and text.values[-1, 0] != LOST_TOKEN
 
 
-@pytest.mark.parametrize("pattern", (frames, mixed, modality, span, noise))
+@pytest.mark.parametrize("pattern", OWN)
 def test_hidden_states_keep_their_ends_and_other_embeddings_do_not(pattern):
     hidden, words = sequence(9, (HIDDEN_COLUMN, "hidden_1")), sequence(9, ("glove_0", "glove_1"))
     draws = [Draw("d", str(i), "text", pattern.__name__, 1.0, 0) for i in range(40)]
@@ -80,7 +82,7 @@ def test_hidden_states_keep_their_ends_and_other_embeddings_do_not(pattern):
     assert not all(pattern.survivors(words, d)[[0, -1]].all() for d in draws)
 
 
-@pytest.mark.parametrize("pattern", (frames, mixed, modality, span, noise))
+@pytest.mark.parametrize("pattern", OWN)
 def test_xlnets_two_last_tokens_survive_and_its_first_is_a_word(pattern):
     ids = np.stack([np.arange(9), np.ones(9), [0] * 8 + [2]], 1).astype(np.int64)  # … <sep> <cls>, of segment 2
     tokens = FeatureSequence(ids, np.arange(9.0), np.ones(9, bool), TOKEN_COLUMNS)
@@ -137,7 +139,7 @@ def test_each_draw_modality_and_clip_loses_other_frames(pattern):
     assert len({of(), of("other"), of(name="vision"), of(draw=100)}) == 4
 
 
-@pytest.mark.parametrize("pattern", (frames, modality, legacy, span, noise))
+@pytest.mark.parametrize("pattern", [p for p in PATTERNS if p is not mixed])  # which draws its own rate
 @given(length=lengths, low=rates, high=rates, seed=st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
 def test_what_a_rate_loses_every_higher_rate_loses_too(pattern, length, low, high, seed):

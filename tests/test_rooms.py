@@ -1,4 +1,4 @@
-"""The table of rooms in ARCHITECTURE.md is true: each module imports only what its room may."""
+"""The rooms of src/lacuna: each imports rooms above it in the table of ARCHITECTURE.md alone, never in a circle."""
 
 import ast
 import re
@@ -9,26 +9,23 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "lacuna"
 PLUGIN_ROOMS = ("datasets", "extractors", "patterns", "models")
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+MOST_ROOMS = 28
 
 
-def table() -> dict[str, set[str]]:
-    """{room: rooms it may import}, from the last table of ARCHITECTURE.md."""
-    rows = (ROOT / "ARCHITECTURE.md").read_text().split("## The rooms")[1].split("|---|---|")[1]
-    allowed = {}
-    for line in rows.strip().splitlines():
-        if not line.startswith("|"):
-            break
-        left, right = (re.sub(r"\(.*?\)", "", cell).strip() for cell in line.strip("|").split("|"))
-        names = {name.strip() for name in right.split(",")}
-        rooms = {room.strip() for room in left.split(",")}
-        names = {"the rooms above": set(allowed) | rooms}.get(right, names)
-        allowed |= {room: names - {"nothing"} for room in rooms}
-    return allowed
+def rows() -> list[list[str]]:
+    """The rooms of each row, from the top of the house."""
+    table = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").split("## The rooms")[1].split("|---|---|")[1]
+    lines = [line for line in table.split("\n\n")[0].strip().splitlines() if line.startswith("|")]
+    return [re.findall(r"`(\w+)`", line.split("|")[1]) for line in lines]
+
+
+ROWS = rows()
+FLOOR = {room: i for i, row in enumerate(ROWS) for room in row}
 
 
 def room_of(path: Path) -> str:
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return parts[0]
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
 def _target(parts: tuple[str, ...], name: str) -> tuple[str, ...]:
@@ -40,7 +37,7 @@ def _target(parts: tuple[str, ...], name: str) -> tuple[str, ...]:
 def imports_of(path: Path) -> set[tuple[str, ...]]:
     """Modules of ours that a file imports, as parts after `lacuna`."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lacuna":
             parts = tuple(node.module.split(".")[1:])
             found |= {_target(parts, alias.name) for alias in node.names}
@@ -49,48 +46,60 @@ def imports_of(path: Path) -> set[tuple[str, ...]]:
     return {parts for parts in found if parts}
 
 
-FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+GRAPH = {path: imports_of(path) for path in FILES}
+
+
+def test_the_table_has_every_room_once():
+    rooms = sorted({room_of(path) for path in FILES})
+    assert sorted(room for row in ROWS for room in row) == rooms and len(rooms) <= MOST_ROOMS
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_a_module_imports_only_what_its_room_may(path):
-    allowed, room = table(), room_of(path)
-    assert room in allowed, f"{room} has no row in ARCHITECTURE.md"
-    if any(name.startswith("everything") for name in allowed[room]):
-        return
-    for parts in imports_of(path):
-        assert parts[0] == room or parts[0] in allowed[room], f"{room} may not import {parts[0]}"
+def test_a_file_imports_rooms_above_its_own(path):
+    room = room_of(path)
+    for other in {parts[0] for parts in GRAPH[path]} - {room}:
+        assert FLOOR[other] < FLOOR[room], f"{room} may not import {other}"
 
 
 @pytest.mark.parametrize("room", PLUGIN_ROOMS)
 def test_plugins_never_import_a_sibling(room):
     for path in (PACKAGE / room).glob("*.py"):
-        for parts in imports_of(path):
-            sibling = parts[0] == room and len(parts) > 1 and (PACKAGE / room / f"{parts[1]}.py").is_file()
-            shared = sibling and (parts[1].startswith("_") or parts[1] == "rejects")
-            assert not sibling or shared, f"{path.name} imports its sibling {parts[1]}"
+        for parts in GRAPH[path]:
+            sibling = parts[0] == room and len(parts) == 2 and (PACKAGE / room / f"{parts[1]}.py").is_file()
+            assert not sibling or parts[1].startswith("_"), f"{path.name} imports its sibling {parts[1]}"
 
 
-def test_no_import_cycle():
-    graph = {}
-    for path in FILES:
+def test_no_circle_of_files():
+    files = {}
+    for path, targets in GRAPH.items():
         parts = path.relative_to(PACKAGE).with_suffix("").parts
-        graph[parts[:-1] if parts[-1] == "__init__" else parts] = imports_of(path)
-    done: set[tuple[str, ...]] = set()
+        files[parts[:-1] if parts[-1] == "__init__" else parts] = targets
+    _assert_no_circle(files)
 
-    def visit(node: tuple[str, ...], trail: tuple[tuple[str, ...], ...]) -> None:
-        assert node not in trail, f"cycle: {' -> '.join('.'.join(t) for t in (*trail, node))}"
-        if node in done or node not in graph:
-            return
-        for target in graph[node] - {node}:
-            visit(target, (*trail, node))
-        done.add(node)
+
+def test_no_circle_of_rooms():
+    rooms: dict[str, set[str]] = {}
+    for path, targets in GRAPH.items():
+        rooms.setdefault(room_of(path), set()).update(parts[0] for parts in targets)
+    _assert_no_circle(rooms)
+
+
+def _assert_no_circle(graph: dict) -> None:
+    done = set()
+
+    def visit(node, trail):
+        assert node not in trail, f"circle: {' -> '.join(map(str, (*trail, node)))}"
+        if node not in done:
+            for target in graph.get(node, set()) - {node}:
+                visit(target, (*trail, node))
+            done.add(node)
 
     for node in graph:
         visit(node, ())
 
 
-def test_no_torch_behind_the_disk_contract():
-    for name in ("types", "store", "media", "metrics", "cache", "masking"):
-        source = (PACKAGE / f"{name}.py").read_text()
-        assert not re.search(r"^\s*(import|from) torch", source, re.M), name
+@pytest.mark.parametrize("room", ["types", "storage", "media", "params", "source", "mask", "prepare"])
+def test_no_torch_behind_the_disk_contract(room):
+    for path in FILES:
+        if room_of(path) == room:
+            assert not re.search(r"^\s*(import|from) torch", path.read_text(encoding="utf-8"), re.M), path

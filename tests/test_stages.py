@@ -1,110 +1,117 @@
-"""dvc.yaml is true: stage = script = section of params.yaml, and each stage's deps name every module it imports."""
+"""dvc.yaml is true: stage = script = section of params.yaml = room, and each stage's deps are all that it reads."""
 
-import ast
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
+from builders import stage
+from small_project import DATASET, ROOT, STAGES, changed, paths, runs, settings
 
-ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "src" / "lacuna"
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
-# A stage reaches plug-ins by name: their own file stands in deps through the matrix, their shared parts as they are.
-ROOMS = {"extract": "extractors", "mask": "patterns", "train": "models", "evaluate": "models"}
-PLANNED = ("train", "evaluate")  # a model's own file stands in the plan that stage `models` writes
-WHOLE = {"models": ["models"], "figures": ["models", "patterns"]}
-WHOLE |= {stage: ["patterns"] for stage in ("export", "train", "evaluate")}
+from lacuna.params import Params
+
+NO_SECTION = {"source"}  # there is nothing to set
+RUNS = [run for run in runs(settings()) if run[0] != "source"]
 
 
-def modules_of(path: Path) -> set[Path]:
-    """Files of ours that a file imports directly, wherever in it."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lacuna":
-            parts = node.module.split(".")[1:]
-            names = [parts, *([*parts, alias.name] for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            names = [a.name.split(".")[1:] for a in node.names if a.name.split(".")[0] == "lacuna"]
-        else:
-            continue
-        for name in names:
-            target = PACKAGE.joinpath(*name)
-            found |= {p for p in (target.with_suffix(".py"), target / "__init__.py") if name and p.is_file()}
-    return found
+def test_stage_is_script_is_section_is_room():
+    scripts = {path.stem for path in (ROOT / "pipeline").glob("*.py")}
+    rooms = {path.name for path in (ROOT / "src/lacuna").iterdir() if path.is_dir()}
+    assert scripts == set(STAGES) <= rooms and scripts - NO_SECTION <= set(Params.model_fields)
 
 
-def closure(starts: set[Path]) -> set[Path]:
-    """All files of ours that are imported from these, directly or not."""
-    seen: set[Path] = set()
-    todo = set(starts)
-    while todo:
-        path = todo.pop()
-        if path not in seen:
-            seen.add(path)
-            todo |= modules_of(path)
-    return seen
-
-
-def needed(stage: str) -> set[str]:
-    """What the deps of a stage must cover, as paths from the root."""
-    starts = modules_of(ROOT / "pipeline" / f"{stage}.py")
-    files = closure(starts)
-    if any(path.parent.name == "datasets" for path in files):  # which of them reads a folder, the folder decides
-        files = closure(files | set((PACKAGE / "datasets").glob("*.py")))
-    for room in WHOLE.get(stage, ()):
-        files |= closure(set((PACKAGE / room).glob("*.py")))
-    if stage in ROOMS:
-        room = ROOMS[stage]
-        plugins = {p for p in (PACKAGE / room).glob("*.py") if not p.name.startswith("_")}
-        files |= closure(plugins) - plugins
-    return {str(p.relative_to(ROOT)) for p in files if not _only_words(p)}
-
-
-def _only_words(path: Path) -> bool:
-    """Whether a file is a package's docstring and nothing else, or lacuna's own version."""
-    return path == PACKAGE / "__init__.py" or len(ast.parse(path.read_text()).body) <= 1
-
-
-def covered(path: str, deps: list[str]) -> bool:
-    return any(path == dep or path.startswith(f"{dep}/") for dep in deps)
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_stage_is_script_is_section(stage):
-    assert (ROOT / "pipeline" / f"{stage}.py").is_file()
-    assert stage in PARAMS
-    assert f"pipeline/{stage}.py" in STAGES[stage]["deps"]
-    assert any(str(key).split(".")[0] == stage for key in STAGES[stage]["params"])
-
-
-def test_no_script_without_a_stage():
-    assert {p.stem for p in (ROOT / "pipeline").glob("*.py")} == set(STAGES)
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_deps_name_every_module_imported(stage):
-    deps = STAGES[stage]["deps"]
-    missing = sorted(path for path in needed(stage) if not covered(path, deps))
-    assert not missing, f"{stage}: deps lack {missing}"
-
-
-@pytest.mark.parametrize("stage", ROOMS)
-def test_deps_name_the_plugin_itself(stage):
-    item = {"extractors": "extractor", "patterns": "pattern", "models": "model"}[ROOMS[stage]]
-    own = f"src/lacuna/{ROOMS[stage]}/${{item.{item}}}.py"
-    planned = "processed/${item.dataset}/settings/${item.model}.json"
-    assert (planned if stage in PLANNED else own) in STAGES[stage]["deps"]
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_code_deps_exist(stage):
-    for dep in STAGES[stage]["deps"]:
-        if dep.startswith(("src/", "pipeline/")) and "${" not in dep:
-            assert (ROOT / dep).exists(), dep
+@pytest.mark.parametrize("name", STAGES)
+def test_no_stage_names_a_module_or_a_setting(name):
+    told = STAGES[name]
+    assert not any(dep.startswith(("src", "pipeline", "plugins")) for dep in told.get("deps", ()))
+    sources = [Path(dep) for dep in told.get("deps", ()) if dep.startswith("processed/source")]
+    assert name == "source" or ("params" not in told and [s.name.split(".")[0] for s in sources] == [name])
 
 
 def test_dvc_keeps_the_scores():
     """Git ignores processed/: a metric that DVC did not cache either would be in no experiment."""
     metrics = [entry for stage in STAGES.values() for entry in stage.get("metrics", [])]
     assert metrics and all(isinstance(entry, str) for entry in metrics)
+
+
+# Another value for much of params.yaml. A run whose source a change leaves alone must give the same bytes under it.
+CHANGES = {
+    "workers": 2,
+    "seeds": [1111, 5],
+    "demo.size": 160,
+    "prepare.label_range": [-4, 4],
+    "prepare.max_rejects": 0.5,
+    "extract.tokens": {"source": "embedded", "max_length": 7},
+    "extract.bert": {"source": "embedded", "max_length": 7},
+    "extract.librosa": {"recipe": "sims33", "hop_length": 1024},
+    "extract.face": {"backend": "mesh", "fps": 5},
+    "align.words": "ctc",
+    "mask.rates": [0.3],
+    "mask.seeds": [7],
+    "export.lengths": {"text": 9, "audio": 9, "vision": 9},
+    "export.features": ["bert", "librosa"],
+    "export.incomplete": [],
+    "train.features": ["tokens", "face"],
+    "train.lengths": {"text": 5},
+    "train.standardize": False,
+    "train.device": "cpu",
+    "train.lnln": {"model": {"width": 32}},
+    "train.protocol": "paper",
+    "evaluate.bootstrap": 3,
+    "evaluate.patterns": ["modality"],
+    "figures.frames": 2,
+    "report.title": "Another",
+}
+
+
+def sources(values: dict) -> dict[str, str]:
+    """What stage source writes of these params, by file, in the current folder."""
+    Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    stage("source")
+    return {p.as_posix(): p.read_text(encoding="utf-8") for p in Path("processed/source").rglob("*.json")}
+
+
+@pytest.fixture(scope="module")
+def unread(project, tmp_path_factory):
+    """{source file: the changes of params.yaml that leave it as it is}."""
+    folder, left = tmp_path_factory.mktemp("unread"), {}
+    for name in ("raw", "pipeline"):
+        shutil.copytree(project / name, folder / name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        usual = sources(settings())
+        for key, value in CHANGES.items():
+            for file, told in sources(changed(settings(), key, value)).items():
+                if usual.get(file) == told:
+                    left.setdefault(file, []).append(key)
+    return left
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: "-".join([run[0], *run[1].values()]))
+def test_a_run_reads_what_its_deps_say_and_nothing_else(project, unread, run, tmp_path, monkeypatch):
+    """In a folder that holds its deps alone, under params that differ in all that its source does not say."""
+    name, item = run
+    needed = paths(name, item, "deps")
+    files = [dep for dep in needed if dep.startswith("processed/source")]
+    plans = [dep for dep in needed if "/settings/" in dep]
+    if plans:  # a plan tells the settings of the model, and which features it reads, by their digests
+        files.append(f"processed/source/{DATASET}/models.{item['model']}.json")
+        read = json.loads((project / plans[0]).read_text(encoding="utf-8"))["read"]
+        needed += [f"processed/{DATASET}/features/{feature}.h5" for feature in read if name == "train"]
+    for dep in needed:
+        target = tmp_path / dep
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(project / dep, target) if (project / dep).is_dir() else shutil.copy(project / dep, target)
+    values = settings()
+    for key in (key for key in CHANGES if name != "report" and all(key in unread[file] for file in files)):
+        values = changed(values, key, CHANGES[key])
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LACUNA_CACHE", str(project / ".cache" / "lacuna"))
+    stage(name, *item.values())
+    for out in paths(name, item, "outs"):
+        made = sorted(p for p in (tmp_path / out).rglob("*") if p.is_file()) or [tmp_path / out]
+        for file in made:
+            if name != "report" or file.suffix != ".html":  # the page tells what stages cost
+                assert file.read_bytes() == (project / file.relative_to(tmp_path)).read_bytes(), file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterable
@@ -10,10 +11,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from lacuna.commands import doctor as diagnosis
+from lacuna.stages import shown, told_in_one_line
+from lacuna.storage.files import reading
 from lacuna.types import MalformedInput
 
 app = typer.Typer(
@@ -23,17 +25,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-console = Console()
+USE = "a program, folder or weights that the checkpoint asks for: bert.source=…; may be repeated"
+console = Console(markup=False, emoji=False, highlight=False)  # [b] and :b: may stand in names: nothing is markup
 
 
 def main() -> None:
-    """Entry point: what is wrong with the input is told in one line."""
-    try:
+    """Entry point: what goes wrong is told in one line."""
+    for stream in (sys.stdout, sys.stderr):  # file names need not be text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    with told_in_one_line("lacuna"):
         app()
-    except MalformedInput as error:
-        told = Console(stderr=True)  # what is asked for may go into a file or another program
-        told.print(f"[red]lacuna:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
-        sys.exit(1)
 
 
 @app.command()
@@ -42,8 +44,17 @@ def doctor() -> None:
     for title, rows in diagnosis.examine().items():
         table = Table(title=title, title_justify="left", show_header=False, box=None)
         for name, verdict in rows:
-            table.add_row(name, verdict)
+            table.add_row(name, shown(verdict))
         console.print(table)
+
+
+@app.command()
+def init(folder: Path) -> None:
+    """Start a project in a new folder: params.yaml, dvc.yaml, pipeline/, raw/, processed/, plugins/ and a README."""
+    from lacuna.commands.init import init as start
+
+    console.print(f"{folder}: wrote {', '.join(start(folder))}", highlight=False, soft_wrap=True)
+    console.print(f"Next: cd {folder} && dvc repro", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -54,11 +65,10 @@ def check(dataset: str) -> None:
 
     params = load_params()
     clips, rejects = prepare(Path("raw", dataset), dataset, params.prepare.of(dataset), params.workers)
-    for reject in rejects:
-        console.print(f"refused  {reject.id}  {reject.file}: {reject.reason}", soft_wrap=True, highlight=False)
+    _say(f"refused  {reject.id}  {reject.file}: {reject.reason}" for reject in rejects)
     splits = {split: sum(c.split == split for c in clips) for split in dict.fromkeys(c.split for c in clips)}
     told = ", ".join(f"{count} {split}" for split, count in splits.items())
-    console.print(f"{dataset}: {len(clips)} clips ({told}), {len(rejects)} refused")
+    _say([f"{dataset}: {len(clips)} clips ({told}), {len(rejects)} refused"])
     if rejects:
         raise typer.Exit(1)
 
@@ -68,8 +78,7 @@ def info(path: Path) -> None:
     """What a features file, a variants file, an MMSA pickle or a checkpoint folder holds."""
     from lacuna.commands.info import describe
 
-    for name, value in describe(path):
-        console.print(f"{name:<14} {value}", soft_wrap=True, highlight=False)
+    _say(f"{name:<14} {value}" for name, value in describe(path))
 
 
 @app.command()
@@ -79,7 +88,8 @@ def scores(metric: Annotated[str, typer.Option(help="default: the task's main me
     if not files:
         raise MalformedInput("processed/*/scores: expected scores, found none (run `dvc repro`)")
     for file in files:
-        _print_scores(json.loads(file.read_text(encoding="utf-8")), metric)
+        with reading(file, "a model's scores", "delete it and run `dvc repro evaluate`"):
+            _print_scores(json.loads(file.read_bytes()), metric)
 
 
 def _print_scores(record: dict, metric: str) -> None:
@@ -114,17 +124,10 @@ def extract(
     shard: Annotated[str, typer.Option(help="k/n: every n-th clip from the k-th, into the cache only")] = "",
 ) -> None:
     """Extract features as the stage does; with --shard on many machines at once, merged by the stage afterwards."""
-    from lacuna.extract.run import extract_dataset, extract_shard, extract_together
+    from lacuna.commands.extract import extract as extract_features
     from lacuna.params import load_params
 
-    params = load_params()
-    if len(extractors) > 1:
-        _say([extract_together(params, dataset, extractors, shard)])
-    for extractor in extractors:
-        told = (
-            extract_shard(params, dataset, extractor, shard) if shard else extract_dataset(params, dataset, extractor)
-        )
-        _say([told])
+    _say(extract_features(load_params(), dataset, extractors, shard))
 
 
 @app.command()
@@ -141,8 +144,7 @@ def export(
     from lacuna.params import load_params
 
     variant = Variant(pattern, float(rate) if rate.replace(".", "", 1).isdigit() else rate, seed) if pattern else None
-    for line in export_pickle(load_params(), Path("processed", dataset), out, variant, aligned):
-        console.print(line, soft_wrap=True, highlight=False)
+    _say(export_pickle(load_params(), Path("processed", dataset), out, variant, aligned))
 
 
 @app.command("import-mmsa")
@@ -212,15 +214,20 @@ def predict(
     drop: Annotated[list[str] | None, typer.Option(help="a modality to leave out; may be repeated")] = None,
     missing: Annotated[list[str] | None, typer.Option(help="text=0.3: lose 30 % of it; may be repeated")] = None,
     seed: Annotated[int, typer.Option(help="decides what is lost")] = 1,
+    use: Annotated[list[str] | None, typer.Option(help=USE)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="the whole answer as JSON")] = False,
 ) -> None:
     """What a model says of one clip: score, contributions, curve by the second, and what was missing."""
+    from lacuna.commands.own import own_settings
     from lacuna.predict.answers import Question, parse_missing
     from lacuna.predict.run import load
+    from lacuna.predict.trust import parse_use
+    from lacuna.train.checkpoint import read_card
 
     lost = parse_missing(missing or ())
-    answer = load(checkpoint, device)(file, Question(text, transcript, asr, start, end, drop or (), lost, seed))
+    predictor = load(checkpoint, device, own_settings(read_card(checkpoint).dataset) | parse_use(use or ()))
+    answer = predictor(file, Question(text, transcript, asr, start, end, drop or (), lost, seed))
     if as_json:
         typer.echo(json.dumps(answer.as_dict(), ensure_ascii=False, indent=1))
     else:
@@ -231,13 +238,18 @@ def predict(
 def serve(
     checkpoint: Annotated[Path, typer.Option(help="a folder with model.json")],
     port: Annotated[int, typer.Option(help="of 127.0.0.1; nothing else is listened to")] = 8080,
+    use: Annotated[list[str] | None, typer.Option(help=USE)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
     asr: Annotated[str, typer.Option(help="a speech recognition model: hub id, directory or sphinx")] = "",
 ) -> None:
     """A page on this machine: drop a video, take parts of it away, watch the answer change."""
+    from lacuna.commands.own import own_settings
     from lacuna.predict.page import serve as serve_page
+    from lacuna.predict.trust import parse_use
+    from lacuna.train.checkpoint import read_card
 
-    serve_page(checkpoint, port, device=device, asr=asr)
+    trusted = own_settings(read_card(checkpoint).dataset) | parse_use(use or ())
+    serve_page(checkpoint, port, device=device, asr=asr, use=trusted)
 
 
 @app.command()
@@ -251,9 +263,9 @@ def docs(page: Annotated[str, typer.Argument(help="params: every key of params.y
 
 
 def _say(lines: Iterable[str]) -> None:
-    """Lines as they are: not wrapped, and with no marks of rich's in them."""
+    """Lines as they are: not wrapped."""
     for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.print(shown(line), soft_wrap=True)
 
 
 if __name__ == "__main__":

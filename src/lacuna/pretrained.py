@@ -11,9 +11,11 @@ import importlib
 import importlib.metadata
 import os
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -108,3 +110,26 @@ def fingerprint(source: str) -> str:
         digest.update(file.name.encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def architecture(source: str) -> dict[str, object]:
+    """What builds a source's encoder with fresh weights: a text encoder's `portable`, without its vocabulary."""
+    config = load(import_transformers().AutoConfig, source)
+    told = config.to_diff_dict() | {"model_type": config.model_type}
+    return {"source": source, "config": told, "unknown": 0, "padding": 0}
+
+
+def check_architecture(encoder: Mapping[str, Any]) -> None:
+    """MalformedInput unless such a record, perhaps a stranger's, builds a text encoder of transformers and no more.
+
+    Some keys of a config make transformers fetch programs or weights.
+    """
+    config = encoder.get("config")
+    if not isinstance(config, Mapping) or not {"unknown", "padding"} <= encoder.keys():
+        raise MalformedInput(f"encoder: expected source, config, unknown and padding, got {', '.join(encoder)}")
+    known = import_transformers().models.auto.modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if config.get("model_type") not in {*known, "xlnet"}:
+        raise MalformedInput(f"encoder: expected a text encoder of transformers, got {config.get('model_type')!r}")
+    for key in config:
+        if key.endswith("_implementation") or key in ("auto_map", "quantization_config", "backbone", "use_kernels"):
+            raise MalformedInput(f"encoder: expected an architecture only, got {key}={config[key]!r:.60}")

@@ -96,10 +96,10 @@ def _card(name: str, module: ModuleType, settings: dict[str, object], spec: Inpu
     return Card(
         model=name,
         settings=asdict(replace(module.PUBLISHED, **settings)),
-        spec=asdict(spec),
+        spec=spec,
         task="regression" if not spec.classes else "polarity" if spec.classes == 3 else "class",
         label_range=source.label_range,
-        origins={m: asdict(_origin(m, width, spec.tokens, source.path)) for m, width in spec.widths.items()},
+        origins={m: _origin(m, width, spec.tokens, source.path) for m, width in spec.widths.items()},
         scaler={},
         training={},
         seed=0,

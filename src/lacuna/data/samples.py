@@ -5,6 +5,7 @@ Also what is fitted on samples before a model sees them: the standardising scale
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lacuna.storage.features import FeatureFile, Origin, replacing
+from lacuna.storage.features import NOTHING, FeatureFile, Origin
+from lacuna.storage.files import check_digest, reading, replacing
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 TOKEN_COLUMNS = ("input_ids", "attention_mask", "token_type_ids")
@@ -52,7 +54,7 @@ def specials(sequence: FeatureSequence) -> np.ndarray:
 
 def write_clips(path: Path, clips: Iterable[Clip]) -> None:
     """One JSON object a line, in order; paths as given (relative to the working directory)."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with replacing(path, digest=True) as temporary, temporary.open("w", encoding="utf-8") as file:
         for clip in clips:
             record = asdict(clip) | {"path": None if clip.path is None else clip.path.as_posix()}
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -62,13 +64,21 @@ def read_clips(path: Path) -> list[Clip]:
     """The clips that `prepare` accepted."""
     if not Path(path).is_file():
         raise MalformedInput(f"{path}: expected the clips of a dataset, found none (run `dvc repro prepare`)")
-    with Path(path).open(encoding="utf-8") as file:
+    path, remedy = Path(path), "delete it and run `dvc repro prepare`"
+    check_digest(path, remedy)
+    with reading(path, "a clip's record in each line", remedy), path.open(encoding="utf-8") as file:
         records = [json.loads(line) for line in file]
-    return [Clip(**r | {"path": None if r["path"] is None else Path(r["path"])}) for r in records]
+        return [Clip(**r | {"path": None if r["path"] is None else Path(r["path"])}) for r in records]
 
 
-def read_samples(folder: Path, extractors: Sequence[str]) -> tuple[list[Sample], dict[str, Origin]]:
-    """Samples of `processed/<dataset>` with one features file per modality, and {modality: Origin}."""
+def read_samples(
+    folder: Path, extractors: Sequence[str], needed: bool = True
+) -> tuple[list[Sample], dict[str, Origin]]:
+    """Samples of `processed/<dataset>` with one features file per modality, and {modality: Origin}.
+
+    A modality that the dataset cannot have (sound of still pictures, what given features lack) is left out.
+    MalformedInput: one that it might have, that no clip has and that is `needed`; the first clip's reason is told.
+    """
     clips = read_clips(folder / "clips.jsonl")
     features: dict[str, dict[str, FeatureSequence]] = {clip.id: {} for clip in clips}
     origins: dict[str, Origin] = {}
@@ -78,12 +88,28 @@ def read_samples(folder: Path, extractors: Sequence[str]) -> tuple[list[Sample],
             if modality in origins:
                 other = origins[modality].extractor
                 raise MalformedInput(f"{extractor}: expected one extractor per modality, {other} is {modality} too")
-            if not file.lengths().any():
-                continue  # a dataset without this modality
+            if file.origin.columns == NOTHING or not (needed or file.lengths().any()):
+                continue
+            if needed and clips and not file.seen():
+                raise MalformedInput(_why_empty(file.path, modality, len(clips)))
             origins[modality] = file.origin
             for clip, sequence in zip(clips, file.many([clip.id for clip in clips])):
                 features[clip.id][modality] = sequence
     return [Sample(clip, features[clip.id]) for clip in clips], origins
+
+
+def _why_empty(path: Path, modality: str, clips: int) -> str:
+    """What to say of a features file in which no clip has a frame."""
+    rejects = path.with_suffix(".rejects.csv")
+    reasons: list[str] = []
+    if rejects.is_file():
+        with rejects.open(encoding="utf-8-sig", newline="") as file:
+            reasons = [row["reason"] for row in csv.DictReader(file) if row.get("reason")]
+    first = f"; the first: {reasons[0]}" if reasons else ""
+    return (
+        f"{path}: expected {modality} of at least one of {clips} clips, found none{first} (see {rejects.name}: mend "
+        f"the settings of extract.{path.stem}, or leave {path.stem} out of train.features)"
+    )
 
 
 def of_split(samples: Iterable[Sample], split: str) -> list[Sample]:

@@ -6,7 +6,6 @@ mean errors over all rates, seeds and draws, and McNemar's test of right answers
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -17,6 +16,7 @@ import numpy as np
 from lacuna.evaluate import metrics
 from lacuna.evaluate.names import SHORT, is_rate, main_metrics, metric
 from lacuna.evaluate.published import PUBLISHED
+from lacuna.storage.files import read_json, reading
 from lacuna.types import MalformedInput
 
 DRAWS = 2000
@@ -92,13 +92,14 @@ def read(path: Path) -> Judged:
     path = Path(path)
     if path.suffix != ".json" or not path.is_file():
         raise MalformedInput(f"{path}: expected scores/<model>.json, as `dvc repro evaluate` writes it")
-    record = json.loads(path.read_text(encoding="utf-8"))
+    remedy = "delete it and run `dvc repro evaluate`"
+    record = read_json(path, remedy)
     if not isinstance(record, dict) or "patterns" not in record:
         raise MalformedInput(f"{path}: expected the scores of a model, got other JSON")
     arrays = path.with_suffix(".npz")
     if not arrays.is_file():
         raise MalformedInput(f"{arrays}: expected the predictions beside {path.name}, found none")
-    with np.load(arrays, allow_pickle=False) as file:
+    with reading(arrays, "a model's predictions", remedy), np.load(arrays, allow_pickle=False) as file:
         return Judged(path, record, dict(file))
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lacuna.data.batches import InputSpec
 from lacuna.evaluate.judged import Judged
 from lacuna.evaluate.metrics import lower_is_better
 from lacuna.mask.mask import mask
@@ -73,7 +72,7 @@ class PaperKeeper:
 
     def __call__(self, progress: Progress) -> None:
         device = next(self._model.parameters()).device
-        told = predict(self._model, self._test, InputSpec(**self._card.spec), device)["prediction"]
+        told = predict(self._model, self._test, self._card.spec, device)["prediction"]
         for name, value in self._judged.scores(told, self._labels).items():
             if isinstance(value, float) and self._better(name, value):
                 card = replace(self._card, best_epoch=progress.epoch, chosen_on_test={name: value})

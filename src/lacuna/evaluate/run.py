@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lacuna.data.batches import InputSpec
 from lacuna.data.samples import TOKEN_COLUMNS
 from lacuna.evaluate.judged import Judged
 from lacuna.evaluate.protocol import Choice, choices
@@ -72,7 +71,7 @@ def _runs(corpus: Corpus, choice: Choice, variants: Variants, device: str, draws
     """One checkpoint at every level and mask seed: the scores that it was chosen for."""
     network, card = checkpoint.load(choice.folder)
     checkpoint.check_features(card, corpus.origins)
-    test, spec = corpus.splits["test"], InputSpec(**card.spec)
+    test, spec = corpus.splits["test"], card.spec
     labels = np.array([s.clip.label for s in test])
     for level, mask_seed, outputs in predict_variants(network, test, spec, variants, choose_device(device)):
         scores = Judged.by(corpus.task).scores(outputs["prediction"], labels)

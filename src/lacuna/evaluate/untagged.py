@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lacuna.data.batches import InputSpec
 from lacuna.datasets.image_text import write_tags
 from lacuna.train import checkpoint
 from lacuna.train.run import Corpus
@@ -28,7 +27,7 @@ def answer(corpus: Corpus, folders: Sequence[Path], path: Path, device: str) -> 
     outputs = []
     for folder in folders:
         network, card = checkpoint.load(folder)
-        outputs.append(predict(network, samples, InputSpec(**card.spec), choose_device(device))["prediction"])
+        outputs.append(predict(network, samples, card.spec, choose_device(device))["prediction"])
     classes = polarity_of(np.mean(outputs, 0))
     write_tags(path, zip((s.clip.id for s in samples), classes.tolist()))
     return len(samples)

@@ -13,6 +13,7 @@ from lacuna.mask.mask import Level, mask
 from lacuna.mask.variants import places
 from lacuna.params import Params, plugin
 from lacuna.storage.features import FeatureFile, Origin
+from lacuna.storage.files import note_digest
 
 ALIGNED = "aligned_"  # what the align stage puts before an extractor's name
 
@@ -42,6 +43,7 @@ def export_pickle(
     source = _Tokens(tokens.origin, {s.clip.id: s.features["tokens"] for s in tokens.samples})
     plain = [replace(s, features={m: s.features[m] for m in origins}) for s in samples]
     written = dump(path, plain, source, origins, Settings(settings.lengths, aligned, variant is not None))
+    note_digest(path)
     yield from _told(path, written)
 
 
@@ -75,7 +77,7 @@ def _read(
 ) -> tuple[list[Sample], dict[str, Origin], SimpleNamespace]:
     """Samples of the exported features, their origins, and the same clips with token ids only."""
     names = [f"{ALIGNED}{n}" if aligned and _is_aligned(processed, n) else n for n in features]
-    samples, origins = read_samples(processed, names)
+    samples, origins = read_samples(processed, names, needed=False)
     with FeatureFile(processed / "features" / f"{tokens}.h5") as file:
         found = file.many([s.clip.id for s in samples])
         words = [Sample(s.clip, {"tokens": ids}) for s, ids in zip(samples, found)]

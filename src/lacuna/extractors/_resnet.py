@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from urllib.error import URLError
 
@@ -13,6 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from lacuna.extractors._openface.networks import Detector
+from lacuna.extractors._openface.weights import networks
 from lacuna.pretrained import import_torchvision
 from lacuna.types import MalformedInput
 
@@ -101,27 +102,18 @@ def normalized(pixels_BHWC: Tensor, precision: str) -> Tensor:
 
 
 class FaceFinder:
-    """The largest face of a picture, by MediaPipe's full-range detector, with a margin; None where there is none."""
+    """The largest face of a picture, by the detector of Google's face landmarker, with a margin; None without one."""
 
-    MARGIN = 0.2  # of the box, on each side: detectors box the inner face
+    LEAST = 0.5  # how sure the detector must be
 
     def __init__(self) -> None:
-        os.environ.setdefault("GLOG_minloglevel", "2")
-        import mediapipe
-
-        self._detector = mediapipe.solutions.face_detection.FaceDetection(
-            model_selection=1, min_detection_confidence=0.5
-        )
+        self._detect = Detector(networks(), self.LEAST)
 
     def __call__(self, image: np.ndarray) -> np.ndarray | None:
-        found = self._detector.process(image).detections or []
-        boxes = [face.location_data.relative_bounding_box for face in found]
-        if not boxes:
+        found = self._detect(image)
+        if not found:
             return None
-        box = max(boxes, key=lambda b: b.width * b.height)
-        height, width = image.shape[:2]
-        side = max(box.width * width, box.height * height) * (1 + 2 * self.MARGIN)
-        x, y = (box.xmin + box.width / 2) * width, (box.ymin + box.height / 2) * height
-        left, top = max(0, int(x - side / 2)), max(0, int(y - side / 2))
-        face = image[top : int(y + side / 2) + 1, left : int(x + side / 2) + 1]
+        crop = max(found, key=lambda crop: crop.width)  # already wider than the inner face that detectors box
+        left, top = max(0, int(crop.x - crop.width / 2)), max(0, int(crop.y - crop.width / 2))
+        face = image[top : int(crop.y + crop.width / 2) + 1, left : int(crop.x + crop.width / 2) + 1]
         return face if face.size else None

@@ -15,7 +15,6 @@ from lacuna.figures.player import encoded
 from lacuna.figures.sections.clip import Masks, Scene
 from lacuna.mask.variants import Variants
 from lacuna.media import decode
-from lacuna.params import Params
 from lacuna.storage.features import FeatureFile, Origin
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
@@ -24,18 +23,18 @@ PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 MOST_SECONDS = 60.0  # of a longer clip, the beginning is shown
 
 
-def stage_scene(params: Params, processed: Path, clips: Sequence[Clip]) -> Scene:
-    """The clip that params names, or the first complete one of the test split."""
+def stage_scene(processed: Path, clips: Sequence[Clip], names: Sequence[str], wanted: str, frames: int) -> Scene:
+    """The clip of the id `wanted`, or the first complete one of the test split, with the features of these names."""
     features, origins = {}, {}
-    with_features = [processed / "features" / f"{name}.h5" for name in params.train.of(processed.name).features]
-    clip = choose(clips, with_features, params.figures.of(processed.name).clip)
+    with_features = [processed / "features" / f"{name}.h5" for name in names]
+    clip = choose(clips, with_features, wanted)
     for path in with_features:
         with FeatureFile(path) as file:
             if len(file[clip.id]):
                 features[file.origin.modality], origins[file.origin.modality] = file[clip.id], file.origin
     return Scene(
         clip=clip,
-        shots=shots(clip, features.get("vision"), params.figures.of(processed.name).frames),
+        shots=shots(clip, features.get("vision"), frames),
         samples=_samples(clip),
         rate=RATE,
         features=features,

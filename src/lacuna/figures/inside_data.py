@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Sample, specials
 from lacuna.figures.sections.inside import Asked
 from lacuna.mask.variants import Variants
-from lacuna.params import Params
+from lacuna.params import Train
 from lacuna.train import checkpoint
 from lacuna.train.run import read_corpus
 from lacuna.train.trainer import choose_device, predict
@@ -18,14 +18,15 @@ from lacuna.train.trainer import choose_device, predict
 TOLD_BY_RATE = ("completeness", "uncertainty")  # outputs that are worth asking for at every missing rate
 
 
-def ask(params: Params, processed: Path) -> list[Asked]:
-    """Each model's first seed, on at most `figures.asked` clips of the test split."""
-    dataset, most = processed.name, params.figures.of(processed.name).asked
+def ask(
+    processed: Path, models: Mapping[str, Train], seed: int, label_range: tuple[float, float], most: int
+) -> list[Asked]:
+    """Each model trained with `seed`, on at most `most` clips of the test split."""
     variants, asked = _frames(processed / "variants"), []
-    for model in params.models:
-        folder, train = processed / "models" / model / str(params.seeds[0]), params.train.of_model(model, dataset)
+    for model, train in models.items():
+        folder = processed / "models" / model / str(seed)
         if (folder / "model.json").is_file():
-            corpus = read_corpus(processed, train, params.prepare.of(dataset).label_range)
+            corpus = read_corpus(processed, train, label_range)
             asked.append(_ask(model, folder, corpus.splits["test"][:most], variants, train.device))
     return asked
 
@@ -38,7 +39,7 @@ def _frames(folder: Path) -> Variants | None:
 
 def _ask(model: str, folder: Path, test: list[Sample], variants: Variants | None, device: str) -> Asked:
     network, card = checkpoint.load(folder)
-    spec, place = InputSpec(**card.spec), choose_device(device)
+    spec, place = card.spec, choose_device(device)
     outputs = predict(network, test, spec, place)
     by_rate, left = {}, {}
     if variants is not None and any(name in outputs for name in TOLD_BY_RATE):

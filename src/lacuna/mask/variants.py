@@ -20,8 +20,11 @@ import numpy as np
 from lacuna.data.samples import Sample
 from lacuna.mask.mask import Draw, Level, Place, disturbed, harm
 from lacuna.params import plugin
-from lacuna.storage.features import replacing
+from lacuna.storage.files import damaged, reading, replacing
+from lacuna.storage.hdf5 import created, opened
 from lacuna.types import MalformedInput
+
+REMEDY = "delete it and run `dvc repro mask`"
 
 
 def places(samples: Sequence[Sample]) -> dict[str, Place]:
@@ -40,7 +43,7 @@ def write_variants(
     """Draw every mask and write them; returns the share of lost frames by modality, (levels,)."""
     name, where = pattern.__name__.rpartition(".")[2], places(samples)
     shares = {}
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with replacing(path, digest=True) as temporary, created(temporary) as file:
         file.attrs.update(pattern=name, levels=json.dumps(list(levels)), seeds=json.dumps(list(seeds)))
         file.create_dataset("ids", data=[s.clip.id for s in samples], dtype=h5py.string_dtype())
         for modality in samples[0].features if samples else ():
@@ -66,15 +69,27 @@ class Variants:
     """A variants file in memory: `survivors(clip id, modality, level, seed)` (T,) bool."""
 
     def __init__(self, path: Path) -> None:
-        if not Path(path).is_file():
+        self.path = Path(path)
+        if not self.path.is_file():
             raise MalformedInput(f"{path}: expected incomplete variants, found none (run `dvc repro mask`)")
-        with h5py.File(path, "r") as file:
-            self.pattern: str = file.attrs["pattern"]
-            self.levels: list[Level] = json.loads(file.attrs["levels"])
-            self.seeds: list[int] = json.loads(file.attrs["seeds"])
-            self._survives = {m: data[:] for m, data in file["survives"].items()}
+        kind = "incomplete variants"
+        with opened(self.path, kind, REMEDY) as file, reading(self.path, kind, REMEDY):
+            self.pattern, self.levels, self.seeds = axes(file)
             self._offsets = {m: data[:] for m, data in file["offsets"].items()}
             self._index = {clip: i for i, clip in enumerate(file["ids"].asstr()[:])}
+            self._check_shapes({m: data.shape for m, data in file["survives"].items()})
+            self._survives = {m: data[:].astype(bool, copy=False) for m, data in file["survives"].items()}
+
+    def _check_shapes(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        """The parts must fit each other, so that no clip is given another's rows."""
+        if shapes.keys() != self._offsets.keys():
+            raise damaged(self.path, f"offsets of {', '.join(shapes)}", ", ".join(self._offsets), REMEDY)
+        for modality, offsets in self._offsets.items():
+            if offsets.shape != (len(self._index) + 1,) or offsets[0] or (np.diff(offsets) < 0).any():
+                raise damaged(self.path, f"{len(self._index) + 1} growing offsets", offsets.shape, REMEDY)
+            wanted = (len(self.levels), len(self.seeds), offsets[-1])
+            if shapes[modality] != wanted:
+                raise damaged(self.path, f"survives/{modality} of shape {wanted}", shapes[modality], REMEDY)
 
     def survivors(self, clip: str, modality: str, level: Level, seed: int) -> np.ndarray:
         """(T,) bool: which frames of a clip's modality are left."""
@@ -127,6 +142,12 @@ class Variants:
 
     def _draw(self, sample: Sample, modality: str, level: Level, seed: int) -> Draw:
         return Draw(sample.clip.dataset, sample.clip.id, modality, self.pattern, level, seed)
+
+
+def axes(file: h5py.File) -> tuple[str, list[Level], list[int]]:
+    """The pattern, the levels and the seeds of an open variants file."""
+    attrs = file.attrs
+    return str(attrs["pattern"]), list(json.loads(attrs["levels"])), list(json.loads(attrs["seeds"]))
 
 
 def levels_of(pattern: str, rates: Sequence[float], modalities: Sequence[str], subsets: bool) -> list[Level]:

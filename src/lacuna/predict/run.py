@@ -10,14 +10,13 @@ sound track, no face.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Sample, specials
 from lacuna.extract.cached import Extraction
 from lacuna.mask.mask import Draw, lose
@@ -27,6 +26,7 @@ from lacuna.predict.answers import Answer, Moment, Question
 from lacuna.predict.features import Given, extractions_of, features_of
 from lacuna.predict.hearing import transcribe
 from lacuna.predict.transcript import Transcript, read_transcript
+from lacuna.predict.trust import trusted
 from lacuna.storage.cache import default_root
 from lacuna.train import checkpoint as checkpoints
 from lacuna.train.trainer import choose_device
@@ -44,9 +44,18 @@ PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 class Predictor:
     """A trained model that answers for files."""
 
-    def __init__(self, checkpoint: Path | str, device: str = "auto", cache: Path | None = None) -> None:
-        self.network, self.card = checkpoints.load(Path(checkpoint))
-        self.spec = InputSpec(**self.card.spec)
+    def __init__(
+        self,
+        checkpoint: Path | str,
+        device: str = "auto",
+        cache: Path | None = None,
+        use: Mapping[str, str] | None = None,
+    ) -> None:
+        folder = Path(checkpoint)
+        self.card = trusted(checkpoints.read_card(folder), use or {})  # before anything that it names is read
+        encoder = self.card.settings.get("encoder") if self.card.spec.tokens else None
+        self.network, _ = checkpoints.load(folder, encoder if isinstance(encoder, str) else "")
+        self.spec = self.card.spec
         self.device = choose_device(device)
         self.cache = default_root() if cache is None else cache
         self._scale = checkpoints.scaler_of(self.card)
@@ -131,9 +140,12 @@ class Predictor:
         return "negative" if score < 0 else "positive" if score > 0 else "neutral"
 
 
-def load(checkpoint: Path | str, device: str = "auto") -> Predictor:
-    """A trained model that answers for files: `load(folder)("clip.mp4", text="…")`."""
-    return Predictor(checkpoint, device)
+def load(checkpoint: Path | str, device: str = "auto", use: Mapping[str, str] | None = None) -> Predictor:
+    """A trained model that answers for files: `load(folder)("clip.mp4", text="…")`.
+
+    use: programs, folders and weights that the checkpoint asks for and you trust: {"bert.source": "bert-base-chinese"}.
+    """
+    return Predictor(checkpoint, device, use=use)
 
 
 def predict(path: Path | str, checkpoint: Path | str, **options: object) -> Answer:

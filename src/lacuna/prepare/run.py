@@ -13,9 +13,7 @@ Each module of lacuna/datasets knows one layout:
 
 from __future__ import annotations
 
-import importlib
 import os
-import pkgutil
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +24,8 @@ from typing import Protocol
 
 from tqdm import tqdm
 
-from lacuna.storage.features import Origin
+from lacuna.params.plugins import plugin, plugin_names
+from lacuna.storage.features import NOTHING, Origin
 from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject
 
 __all__ = ["Clip", "Reject", "Settings", "given_features", "layout_of", "prepare"]
@@ -49,11 +48,8 @@ class Settings(Protocol):
 
 
 def layouts() -> list[ModuleType]:
-    """The modules of this room that know a layout, by name."""
-    room = importlib.import_module("lacuna.datasets")
-    names = sorted(m.name for m in pkgutil.iter_modules(room.__path__) if not m.name.startswith("_"))
-    modules = [importlib.import_module(f"lacuna.datasets.{name}") for name in names]
-    return [module for module in modules if hasattr(module, "matches")]
+    """Every layout, by name."""
+    return [plugin("datasets", name) for name in plugin_names("datasets")]
 
 
 def layout_of(root: Path) -> ModuleType:
@@ -64,10 +60,15 @@ def layout_of(root: Path) -> ModuleType:
     matching = [module for module in known if module.matches(root)]
     if len(matching) == 1:
         return matching[0]
-    names = ", ".join(module.__name__.rpartition(".")[2] for module in matching)
+    names = ", ".join(map(name_of, matching))
     found = f"more than one ({names})" if matching else f"none of them ({_contents(root)})"
     choices = "; or ".join(module.LOOKED_FOR for module in known)
     raise MalformedInput(f"{root}: expected one layout among: {choices}. Found {found}")
+
+
+def name_of(layout: ModuleType) -> str:
+    """The name of a layout's file."""
+    return layout.__name__.rpartition(".")[2]
 
 
 def _contents(root: Path) -> str:
@@ -123,9 +124,9 @@ def given_features(
         return None
     if extractor in getattr(layout, "modalities", lambda _: ())(root):
         return layout.features(root, extractor)
-    module = importlib.import_module(f"lacuna.extractors.{extractor}")
+    module = plugin("extractors", extractor)
     tokens = module.MODALITY == "text" and getattr(module, "DTYPE", "float32") == "int64"
     given = layout.features(root, "tokens" if tokens else module.MODALITY)
     if given is None and module.MODALITY != "text":
-        return Origin("given", module.MODALITY, ("none",), {}, {}), iter(())
+        return Origin("given", module.MODALITY, NOTHING, {}, {}), iter(())
     return given

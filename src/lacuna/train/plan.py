@@ -7,19 +7,20 @@ So what is said of one model, or the code of one, makes no other model run again
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from lacuna.params import Params, Train, checked, plugin
+from lacuna.source.closure import digest, plugin_file
 from lacuna.storage.cache import digest_of_file
 from lacuna.storage.features import replacing
 from lacuna.train.trainer import Settings
 from lacuna.types import MalformedInput
 
-COMMON = ("features", "task", "standardize", "lengths", "device", "processes", "protocol")
+COMMON = ("features", "task", "standardize", "lengths", "protocol")  # of the section train; the rest changes no result
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,13 @@ class Plan:
         """All that decides a training run beside data, seed and shared code, as plain values."""
         told = {name: getattr(self.train, name) for name in COMMON}
         told |= {"label_range": self.label_range, "model": asdict(self.model), "training": asdict(self.training)}
-        return {"file": self.file, "code": digest_of_file(Path(str(self.module.__file__))), **told}
+        return {"file": self.file, "code": digest([*self.files()]), **told}
+
+    def files(self) -> Iterator[Path]:
+        """The model's file and that of the pattern it is trained under; with all that they import they decide a run."""
+        yield plugin_file("models", self.file)
+        if self.training.pattern != "none":
+            yield plugin_file("patterns", self.training.pattern)
 
 
 def plan(params: Params, dataset: str, name: str) -> Plan:

@@ -128,10 +128,10 @@ def _card(made: Plan, corpus: Corpus, spec: InputSpec, dataset: str, seed: int) 
     return Card(
         model=made.file,
         settings=asdict(made.model),
-        spec=asdict(spec),
+        spec=spec,
         task=made.train.task,
         label_range=made.label_range,
-        origins={m: asdict(origin) for m, origin in corpus.origins.items()},
+        origins=corpus.origins,
         scaler=checkpoint.scaler_values(corpus.scaler),
         training=asdict(made.training),
         seed=seed,

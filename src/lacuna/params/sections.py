@@ -1,29 +1,52 @@
-"""params.yaml as checked, typed values. In: the file. Out: `Params`, and plug-ins with their settings.
+"""The sections of params.yaml. In: plain values. Out: `Params`, checked and typed.
 
-A name in params.yaml is a file of that name in a room (`datasets`, `extractors`, `patterns`, `models`). A key that no
-one reads stops the run. `per_dataset: {<dataset>: {…}}` inside any settings changes them for one dataset.
+A key that no one reads stops the run. `per_dataset: {<dataset>: {…}}` inside any settings changes them for one dataset.
 """
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import pkgutil
+import re
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from lacuna.params.plugins import (
+    PlainSettings,
+    merged,
+    plugin,
+    plugin_names,
+    plugin_settings,
+    refuse_unknown,
+    require_names,
+)
 from lacuna.types import MalformedInput
 
-Plugin = dict[str, Any]  # settings of one plug-in, checked by the plug-in's own dataclass
 FINETUNED = "finetuned"  # the word for a dataset's own weights, and their folder in processed/<dataset>
+VIEW = re.compile(r"view\d+")  # features that a multi-view file gives, by the name of the view
+NAME = re.compile(r"(?![.-])[\w.-]{1,100}")  # it becomes a file's name and a word on a command line
 TUNED_FILES = {"weights": "resnet50.safetensors", "source": "bert", "encoder": "bert"}  # by the setting that says it
-Value = TypeVar("Value")
+
+
+def _names(names: list[str]) -> list[str]:
+    for name in names:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"expected letters, digits, _, - and . (not first), at most 100 of them, in {name[:80]!r}")
+    return _unique(names)
+
+
+def _unique(values: list[Any]) -> list[Any]:
+    twice = [value for i, value in enumerate(values) if value in values[:i]]
+    if twice:
+        raise ValueError(f"expected each once, found {twice[0]!r} twice")
+    return values
+
+
+Names = Annotated[list[str], AfterValidator(_names)]
+Workers = Annotated[int, Field(ge=1, le=4096)] | Literal["auto"]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_unique)]
 
 
 class Section(BaseModel):
@@ -51,7 +74,7 @@ class Compute(BaseModel):
 
 class Demo(Section):
     clips: int = Field(160, ge=48, description="how many synthetic clips")
-    seed: int = Field(7, description="decides every clip")
+    seed: Seed = Field(7, description="decides every clip")
     seconds: float = Field(2.0, gt=0.5, description="length of a clip")
     fps: int = Field(25, gt=0, description="frames a second")
     size: int = Field(256, ge=128, description="width and height, px")
@@ -60,7 +83,7 @@ class Demo(Section):
 class Prepare(Section):
     label_range: tuple[float, float] = Field((-3.0, 3.0), description="lowest and highest label; others are refused")
     max_rejects: float = Field(0.1, ge=0, le=1, description="the stage fails when a larger share is refused")
-    seed: int = Field(7, description="decides splits that the raw data do not name")
+    seed: Seed = Field(7, description="decides splits that the raw data do not name")
     fractions: tuple[float, float, float] = Field((0.7, 0.15, 0.15), description="train, valid, test of such splits")
     speakers_apart: bool = Field(False, description="such splits part speakers too (MUStARD: test is Friends)")
 
@@ -73,7 +96,7 @@ class Finetune(Section):
     networks: list[Literal["resnet50", "bert"]] = Field([], description="networks to tune; none: nothing is done")
 
     @property
-    def settings(self) -> Plugin:
+    def settings(self) -> PlainSettings:
         """What stands in this section for `lacuna.finetune.networks.Settings`."""
         return dict(self.model_extra or {})
 
@@ -81,20 +104,24 @@ class Finetune(Section):
 class Extract(Section):
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    extractors: list[str] = Field(description="names of files in lacuna/extractors")
+    extractors: Names = Field(description="names of files in lacuna/extractors")
+    max_rejects: float = Field(0.1, ge=0, le=1, description="the stage fails when a larger share ends in an error")
+    max_seconds: float = Field(1800.0, gt=0, description="s one clip may take before it is refused")
 
     @model_validator(mode="after")
     def _known(self) -> Extract:
-        _check_names("extractors", [*self.extractors, *(self.model_extra or {})])
+        known = plugin_names("extractors")
+        require_names("extract.extractors", (n for n in self.extractors if not VIEW.fullmatch(n)), known)
+        refuse_unknown(self.model_extra or {}, ["extractors", "per_dataset", *known], "extract")
         return self
 
-    def plain_settings(self, name: str, dataset: str) -> Plugin:
+    def plain_settings(self, name: str, dataset: str) -> PlainSettings:
         """The settings of one extractor for one dataset, as they stand in the file; `finetuned` as a path."""
         return resolved(merged((self.model_extra or {}).get(name, {}), dataset), dataset)
 
 
 class Align(Section):
-    extractors: list[str] = Field([], description="features to average over words, into aligned_<extractor>.h5")
+    extractors: Names = Field([], description="features to average over words, into aligned_<extractor>.h5")
     words: Literal["proportional", "files", "ctc", "sphinx"] = Field(
         "proportional", description="where word times come from; sphinx: English forced alignment, lacuna[speech]"
     )
@@ -102,21 +129,21 @@ class Align(Section):
 
 
 class Mask(Section):
-    patterns: list[str] = Field(["frames", "modality"], description="names of files in lacuna/patterns")
-    rates: list[float] = Field([i / 10 for i in range(10)], description="missing rates")
+    patterns: Names = Field(["frames", "modality"], description="names of files in lacuna/patterns")
+    rates: list[Annotated[float, Field(ge=0, le=1)]] = Field([i / 10 for i in range(10)], description="missing rates")
     subsets: bool = Field(True, description="pattern modality: also each subset of modalities by name")
-    seeds: list[int] = Field([1, 2, 3], description="each level is drawn once per seed")
+    seeds: Seeds = Field([1, 2, 3], description="each level is drawn once per seed")
 
     @model_validator(mode="after")
     def _known(self) -> Mask:
-        _check_names("patterns", self.patterns)
+        require_names("mask.patterns", self.patterns, plugin_names("patterns"))
         return self
 
 
 class Incomplete(Section):
     pattern: str = Field(description="name of a file in lacuna/patterns")
     level: float | str = Field(description='missing rate, or the modalities left: "text+audio"')
-    seed: int = Field(1, description="decides what is lost")
+    seed: Seed = Field(1, description="decides what is lost")
 
 
 class Export(Section):
@@ -142,12 +169,12 @@ class Train(Section):
     protocol: Literal["validation", "paper"] = Field(
         "validation", description="what checkpoints are chosen by: validation loss; paper: one a metric, best on test"
     )
-    training: Plugin = Field({}, description="changes to training.Settings for every model")
+    training: PlainSettings = Field({}, description="changes to training.Settings for every model")
 
     @model_validator(mode="after")
     def _known(self) -> Train:
         for name, settings in (self.model_extra or {}).items():
-            _check_names("models", [self.file_of(name)])
+            require_names(f"train.{name}", [self.file_of(name)], plugin_names("models"))
             if "like" in settings and (name in plugin_names("models") or not name.isidentifier()):
                 raise MalformedInput(
                     f"train.{name}.like: expected a new name of letters, digits and _ for a model that is like "
@@ -166,18 +193,24 @@ class Train(Section):
 
     def model_settings(self, name: str, dataset: str) -> object:
         """The architecture's settings of one model."""
-        values = resolved(self._plugin(name, dataset)["model"], dataset)
-        return plugin_settings("models", self.file_of(name), values, dataset)
+        return plugin_settings("models", self.file_of(name), self.model_changes(name, dataset), dataset)
 
-    def training_settings(self, name: str, dataset: str) -> Plugin:
+    def training_settings(self, name: str, dataset: str) -> PlainSettings:
         """What a model's own TRAINING, the common changes and its own changes make of training.Settings."""
-        usual = plugin("models", self.file_of(name)).TRAINING
-        return {**usual, **merged(self.training, dataset), **self._plugin(name, dataset)["training"]}
+        return {**plugin("models", self.file_of(name)).TRAINING, **self.training_changes(name, dataset)}
 
-    def _plugin(self, name: str, dataset: str) -> Plugin:
+    def training_changes(self, name: str, dataset: str) -> PlainSettings:
+        """What params.yaml says of a model's training: for every model, and on top of it for this one."""
+        return {**merged(self.training, dataset), **self._plugin(name, dataset)["training"]}
+
+    def model_changes(self, name: str, dataset: str) -> PlainSettings:
+        """What params.yaml says of a model's architecture."""
+        return resolved(self._plugin(name, dataset)["model"], dataset)
+
+    def _plugin(self, name: str, dataset: str) -> PlainSettings:
         """What stands under `train.<name>`, key by key on top of what stands under the model that it is like."""
         own = merged((self.model_extra or {}).get(name, {}), dataset)
-        _refuse_unknown(own, ("like", "model", "training", *_COMMON), f"train.{name}")
+        refuse_unknown(own, ("like", "model", "training", *_COMMON), f"train.{name}")
         own |= {part: merged(own.get(part, {}), dataset) for part in ("model", "training")}
         if self.file_of(name) == name:
             return own
@@ -186,7 +219,7 @@ class Train(Section):
 
 
 class Evaluate(Section):
-    patterns: list[str] = Field(["frames", "modality"], description="patterns to judge under")
+    patterns: Names = Field(["frames", "modality"], description="patterns to judge under")
     bootstrap: int = Field(1000, ge=0, description="resamples behind each 95 % interval")
 
 
@@ -205,10 +238,12 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    datasets: list[str] = Field(description="folders of raw/")
-    models: list[str] = Field(description="names of files in lacuna/models, or new names that are `like` one")
-    seeds: list[int] = Field(description="each model is trained once per seed")
-    workers: int | Literal["auto"] = Field("auto", description="processes; auto: one per core")
+    datasets: Names = Field(description="folders of raw/")
+    models: Names = Field(description="names of files in lacuna/models, or new names that are `like` one")
+    seeds: Seeds = Field(description="each model is trained once per seed")
+    workers: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
+        "auto", description="processes; auto: one per core"
+    )
     compute: Compute = Field(default_factory=Compute)
     demo: Demo = Field(default_factory=Demo)
     prepare: Prepare = Field(default_factory=Prepare)
@@ -224,80 +259,30 @@ class Params(BaseModel):
 
     @model_validator(mode="after")
     def _known(self) -> Params:
-        _check_names("models", [self.train.file_of(name) for name in self.models])
+        require_names("models", [self.train.file_of(name) for name in self.models], plugin_names("models"))
+        for dataset in self.datasets:
+            self._check_lists(dataset)
         return self
 
-
-def load_params(path: Path = Path("params.yaml")) -> Params:
-    """Read and check params.yaml; MalformedInput names the key, what was expected and what came."""
-    if not Path(path).is_file():
-        raise MalformedInput(f"{path}: expected the settings of the pipeline, found none (run from the project's root)")
-    try:
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise MalformedInput(f"{path}: expected YAML: {error}") from error
-    return _validated(lambda: Params.model_validate(raw), str(path))
-
-
-def plugin(room: str, name: str) -> ModuleType:
-    """The module `lacuna.<room>.<name>`."""
-    _check_names(room, [name])
-    return importlib.import_module(f"lacuna.{room}.{name}")
-
-
-def plugin_names(room: str) -> list[str]:
-    """The names a room offers."""
-    package = importlib.import_module(f"lacuna.{room}")
-    modules = (m for m in pkgutil.iter_modules(package.__path__) if not m.ispkg)
-    return sorted(m.name for m in modules if not m.name.startswith("_"))
+    def _check_lists(self, dataset: str) -> None:
+        """Every name in a list is one that an earlier section, or a room, has."""
+        extracted, aligned = self.extract.of(dataset).extractors, self.align.of(dataset).extractors
+        features = [*extracted, *(f"aligned_{name}" for name in aligned)]
+        export, evaluate, train = self.export.of(dataset), self.evaluate.of(dataset), self.train.of(dataset)
+        require_names("align.extractors", aligned, extracted)
+        require_names("train.features", train.features, features)
+        for name in self.models:
+            require_names(f"train.{name}.features", self.train.of_model(name, dataset).features, features)
+            pattern = self.train.training_changes(name, dataset).get("pattern", "none")
+            require_names(f"train.{name}.training.pattern", [pattern], ["none", *plugin_names("patterns")])
+        require_names("export.features", export.features, features)
+        require_names("export.tokens", [export.tokens] if export.features else [], extracted)
+        require_names("export.incomplete", [v.pattern for v in export.incomplete], plugin_names("patterns"))
+        require_names("evaluate.patterns", evaluate.patterns, self.mask.of(dataset).patterns)
 
 
-def plugin_settings(room: str, name: str, values: Plugin, dataset: str = "") -> object:
-    """`values` as the plug-in's own `Settings`."""
-    return checked(plugin(room, name).Settings, merged(values, dataset), f"{room}.{name}")
-
-
-def checked(settings: type[Value], values: Mapping[str, Any], where: str) -> Value:
-    """A settings dataclass from plain values, types checked and unknown keys refused."""
-    _refuse_unknown(values, [f.name for f in fields(settings)], where)
-    return _validated(lambda: TypeAdapter(settings).validate_python(dict(values)), where)
-
-
-def merged(values: Mapping[str, Any], dataset: str) -> Plugin:
-    """Settings with their `per_dataset` changes for one dataset put in."""
-    own = {key: value for key, value in values.items() if key != "per_dataset"}
-    return own | values.get("per_dataset", {}).get(dataset, {})
-
-
-def resolved(values: Mapping[str, Any], dataset: str) -> Plugin:
+def resolved(values: Mapping[str, Any], dataset: str) -> PlainSettings:
     """Settings in which weights called `finetuned` are the file or folder that stage finetune left for the dataset."""
     folder = Path("processed", dataset, FINETUNED)
     own = {k: (folder / name).as_posix() for k, name in TUNED_FILES.items() if values.get(k) == FINETUNED}
     return {**values, **own}
-
-
-def _check_names(room: str, names: list[str]) -> None:
-    known = plugin_names(room)
-    for name in names:
-        if name not in known:
-            raise MalformedInput(f"{room}: expected one of {', '.join(known)}; got {name!r}{_guess(name, known)}")
-
-
-def _refuse_unknown(values: Mapping[str, Any], known: list[str] | tuple[str, ...], where: str) -> None:
-    for key in values:
-        if key not in known:
-            raise MalformedInput(f"{where}.{key}: expected one of {', '.join(known)}{_guess(key, known)}")
-
-
-def _guess(word: str, known: list[str] | tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(word, known, 1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def _validated(make: Any, where: str) -> Any:  # noqa: ANN401
-    try:
-        return make()
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise MalformedInput(f"{where}: {key}: {first['msg']}; got {first['input']!r}") from error
