@@ -160,7 +160,7 @@ def import_mmsa(
 
 @app.command()
 def convert(
-    model: Annotated[str, typer.Argument(help="a file of lacuna/convert: lnln, misa, dmd")],
+    model: Annotated[str, typer.Argument(help="a file of lacuna/commands/published: lnln, almt, …")],
     published: Annotated[Path, typer.Argument(help="the authors' checkpoint (.pth)")],
     out: Annotated[Path, typer.Option(help="folder for model.safetensors and model.json")],
     homo: Annotated[Path | None, typer.Option(help="dmd: its first distillation unit, if it was saved")] = None,
