@@ -1,7 +1,7 @@
 """docs/extending.md is true: each example is taken out of the page, put where it says, and does its work."""
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +72,7 @@ def test_the_model_learns_and_loads(tmp_path, classes):
     torch.manual_seed(0)
     module, train, valid = plugin("models", "averages"), samples(96), samples(32, "valid", 1)
     if classes:
-        train, valid = [polarity(s) for s in train], [polarity(s) for s in valid]
+        train, valid = ([replace(s, clip=polarity(s.clip)) for s in part] for part in (train, valid))
     spec = InputSpec.of(train, {}, classes)
     model = module.Model(module.Settings(), spec)
     settings = Settings(**module.TRAINING | {"batch_size": 16})
