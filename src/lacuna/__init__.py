@@ -41,7 +41,7 @@ def open(
     seed: int = 0,
 ) -> Opened:
     """The samples of `processed/<dataset>` as a torch Dataset: read when asked for, scaled by the train split, and,
-    where a `pattern` is named, without the frames that it takes at this `rate` and `seed`. See `lacuna.train.opened`."""
+    where a `pattern` is named, without the frames that it takes at this `rate` and `seed`."""
     opened = import_module("lacuna.train.opened")
     return opened.open_dataset(folder, features, split, opened.Loss(pattern, rate, seed) if pattern else None)
 

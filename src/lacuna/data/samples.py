@@ -149,8 +149,8 @@ def open_samples(
 
 def has_frames(file: FeatureFile, clips: int, needed: bool = True) -> bool:
     """Whether a dataset of so many clips has this modality; one that it cannot have (sound of still pictures, what
-    given features lack) it has not. MalformedInput: one that it might have, that no clip has and that is `needed`; the first
-    clip's reason is told."""
+    given features lack) it has not. MalformedInput: one that it might have, that no clip has and that is `needed`;
+    the first clip's reason is told."""
     if file.origin.columns == NOTHING or not (needed or file.lengths().any()):
         return False
     if needed and clips and not file.seen():
