@@ -122,10 +122,25 @@ class Extract(Section):
 
 class Align(Section):
     extractors: Names = Field([], description="features to average over words, into aligned_<extractor>.h5")
-    words: Literal["proportional", "files", "ctc", "sphinx"] = Field(
-        "proportional", description="where word times come from; sphinx: English forced alignment, lacuna[speech]"
+    words: Literal["proportional", "files", "ctc", "sphinx", "heard"] = Field(
+        "proportional",
+        description="where word times come from; sphinx: English, lacuna[speech]; heard: from stage transcribe",
     )
     source: str = Field("", description="wav2vec2 CTC model (hub id or directory), or folder of word-time files")
+
+
+class Transcribe(Section):
+    """Words of clips that come without them, heard in their sound."""
+
+    engine: Literal["none", "faster-whisper", "transformers", "sphinx"] = Field(
+        "none", description="faster-whisper: any language, with word times, lacuna[transcribe]; sphinx: English"
+    )
+    model: str = Field("", description="a folder or hub id; for faster-whisper also a size: tiny, base, small …")
+    language: str = Field("auto", description="its code (en, zh, es …), or auto: told by faster-whisper, clip by clip")
+    clips: Literal["wordless", "all"] = Field(
+        "wordless", description="which are heard; all: given words are kept, and align can use the times (words: heard)"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda")
 
 
 class Mask(Section):
@@ -248,6 +263,7 @@ class Params(BaseModel):
     demo: Demo = Field(default_factory=Demo)
     prepare: Prepare = Field(default_factory=Prepare)
     finetune: Finetune = Field(default_factory=Finetune)
+    transcribe: Transcribe = Field(default_factory=Transcribe)
     extract: Extract
     align: Align = Field(default_factory=Align)
     mask: Mask = Field(default_factory=Mask)
