@@ -43,7 +43,7 @@ def whisper() -> str:
 
 real = pytest.mark.skipif(
     not (whisper() and DATA.is_dir()),
-    reason="SKIPPED FOR WANT OF WHISPER: LACUNA_WHISPER (a folder in faster-whisper's format) or LACUNA_DATA is not set",
+    reason="SKIPPED FOR WANT OF WHISPER: neither LACUNA_WHISPER (a folder for faster-whisper) nor clips",
 )
 
 
@@ -190,7 +190,8 @@ def test_whisper_hears_and_places_words() -> None:
     last = np.array([heard.words[-1].start, heard.words[-1].end])
     np.testing.assert_allclose(last, np.array(GRID["now"]) / 25000, atol=0.25)
     speech = engines.hear(DATA / "speeches/RD_Radio34_000.mp4", recogniser)
-    assert "supreme court" in speech.text.lower() and "fifties and sixties" in speech.text.lower().replace("50s", "fifties").replace("60s", "sixties")  # fmt: skip
+    said = speech.text.lower().replace("50s", "fifties").replace("60s", "sixties")
+    assert "supreme court" in said and "fifties and sixties" in said
     assert engines.hear(DATA / "speeches/RD_Radio34_000.mp4", recogniser) == speech
 
 

@@ -1,8 +1,9 @@
 """Word alignment. In: a clip, the times of its words, and features. Out: features with a frame for each token.
 
 Audio and vision are averaged over each word's span and repeated for its tokens; [CLS] and [SEP] are unseen zeros. Times
-come from the user's files, from what a speech recogniser heard, from forced alignment (a CTC model, or PocketSphinx for English), or, embedded, from
-spreading the words over the voiced part in proportion to their letters: an estimate, and named `proportional`.
+come from the user's files, from what a speech recogniser heard, from forced alignment (a CTC model, or PocketSphinx for
+English), or, embedded, from spreading the words over the voiced part in proportion to their letters: an estimate, and
+named `proportional`.
 """
 
 from __future__ import annotations

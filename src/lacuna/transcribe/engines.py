@@ -74,7 +74,7 @@ class _Whisper:
             from faster_whisper import WhisperModel
         except ImportError as error:
             raise MalformedInput(
-                "transcribe: expected the package faster-whisper (pip install 'lacuna[transcribe]'), it is not installed"
+                "transcribe: expected the package faster-whisper (pip install 'lacuna[transcribe]'), found none"
             ) from error
         kind = device_of(device).type
         options = {"device": kind, "compute_type": "float16" if kind == "cuda" else "int8", "cpu_threads": 1}

@@ -48,7 +48,7 @@ class Hearing:
 
     def _key(self, clip: Clip) -> str:
         known = {"engine": self.settings.engine, "language": self.settings.language, "device": self._device}
-        return digest_of("heard", known, self._versions, digest_of_file(clip.path), clip.start, clip.end)
+        return digest_of("heard", known, self._versions, digest_of_file(Path(str(clip.path))), clip.start, clip.end)
 
     @property
     def _device(self) -> str:
