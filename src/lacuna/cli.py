@@ -205,7 +205,7 @@ def compare(
 @app.command()
 def predict(
     file: Annotated[Path, typer.Argument(help="a video, a sound file or a picture")],
-    checkpoint: Annotated[Path, typer.Option(help="a folder with model.json, as `train` and `convert` write it")],
+    checkpoint: Annotated[str, typer.Option(help="a folder with model.json, or hf://org/name of a model hub")],
     text: Annotated[str | None, typer.Option(help="what is said")] = None,
     transcript: Annotated[Path | None, typer.Option(help="what is said, as .srt, .vtt or .txt")] = None,
     asr: Annotated[str, typer.Option(help="hear it with: a speech model's hub id, directory, or sphinx")] = "",
@@ -219,14 +219,16 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="the whole answer as JSON")] = False,
 ) -> None:
     """What a model says of one clip: score, contributions, curve by the second, and what was missing."""
+    from lacuna import load
     from lacuna.commands.own import own_settings
     from lacuna.predict.answers import Question, parse_missing
-    from lacuna.predict.run import load
     from lacuna.predict.trust import parse_use
+    from lacuna.share.hub import fetched
     from lacuna.train.checkpoint import read_card
 
     lost = parse_missing(missing or ())
-    predictor = load(checkpoint, device, own_settings(read_card(checkpoint).dataset) | parse_use(use or ()))
+    folder = fetched(checkpoint)
+    predictor = load(folder, device, own_settings(read_card(folder).dataset) | parse_use(use or ()))
     answer = predictor(file, Question(text, transcript, asr, start, end, drop or (), lost, seed))
     if as_json:
         typer.echo(json.dumps(answer.as_dict(), ensure_ascii=False, indent=1))
@@ -236,7 +238,7 @@ def predict(
 
 @app.command()
 def serve(
-    checkpoint: Annotated[Path, typer.Option(help="a folder with model.json")],
+    checkpoint: Annotated[str, typer.Option(help="a folder with model.json, or hf://org/name of a model hub")],
     port: Annotated[int, typer.Option(help="of 127.0.0.1; nothing else is listened to")] = 8080,
     use: Annotated[list[str] | None, typer.Option(help=USE)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
@@ -246,10 +248,25 @@ def serve(
     from lacuna.commands.own import own_settings
     from lacuna.predict.page import serve as serve_page
     from lacuna.predict.trust import parse_use
+    from lacuna.share.hub import fetched
     from lacuna.train.checkpoint import read_card
 
-    trusted = own_settings(read_card(checkpoint).dataset) | parse_use(use or ())
-    serve_page(checkpoint, port, device=device, asr=asr, use=trusted)
+    folder = fetched(checkpoint)
+    trusted = own_settings(read_card(folder).dataset) | parse_use(use or ())
+    serve_page(folder, port, device=device, asr=asr, use=trusted)
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="a checkpoint, or processed/<dataset> for its features")],
+    repository: Annotated[str, typer.Argument(help="<organisation>/<name> on the model hub")],
+    private: Annotated[bool, typer.Option(help="for your organisation alone")] = False,
+) -> None:
+    """Publish a checkpoint with a model card, or features as Parquet; lacuna.load("hf://…") reads the model again."""
+    from lacuna.share.hub import push as push_folder
+
+    files = push_folder(folder, repository, private)
+    _say([f"{repository}: {', '.join(files)}"])
 
 
 @app.command()

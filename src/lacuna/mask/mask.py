@@ -58,14 +58,19 @@ def mask(
 
     A pattern with a function `spoil` decides itself what stands where frames do not survive.
     """
-    if isinstance(level, float) and not 0 <= level <= 1:
-        raise MalformedInput(f"missing rate: expected 0 to 1, got {level}")
-    name = pattern.__name__.rpartition(".")[2]
+    level, name = checked_level(level), pattern.__name__.rpartition(".")[2]
     features = {}
     for modality, sequence in sample.features.items():
         one = Draw(sample.clip.dataset, sample.clip.id, modality, name, level, seed, draw, place)
         features[modality] = harm(sequence, pattern, pattern.survivors(sequence, one), one)
     return replace(sample, features=features)
+
+
+def checked_level(level: Level) -> Level:
+    """The level, unless it is a number that is no rate."""
+    if isinstance(level, float | int) and not 0 <= level <= 1:
+        raise MalformedInput(f"missing rate: expected 0 to 1, got {level}")
+    return level
 
 
 def harm(sequence: FeatureSequence, pattern: ModuleType, survives: np.ndarray, draw: Draw) -> FeatureSequence:

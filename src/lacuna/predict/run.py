@@ -140,19 +140,6 @@ class Predictor:
         return "negative" if score < 0 else "positive" if score > 0 else "neutral"
 
 
-def load(checkpoint: Path | str, device: str = "auto", use: Mapping[str, str] | None = None) -> Predictor:
-    """A trained model that answers for files: `load(folder)("clip.mp4", text="…")`.
-
-    use: programs, folders and weights that the checkpoint asks for and you trust: {"bert.source": "bert-base-chinese"}.
-    """
-    return Predictor(checkpoint, device, use=use)
-
-
-def predict(path: Path | str, checkpoint: Path | str, **options: object) -> Answer:
-    """The answer of a checkpoint for one file; `options` are fields of `Question`."""
-    return load(checkpoint)(path, **options)
-
-
 def _heard(path: Path, question: Question) -> Transcript:
     """What is said in the file, with the times of words where the recogniser tells them."""
     recogniser = engines.engine(engines.engine_for(question.asr), question.asr)
