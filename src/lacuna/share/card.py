@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from lacuna.storage.features import Origin
 from lacuna.train.checkpoint import Card
 
 METRICS = {"regression": ("mae", "corr", "has0_acc2", "acc2"), "": ("accuracy", "macro_f1")}
@@ -64,7 +65,7 @@ def _tags(card: Card) -> list[str]:
 def _inputs(card: Card) -> Iterator[tuple[str, ...]]:
     for modality, origin in card.origins.items():
         told = json.dumps(origin.get("settings", {}), ensure_ascii=False)
-        yield modality, f"`{origin['extractor']}`", str(len(list(origin["columns"]))), f"`{told}`"
+        yield modality, f"`{origin['extractor']}`", str(len(Origin(**dict(origin)).columns)), f"`{told}`"
 
 
 def _protocol(card: Card) -> Iterator[str]:

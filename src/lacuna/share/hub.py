@@ -1,8 +1,8 @@
 """Checkpoints and features on a model hub. In: a folder and a repository's name. Out: files there, or here again.
 
 The hub is Hugging Face's, by `huggingface_hub`; where the environment variable LACUNA_HUB names a folder, that folder
-is the hub (for tests, and for machines without a network). Of a model two files are fetched, JSON and tensors: nothing is
-unpickled and nothing is run.
+is the hub (for tests, and for machines without a network). Of a model two files are fetched, JSON and tensors: nothing
+is unpickled and nothing is run.
 """
 
 from __future__ import annotations
