@@ -180,7 +180,9 @@ class Train(Section):
     lengths: dict[str, int] = Field({}, description="most frames of a modality; others keep their longest")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 …")
     processes: int = Field(1, ge=1, description="that share each batch (one GPU each)")
-    live: bool = Field(False, description="metrics of each epoch, as they come, in live/<dataset>/<model>/<seed>")
+    track: list[Literal["tensorboard", "wandb", "mlflow", "dvclive"]] = Field(
+        [], description="trackers that are told each epoch's metrics; files go to live/<dataset>/<model>/<seed>"
+    )
     protocol: Literal["validation", "paper"] = Field(
         "validation", description="what checkpoints are chosen by: validation loss; paper: one a metric, best on test"
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from lacuna.storage.features import Origin
 from lacuna.train.checkpoint import Card
 
 METRICS = {"regression": ("mae", "corr", "has0_acc2", "acc2"), "": ("accuracy", "macro_f1")}
@@ -65,7 +65,11 @@ def _tags(card: Card) -> list[str]:
 def _inputs(card: Card) -> Iterator[tuple[str, ...]]:
     for modality, origin in card.origins.items():
         told = json.dumps(origin.get("settings", {}), ensure_ascii=False)
-        yield modality, f"`{origin['extractor']}`", str(len(Origin(**dict(origin)).columns)), f"`{told}`"
+        yield modality, f"`{origin['extractor']}`", str(len(_columns(origin))), f"`{told}`"
+
+
+def _columns(origin: Mapping[str, Any]) -> Sequence[str]:
+    return origin["columns"]
 
 
 def _protocol(card: Card) -> Iterator[str]:

@@ -26,7 +26,6 @@ from lacuna.train import checkpoint
 from lacuna.train.checkpoint import Card
 from lacuna.train.plan import Plan, digests_of, plan
 from lacuna.train.resume import read_progress, write_progress
-from lacuna.train.track import ROOT, Live
 from lacuna.train.trainer import Data, History, Progress, Settings, choose_device, fit
 from lacuna.types import SPLITS, UNKNOWN
 
@@ -106,8 +105,6 @@ def train_model(
     watching = [] if distributed.rank() else [observer(fitting) for observer in observers]
     # Observers come first: what a state on disk has been through, they have seen.
     keepers: list[Callable[[Progress], None]] = [*watching, Keeper(state)]
-    if made.train.live:
-        keepers.append(Live(ROOT / processed.name / name / str(seed)))
     if distributed.rank():
         keepers.clear()  # the first process writes for all
     history = fit(
