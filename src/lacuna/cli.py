@@ -257,6 +257,28 @@ def serve(
 
 
 @app.command()
+def tune(
+    dataset: str,
+    model: Annotated[str, typer.Argument(help="a name in `models`")],
+    trials: Annotated[int, typer.Option(help="in all: what was tried before counts")] = 20,
+    vary: Annotated[
+        list[str] | None, typer.Option(help="training.<setting>=1e-5..1e-3, model.<setting>=a,b; may be repeated")
+    ] = None,
+) -> None:
+    """Search settings by their validation loss with Optuna; what is best comes out as a `like:` block."""
+    from lacuna.params import load_params
+    from lacuna.tune.run import folder_of, write_study
+    from lacuna.tune.run import tune as search
+    from lacuna.tune.space import DEFAULT, parse
+
+    params, processed = load_params(), Path("processed", dataset)
+    study = search(params, processed, model, parse(vary or DEFAULT), trials)
+    block = write_study(params, processed, model, study)
+    _say([f"{len(study.trials)} trials, best validation loss {study.best_value:.4f} ({folder_of(processed)})"])
+    _say([f"# for params.yaml; and {model}_tuned in `models`", block.rstrip()])
+
+
+@app.command()
 def push(
     folder: Annotated[Path, typer.Argument(help="a checkpoint, or processed/<dataset> for its features")],
     repository: Annotated[str, typer.Argument(help="<organisation>/<name> on the model hub")],
