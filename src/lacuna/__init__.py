@@ -63,13 +63,9 @@ def extract(
     extractor: a file of lacuna/extractors (librosa, face, bert, image, speech …); settings: its own, as params.yaml has
     them under `extract.<extractor>`; text: what is said, for extractors of text; span: s from the file's start.
     """
-    from pathlib import Path as Place
+    from lacuna.extract.one import extract_file
 
-    from lacuna.params import plugin, plugin_settings
-    from lacuna.types import Clip
-
-    clip = Clip(Place(path).stem or "clip", "given", "test", text, {}, Place(path), *span)
-    return plugin("extractors", extractor).Extractor(plugin_settings("extractors", extractor, settings))(clip)
+    return extract_file(path, extractor, text, span, settings)
 
 
 def mask(

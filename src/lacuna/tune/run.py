@@ -77,7 +77,7 @@ def _tried(params: Params, processed: Path, model: str, space: Space, trial: Any
     """The best validation loss of the model under the trial's settings, the mean over the seeds."""
     drawn = {one.key: one.draw(trial) for one in space}
     varied = params.model_copy(update={"train": with_trial(params.train, model, drawn)})
-    losses = []
+    losses: list[float] = []
     with TemporaryDirectory() as folder, _cache(folder):
         for seed in params.seeds:
             watch: list[Callable[[Fitting], Any]] = [] if losses else [lambda fitting: _Watch(trial)]
@@ -158,12 +158,13 @@ def _picture(model: str, trials: Sequence[Any], keys: Sequence[str]) -> Picture:
         first.set_ylabel("validation loss")
         for axes, key in zip(others, keys):
             _dots(axes, key, [trial.params[key] for trial in trials], trials)
+    assert drawn.picture is not None  # the figure is finished
     return drawn.picture
 
 
-def _dots(axes: Axes, name: str, values: Sequence[object], trials: Sequence[Any]) -> None:
+def _dots(axes: Axes, name: str, values: Sequence[Any], trials: Sequence[Any]) -> None:
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    shown = list(values) if numbers else [str(value) for value in values]
+    shown: list[Any] = list(values) if numbers else [str(value) for value in values]
     paint = [SERIES[0] if trial.state.name == "COMPLETE" else "none" for trial in trials]
     axes.scatter(shown, [trial.value for trial in trials], s=16, color=paint, edgecolors=SERIES[0])
     axes.set_xlabel(name.partition(".")[2] or name)
