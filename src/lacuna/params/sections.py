@@ -85,6 +85,9 @@ class Prepare(Section):
     max_rejects: float = Field(0.1, ge=0, le=1, description="the stage fails when a larger share is refused")
     seed: Seed = Field(7, description="decides splits that the raw data do not name")
     fractions: tuple[float, float, float] = Field((0.7, 0.15, 0.15), description="train, valid, test of such splits")
+    target: Literal["emotion", "sentiment"] = Field(
+        "emotion", description="which label of data sets that have both: MELD, IEMOCAP, MER2023"
+    )
     speakers_apart: bool = Field(False, description="such splits part speakers too (MUStARD: test is Friends)")
 
 
@@ -237,6 +240,7 @@ class Train(Section):
 
 class Evaluate(Section):
     patterns: Names = Field(["frames", "modality"], description="patterns to judge under")
+    across: Names = Field([], description="datasets with the same columns whose test split judges the models too")
     bootstrap: int = Field(1000, ge=0, description="resamples behind each 95 % interval")
 
 

@@ -128,7 +128,8 @@ class Predictor:
         """Names of a classifier's classes; none for scores."""
         if self.spec.classes == 3 and self.card.task == "polarity":
             return ["negative", "neutral", "positive"]
-        return [str(k) for k in range(self.spec.classes)]
+        named = list(self.card.classes)[: self.spec.classes]  # a class that no clip of training has is never told
+        return named or [str(k) for k in range(self.spec.classes)]
 
     def _named(self, score: float) -> str:
         """A score as the field's class of it: of seven in [-3, 3], of five in [-1, 1], else its sign."""

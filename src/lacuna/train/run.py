@@ -18,7 +18,7 @@ from lacuna import pretrained
 from lacuna.compute import distributed
 from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Sample, Scaler, is_tokens, of_split, polarity, read_samples
-from lacuna.data.task import Task
+from lacuna.data.task import Task, class_names
 from lacuna.params import Params, Train, plugin
 from lacuna.storage.cache import default_root, digest_of, digest_of_file
 from lacuna.storage.features import Origin, replacing
@@ -111,7 +111,8 @@ def train_model(
         model, data, made.training, seed, device, read_progress(state),
         lambda progress: [keep(progress) for keep in keepers],
     )  # fmt: skip
-    card = replace(card, best_epoch=history.best)
+    names = class_names(processed) if made.train.task == "class" else ()
+    card = replace(card, best_epoch=history.best, classes=names)
     if distributed.rank() == 0:
         checkpoint.save(folder, model, card)
         write_history(folder / "history.csv", history)
