@@ -197,8 +197,8 @@ def _checkpoint(folder: Path, label_range: tuple[float, float] = (-3.0, 3.0)) ->
     network = plugin("models", "lnln").Model(settings, spec)
     arrays = {m: np.full(w, 0.25, np.float32) for m, w in spec.widths.items()}
     scaler = Scaler(arrays, {m: a + 1 for m, a in arrays.items()})
-    origins = {m: asdict(Origin(m, m, made[m].columns, {}, {})) for m in spec.widths}
-    scaling, built = checkpoint.scaler_values(scaler), (asdict(settings), asdict(spec))
+    origins = {m: Origin(m, m, made[m].columns, {}, {}) for m in spec.widths}
+    scaling, built = checkpoint.scaler_values(scaler), (asdict(settings), spec)
     card = Card("lnln", *built, "regression", label_range, origins, scaling, {}, 1, "", "mosi", {})
     checkpoint.save(folder, network, card)
     return network, spec, scaler

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lacuna.storage.features import replacing
+from lacuna.storage.files import reading, replacing
 
 FILE = "heard.jsonl"  # beside clips.jsonl
 
@@ -51,6 +51,6 @@ def read_heard(path: Path) -> dict[str, Heard]:
     """{clip id: what was heard}; empty where nothing was to be heard."""
     if not path.is_file():
         return {}
-    lines = path.read_text(encoding="utf-8").splitlines()
-    records = [json.loads(line) for line in lines]
-    return {record.pop("id"): Heard.of(record) for record in records}
+    with reading(path, "what was heard in a clip in each line", "delete it and run `dvc repro transcribe`"):
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return {record.pop("id"): Heard.of(record) for record in records}

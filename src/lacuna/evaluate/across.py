@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Sample, of_split, polarity, read_samples
 from lacuna.data.task import Task
 from lacuna.evaluate.judged import Judged
 from lacuna.evaluate.under_loss import Run, over_rates, predict_variants, summary
 from lacuna.mask.variants import Variants
-from lacuna.storage.features import Origin, replacing
+from lacuna.storage.features import Origin
+from lacuna.storage.files import replacing
 from lacuna.train import checkpoint
 from lacuna.train.checkpoint import Card
 from lacuna.train.trainer import choose_device
@@ -72,7 +72,7 @@ def _check(card: Card, other: Other, origins: dict[str, Origin]) -> None:
 def _runs(folder: Path, test: Sequence[Sample], other: Other, device: str) -> Iterator[Run]:
     """One checkpoint under every pattern, level and mask seed of the other dataset."""
     network, card = checkpoint.load(folder)
-    spec, scale = InputSpec(**card.spec), checkpoint.scaler_of(card)
+    spec, scale = card.spec, checkpoint.scaler_of(card)
     seen = [scale(polarity(sample) if card.task == "polarity" else sample) for sample in test]
     labels = np.array([sample.clip.label for sample in seen])
     task = Task(card.task, ("sims" if card.label_range[1] <= 1 else "mosi") * (not spec.classes), spec.classes)

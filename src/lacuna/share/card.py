@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from lacuna.train.checkpoint import Card
 
@@ -64,12 +63,8 @@ def _tags(card: Card) -> list[str]:
 
 def _inputs(card: Card) -> Iterator[tuple[str, ...]]:
     for modality, origin in card.origins.items():
-        told = json.dumps(origin.get("settings", {}), ensure_ascii=False)
-        yield modality, f"`{origin['extractor']}`", str(len(_columns(origin))), f"`{told}`"
-
-
-def _columns(origin: Mapping[str, Any]) -> Sequence[str]:
-    return origin["columns"]
+        told = json.dumps(origin.settings, ensure_ascii=False)
+        yield modality, f"`{origin.extractor}`", str(len(origin.columns)), f"`{told}`"
 
 
 def _protocol(card: Card) -> Iterator[str]:

@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from lacuna.figures.drawing import SERIES, WIDE, Picture, drawing
 from lacuna.params import Params, Train
 from lacuna.storage.cache import digest_of
-from lacuna.storage.features import replacing
+from lacuna.storage.files import replacing
 from lacuna.train.plan import plan
 from lacuna.train.run import Fitting, train_model
 from lacuna.train.trainer import Progress
