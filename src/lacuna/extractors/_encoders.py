@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lacuna import pretrained
 from lacuna.compute.device import device_of
@@ -73,9 +73,9 @@ class Encoder:
         """`tower`: the part of a model of several modalities that is wanted ("vision_model"), where it has such."""
         self.settings, self.device = settings, device_of(settings.device)
         self.precision = _precision(settings.precision, self.device)
-        self.whole = pretrained.encoder(settings.source, getattr(torch, self.precision)).to(self.device)
+        self.whole: Any = pretrained.encoder(settings.source, getattr(torch, self.precision)).to(self.device)
         both = getattr(self.whole.config, "is_encoder_decoder", False)  # T5, Whisper: the half that reads
-        self.network: nn.Module = self.whole.get_encoder() if both else getattr(self.whole, tower or "_", self.whole)
+        self.network: Any = self.whole.get_encoder() if both else getattr(self.whole, tower or "_", self.whole)
         self.config: Any = self.network.config
         # A batch moves the last digits of a CPU's sums, and so a clip's values would depend on its neighbours.
         self.batch_size = settings.batch_size if self.device.type == "cuda" else 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,10 +47,11 @@ def fingerprint(weights: str) -> str:
     return hashlib.sha256(Path(weights).read_bytes()).hexdigest()
 
 
-def for_inference(model: nn.Module, precision: str) -> nn.Module:
+def for_inference(model: Any, precision: str) -> nn.Module:  # noqa: ANN401 (timm's network)
     """(B, 3, S, S) → (B, 2048, S/32, S/32): batch norms folded into their convolutions, channels last."""
     model.reset_classifier(0, "")  # neither a head nor a pool
-    return fuse(model).to(getattr(torch, precision)).to(memory_format=torch.channels_last).eval()
+    folded: Any = fuse(model)
+    return folded.to(getattr(torch, precision)).to(memory_format=torch.channels_last).eval()
 
 
 def resized(image: np.ndarray, size: int) -> np.ndarray:

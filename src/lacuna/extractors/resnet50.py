@@ -90,7 +90,7 @@ class Extractor:
         features = np.zeros((len(images), rows, len(self.columns)), np.float32)
         there = [i for i, image in enumerate(images) if image is not None]
         if there:
-            pixels_BHWC = torch.from_numpy(np.stack([images[i] for i in there])).to(self._device)
+            pixels_BHWC = torch.from_numpy(np.stack([image for image in images if image is not None])).to(self._device)
             map_BCHW = self._network(_resnet.normalized(pixels_BHWC, self.settings.precision)).float()
             map_BRC = map_BCHW.flatten(2).transpose(1, 2)
             features[there] = (map_BRC if rows > 1 else map_BRC.mean(1, keepdim=True)).cpu().numpy()
