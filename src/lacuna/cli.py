@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lacuna import __version__
 from lacuna.commands import doctor as diagnosis
 from lacuna.stages import shown, told_in_one_line
 from lacuna.storage.files import reading
@@ -23,7 +24,6 @@ app = typer.Typer(
     help="Raw videos in; features, incomplete variants, MMSA pickles and honestly judged robust models out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 USE = "a program, folder or weights that the checkpoint asks for: bert.source=…; may be repeated"
 console = Console(markup=False, emoji=False, highlight=False)  # [b] and :b: may stand in names: nothing is markup
@@ -36,6 +36,21 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     with told_in_one_line("lacuna"):
         app()
+
+
+def _told_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lacuna {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_told_version, is_eager=True, help="and no more")
+    ] = False,
+) -> None:
+    """Raw videos in; features, incomplete variants, MMSA pickles and honestly judged robust models out."""
 
 
 @app.command()
@@ -292,13 +307,15 @@ def push(
 
 
 @app.command()
-def docs(page: Annotated[str, typer.Argument(help="params: every key of params.yaml, as docs/params.md")]) -> None:
-    """Print a page of the documentation that is made from the code."""
+def docs(page: Annotated[str, typer.Argument(help="params: docs/params.md; schema: docs/params.schema.json")]) -> None:
+    """Print a page that is made from the code: every key of params.yaml, for people or for editors."""
     from lacuna.commands.docs import params_page
+    from lacuna.commands.schema import params_schema
 
-    if page != "params":
-        raise MalformedInput(f"docs: expected params, got {page!r}")
-    typer.echo(params_page(), nl=False)
+    pages = {"params": params_page, "schema": lambda: json.dumps(params_schema(), indent=1, ensure_ascii=False) + "\n"}
+    if page not in pages:
+        raise MalformedInput(f"docs: expected one of {', '.join(pages)}; got {page!r}")
+    typer.echo(pages[page](), nl=False)
 
 
 def _say(lines: Iterable[str]) -> None:
