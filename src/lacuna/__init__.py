@@ -9,6 +9,7 @@ What each of them needs is imported when it is first called: a plain `import lac
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["extract", "load", "mask", "metrics", "predict"]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # who uses the library decides what is told
 
 for _room in ("extract", "mask", "predict"):  # before the functions of these names take their place as attributes
     import_module(f"lacuna.{_room}")

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from lacuna import __version__
 from lacuna.commands import doctor as diagnosis
-from lacuna.stages import shown, told_in_one_line
+from lacuna.stages import shown, tell_what_is_done, told_in_one_line
 from lacuna.storage.files import reading
 from lacuna.types import MalformedInput
 
@@ -34,6 +34,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # file names need not be text
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    tell_what_is_done()
     with told_in_one_line("lacuna"):
         app()
 
