@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from lacuna.compute.workers import Engine
 from lacuna.data.heard import FILE, write_heard
 from lacuna.data.samples import read_clips
-from lacuna.extract.run import engine_of
 from lacuna.params import load_params
 from lacuna.prepare.rejects import write_rejects
 from lacuna.stages import run_stage
@@ -20,7 +20,9 @@ def main(dataset: str) -> None:
         settings = Settings(**section.model_dump(exclude={"per_dataset"}))
         (out / FILE).unlink(missing_ok=True)  # what was heard before is not what came with the clips
         clips = read_clips(out / "clips.jsonl")
-        heard = list(transcribe(clips, settings, default_root(), engine_of(params), rejects))
+        compute = params.compute
+        engine = Engine(compute.engine, params.workers, compute.address, compute.retries)
+        heard = list(transcribe(clips, settings, default_root(), engine, rejects))
     write_heard(out / FILE, heard)
     write_rejects(out / "heard.rejects.csv", rejects)
     words = sum(bool(one.text) for _, one in heard)
