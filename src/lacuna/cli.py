@@ -248,9 +248,9 @@ def predict(
     """What a model says of one clip: score, contributions, curve by the second, and what was missing."""
     from lacuna import load
     from lacuna.commands.own import own_settings
+    from lacuna.commands.share.hub import fetched
     from lacuna.predict.answers import Question, parse_missing
     from lacuna.predict.trust import parse_use
-    from lacuna.share.hub import fetched
     from lacuna.train.checkpoint import read_card
 
     lost = parse_missing(missing or ())
@@ -273,9 +273,9 @@ def serve(
 ) -> None:
     """A page on this machine: drop a video, take parts of it away, watch the answer change."""
     from lacuna.commands.own import own_settings
+    from lacuna.commands.share.hub import fetched
     from lacuna.predict.page import serve as serve_page
     from lacuna.predict.trust import parse_use
-    from lacuna.share.hub import fetched
     from lacuna.train.checkpoint import read_card
 
     folder = fetched(checkpoint)
@@ -293,10 +293,10 @@ def tune(
     ] = None,
 ) -> None:
     """Search settings by their validation loss with Optuna; what is best comes out as a `like:` block."""
+    from lacuna.commands.tune.run import folder_of, write_study
+    from lacuna.commands.tune.run import tune as search
+    from lacuna.commands.tune.space import DEFAULT, parse
     from lacuna.params import load_params
-    from lacuna.tune.run import folder_of, write_study
-    from lacuna.tune.run import tune as search
-    from lacuna.tune.space import DEFAULT, parse
 
     params, processed = load_params(), Path("processed", dataset)
     study = search(params, processed, model, parse(vary or DEFAULT), trials)
@@ -312,7 +312,7 @@ def push(
     private: Annotated[bool, typer.Option(help="for your organisation alone")] = False,
 ) -> None:
     """Publish a checkpoint with a model card, or features as Parquet; lacuna.load("hf://…") reads the model again."""
-    from lacuna.share.hub import push as push_folder
+    from lacuna.commands.share.hub import push as push_folder
 
     files = push_folder(folder, repository, private)
     _say([f"{repository}: {', '.join(files)}"])

@@ -13,9 +13,8 @@ import numpy as np
 import torch
 
 from lacuna import pretrained
-from lacuna.types import SPECIALS
 from lacuna.extractors import _encoders, _text
-from lacuna.types import Clip, FeatureSequence, MalformedInput
+from lacuna.types import SPECIALS, Clip, FeatureSequence, MalformedInput
 
 ROBERTA_OFFSET = 2  # RoBERTa's positions start after its padding index 1
 

@@ -240,8 +240,13 @@ class Train(Section):
 
 class Evaluate(Section):
     patterns: Names = Field(["frames", "modality"], description="patterns to judge under")
-    across: Names = Field([], description="datasets with the same columns whose test split judges the models too")
     bootstrap: int = Field(1000, ge=0, description="resamples behind each 95 % interval")
+
+
+class Across(Section):
+    """Cross-corpus evaluation."""
+
+    datasets: Names = Field([], description="data sets with the same columns whose test split judges all models too")
 
 
 class Figures(Section):
@@ -276,6 +281,7 @@ class Params(BaseModel):
     export: Export
     train: Train
     evaluate: Evaluate = Field(default_factory=Evaluate)
+    across: Across = Field(default_factory=Across)
     figures: Figures = Field(default_factory=Figures)
     report: Report = Field(default_factory=Report)
 

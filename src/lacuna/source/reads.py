@@ -69,6 +69,13 @@ def _of_dataset(params: Params, dataset: str) -> Iterator[tuple[str, Source]]:
     for name in params.models:
         yield f"models.{name}", _model(params, name, dataset)
     yield "train", Source("train", {})  # a model's settings stand in its plan
+    settings = {"transcribe": _plain(params.transcribe.of(dataset), "device")}
+    yield "transcribe", Source("transcribe", settings)
+    for other in params.across.datasets:
+        judged = {"evaluate": _plain(params.evaluate.of(other)), "seeds": params.seeds}
+        judged |= {"prepare.label_range": params.prepare.of(other).label_range}
+        judged |= {f"train.{name}": trained_as(params, name, other) for name in params.models}
+        yield f"across.{other}", Source("across", judged, _patterns(params.evaluate.of(other).patterns))
     settings = {"evaluate": _plain(evaluate), "seeds": params.seeds, "export.features": export.features}
     yield "evaluate", Source("evaluate", settings, _patterns(evaluate.patterns))
     trained = {f"train.{name}": trained_as(params, name, dataset) for name in params.models}
