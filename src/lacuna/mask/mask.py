@@ -67,8 +67,7 @@ def mask(
 
     A pattern with a function `spoil` decides itself what stands where frames do not survive.
     """
-    if isinstance(level, float) and not 0 <= level <= 1:
-        raise MalformedInput(f"missing rate: expected 0 to 1, got {level}")
+    level = checked_level(level)
     features = {}
     for modality, sequence in sample.features.items():
         one = Draw(sample.clip.dataset, sample.clip.id, modality, name_of(pattern), level, seed, draw, place)
@@ -88,6 +87,13 @@ def survivors_by_level(
     for i in set(range(len(levels))) - set(together):
         survives[i] = pattern.survivors(sequence, replace(draw, level=levels[i]))
     return survives
+
+
+def checked_level(level: Level) -> Level:
+    """The level, unless it is a number that is no rate."""
+    if isinstance(level, float | int) and not 0 <= level <= 1:
+        raise MalformedInput(f"missing rate: expected 0 to 1, got {level}")
+    return level
 
 
 def harm(sequence: FeatureSequence, pattern: ModuleType, survives: np.ndarray, draw: Draw) -> FeatureSequence:
