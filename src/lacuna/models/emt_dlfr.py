@@ -69,6 +69,7 @@ TRAINING = {
     "optimizer": "adam",
     "learning_rate": 1e-3,
     "encoder_learning_rate": 5e-5,
+    "rates": {"recurrent.vision.": 1e-4},
     "weight_decay": 1e-3,
     "batch_size": 32,
     "accumulate": 4,

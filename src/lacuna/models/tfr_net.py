@@ -249,7 +249,7 @@ class Model(nn.Module):
         if self.settings.final == "time":
             return final(stream, None, causal)
         every_BTD = all_rows(stream.values_BTD)
-        # Each process brings every so-manieth clip: the batch's own order is what `causal` means here.
+        # Process r of n holds clips r, r + n, …: back into the batch's order, to which `causal` refers.
         order_B = torch.cat([torch.arange(r, len(every_BTD), world()) for r in range(world())]).to(every_BTD.device)
         clips_JBT = every_BTD[order_B.argsort()].permute(2, 0, 1)  # clips are the sequence, time is the width
         clips = Frames(clips_JBT, torch.full_like(clips_JBT[:, 0, 0], clips_JBT.shape[1], dtype=torch.int64))
