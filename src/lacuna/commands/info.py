@@ -71,7 +71,7 @@ def _checkpoint(path: Path) -> Iterator[Row]:
     yield "model", f"{card.model}, seed {card.seed}, trained on {card.dataset} ({card.task})"
     chosen = "".join(f", chosen on test by {name} = {value:.4f}" for name, value in card.chosen_on_test.items())
     yield "best epoch", f"{card.best_epoch}{chosen}"
-    for modality, width in card.spec["widths"].items():
+    for modality, width in card.spec.widths.items():
         origin = card.origins[modality]
         yield modality, f"{width} columns by {origin.extractor} {json.dumps(origin.settings)}"
     yield "versions", json.dumps(card.versions)

@@ -11,11 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from lacuna.evaluate.judged import Judged
 from lacuna.evaluate.metrics import lower_is_better
-from lacuna.mask.mask import mask
 from lacuna.train import checkpoint
 from lacuna.train.run import Fitting
 from lacuna.train.trainer import Progress, predict
@@ -66,14 +63,12 @@ class PaperKeeper:
 
     def __init__(self, run: Fitting) -> None:
         self._folder, self._model, self._card, self._judged = run.kept, run.model, run.card, Judged.by(run.corpus.task)
-        level, test = float(run.card.training["level"]), run.corpus.splits["test"]
-        self._test = [mask(s, run.pattern, level, run.card.seed) for s in test] if run.pattern else list(test)
-        self._labels = np.array([sample.clip.label for sample in test])
+        self._test, self._loss = run.corpus.splits["test"], run.loss
 
     def __call__(self, progress: Progress) -> None:
         device = next(self._model.parameters()).device
-        told = predict(self._model, self._test, self._card.spec, device)["prediction"]
-        for name, value in self._judged.scores(told, self._labels).items():
+        told = predict(self._model, self._test, self._card.spec, device, loss=self._loss)["prediction"]
+        for name, value in self._judged.scores(told, self._test.labels).items():
             if isinstance(value, float) and self._better(name, value):
                 card = replace(self._card, best_epoch=progress.epoch, chosen_on_test={name: value})
                 checkpoint.save(self._folder / name, self._model, card)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lacuna.data.samples import TOKEN_COLUMNS
 from lacuna.evaluate.judged import Judged
 from lacuna.evaluate.protocol import Choice, choices
 from lacuna.evaluate.under_loss import Run, linear_baseline, mean_embeddings, over_rates, predict_variants, summary
@@ -24,8 +23,9 @@ from lacuna.storage.features import FeatureFile, replacing
 from lacuna.train import checkpoint
 from lacuna.train.run import Corpus, read_corpus
 from lacuna.train.trainer import choose_device
-from lacuna.types import SPLITS, MalformedInput
+from lacuna.types import SPLITS, TOKEN_COLUMNS, MalformedInput
 
+KEPT = ("prediction", "uncertainty")  # what of a model's outputs is held, and written
 Bounds = dict[str, tuple[float, float] | None]
 
 
@@ -42,14 +42,15 @@ def judge(params: Params, processed: Path, model: str) -> dict[str, object]:
     """Write `scores/<model>.json`, `.npz` and `.unlabelled.csv` under `processed`; return the first one's content."""
     dataset = processed.name
     train, evaluate = params.train.of_model(model, dataset), params.evaluate.of(dataset)
-    corpus = read_corpus(processed, train, params.prepare.of(dataset).label_range)
-    labels = np.array([s.clip.label for s in corpus.splits["test"]])
+    folders = [processed / "models" / model / str(seed) for seed in params.seeds]
+    scaler = checkpoint.scaler_of(checkpoint.read_card(choices(folders[0], train.protocol)[0].folder))
+    corpus = read_corpus(processed, train, params.prepare.of(dataset).label_range, scaler)
+    labels = corpus.splits["test"].labels
     if not np.isfinite(labels).any():
         raise MalformedInput(f"{dataset}: expected labelled clips in the split test, got none")
     asked: list[Asked] = []
-    folders = [processed / "models" / model / str(seed) for seed in params.seeds]
     for pattern in evaluate.patterns:
-        variants = Variants(processed / "variants" / f"{pattern}.h5")
+        variants = Variants(processed / "variants" / f"{pattern}.h5", [c.id for c in corpus.splits["test"].clips])
         for folder in folders:
             parts = [
                 list(_runs(corpus, choice, variants, train.device, evaluate.bootstrap))
@@ -59,7 +60,7 @@ def judge(params: Params, processed: Path, model: str) -> dict[str, object]:
     scores = _table(params, processed, model, corpus, [one.run for one in asked])
     scores["intervals"], scores["calibration"] = _intervals(asked), _calibration(corpus, asked, labels)
     answer(corpus, folders, processed / "scores" / f"{model}.unlabelled.csv", train.device)
-    arrays = {"ids": np.array([s.clip.id for s in corpus.splits["test"]]), "labels": labels}
+    arrays = {"ids": np.array([clip.id for clip in corpus.splits["test"].clips]), "labels": labels}
     for one in asked:
         key = f"{one.run.pattern}/{one.run.level}/{one.run.mask_seed}/{one.run.train_seed}"
         arrays |= {f"{key}/{name}": values for name, values in one.outputs.items()}
@@ -71,14 +72,13 @@ def _runs(corpus: Corpus, choice: Choice, variants: Variants, device: str, draws
     """One checkpoint at every level and mask seed: the scores that it was chosen for."""
     network, card = checkpoint.load(choice.folder)
     checkpoint.check_features(card, corpus.origins)
-    test, spec = corpus.splits["test"], card.spec
-    labels = np.array([s.clip.label for s in test])
-    for level, mask_seed, outputs in predict_variants(network, test, spec, variants, choose_device(device)):
-        scores = Judged.by(corpus.task).scores(outputs["prediction"], labels)
-        bounds = Judged.by(corpus.task).intervals(outputs["prediction"], labels, draws) if draws else {}
+    test = corpus.splits["test"]
+    asked = predict_variants(network, test, card.spec, variants, choose_device(device), KEPT)
+    for level, mask_seed, outputs in asked:
+        scores = Judged.by(corpus.task).scores(outputs["prediction"], test.labels)
+        bounds = Judged.by(corpus.task).intervals(outputs["prediction"], test.labels, draws) if draws else {}
         run = Run(variants.pattern, level, mask_seed, card.seed, choice.part(scores))
-        kept = {n: outputs[n] for n in ("prediction", "uncertainty") if n in outputs and choice.leads}
-        yield Asked(run, kept, choice.part(bounds))
+        yield Asked(run, outputs if choice.leads else {}, choice.part(bounds))
 
 
 def _joined(same: Sequence[Asked]) -> Asked:
@@ -111,11 +111,11 @@ def _table(params: Params, processed: Path, model: str, corpus: Corpus, runs: li
 
 def baselines(corpus: Corpus, words: FeatureFile | None) -> dict[str, dict[str, object]]:
     """Scores on the complete test split of saying always the same, and of ridge on the mean embedding of the words."""
-    labels = {split: np.array([s.clip.label for s in corpus.splits[split]]) for split in ("train", "test")}
+    labels = {split: corpus.splits[split].labels for split in ("train", "test")}
     result = {"majority": Judged.by(corpus.task).majority(labels["train"], labels["test"])}
     if words is None:
         return result
-    rows = {split: mean_embeddings(words.many([s.clip.id for s in corpus.splits[split]])) for split in labels}
+    rows = {split: mean_embeddings(words.each([c.id for c in corpus.splits[split].clips])) for split in labels}
     told = linear_baseline(rows["train"], labels["train"], rows["test"], Judged.by(corpus.task))
     return result | {"text_linear": Judged.by(corpus.task).scores(told, labels["test"])}
 
