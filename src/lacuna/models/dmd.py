@@ -91,6 +91,7 @@ TRAINING = {
     "epochs": 100,
     "early_stop": 10,
     "clip_value": 0.6,
+    "pattern": "mixed",
 }
 
 

@@ -137,7 +137,10 @@ class Model(nn.Module):
         return {"prediction": prediction, "completeness": w_B1.squeeze(-1)}
 
     def loss(self, batch: Batch, complete: Batch, epoch: int) -> dict[str, Tensor]:
-        """α·cc + β·adv + γ·rec + δ·sp and its terms."""
+        """α·cc + β·adv + γ·rec + δ·sp and its terms.
+
+        In evaluation mode the total is `sp` alone: adversarial terms do not tell which epoch predicts best.
+        """
         s = self.settings
         features, targets = self.embed_both(batch, complete)
         w_B1, proxy_BKD = self._weigh(features, batch)
@@ -151,7 +154,7 @@ class Model(nn.Module):
         if self.completeness is not None:
             terms["cc"] = F.mse_loss(all_rows(w_B1), all_rows(self.true_completeness(batch)))
             total = total + s.alpha * terms["cc"]
-        return {"loss": total, **terms}
+        return {"loss": total if self.training else terms["sp"], **terms}
 
     def true_completeness(self, batch: Batch) -> Tensor:
         """(B, 1): the label "completeness" (1 - the drawn rate) where given, else the seen part of what can be lost."""

@@ -74,6 +74,7 @@ TRAINING = {
     "epochs": 100,
     "early_stop": 8,
     "clip_value": 0.8,
+    "pattern": "mixed",
 }
 
 

@@ -82,6 +82,7 @@ TRAINING = {
     # At a constant rate a spike of the KL term's gradient can end all evidence for good, batch norm or not.
     "schedule": "warmup_cosine",
     "clip_norm": 1.0,
+    "pattern": "mixed",
 }
 
 
@@ -193,7 +194,10 @@ class Model(nn.Module):
         return told
 
     def loss(self, batch: Batch, complete: Batch, epoch: int) -> dict[str, Tensor]:
-        """Mean evidential loss of all opinions + γ · conflict + weighted CMD, difference and reconstruction."""
+        """Mean evidential loss of all opinions + γ · conflict + weighted CMD, difference and reconstruction.
+
+        In evaluation mode the total is the cross-entropy of the fused opinion's expected probabilities alone.
+        """
         settings, read = self.settings, self.read(batch)
         opinions, split = all_rows(self.opinions(read), 1), read.split.whole_batch()
         targets_VB = all_rows(ev.targets(batch, self.names, settings.unimodal_labels), 1)
@@ -208,10 +212,11 @@ class Model(nn.Module):
             "sim": sub.central_moment_discrepancy(split.shared_MBD),
             "diff": sub.difference(split.private_MBD, split.shared_MBD),
             "recon": sub.reconstruction(split),
+            "task": ev.task_loss(opinions[-1], targets_VB[-1]),
         }
         total = terms["evidential"] + settings.conflict * terms["conflict"] + settings.sim_weight * terms["sim"]
         total = total + settings.diff_weight * terms["diff"] + settings.recon_weight * terms["recon"]
-        return {"loss": total, **terms}
+        return {"loss": total if self.training else terms["task"], **terms}
 
 
 def _prototype(evidence_OBK: Tensor, views: int) -> Tensor:
