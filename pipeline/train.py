@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lacuna.compute import distributed
-from lacuna.evaluate.protocol import PAPER, PaperKeeper, keep_none
+from lacuna.evaluate.protocol import PAPER, keep_none, observers_of
 from lacuna.params import load_params
 from lacuna.stages import run_stage
 from lacuna.train.run import train_model
@@ -13,11 +13,12 @@ def main(dataset: str, model: str, seed: str) -> None:
     params, out = load_params(), Path("processed", dataset)
     if distributed.launch(params.train.of(dataset).processes):
         return
-    run, paper = out / "models" / model / seed, params.train.of_model(model, dataset).protocol == PAPER
-    card, history = train_model(params, out, model, int(seed), run, [PaperKeeper] if paper else [])
+    run, protocol = out / "models" / model / seed, params.train.of_model(model, dataset).protocol
+    observers = observers_of(params.train.training_settings(model, dataset), protocol)
+    card, history = train_model(params, out, model, int(seed), run, observers)
     if distributed.rank():
         return
-    if not paper:
+    if protocol != PAPER:
         keep_none(run)
     best = history.rows[history.best - 1]
     print(

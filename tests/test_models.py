@@ -4,10 +4,10 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from torch.nn import functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_batches import TINY_BERT, padded_longer, random_batch, random_spec, rows, trimmed
+from torch.nn import functional as F
 
 from lacuna.data.batches import Batch
 from lacuna.params import plugin, plugin_names

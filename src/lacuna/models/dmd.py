@@ -19,7 +19,7 @@ from lacuna.data.batches import Batch, InputSpec
 from lacuna.models.parts.crossmodal import CrossmodalTransformer, Frames, ResidualHead, Shape, convolved, dropout
 from lacuna.models.parts.distillation import DistillationUnit, cosine, imitation, margin_loss
 from lacuna.models.parts.reading import Padding, read
-from lacuna.models.parts.text import Source, text_encoder_of
+from lacuna.models.parts.text import Finetune, Source, text_encoder_of
 from lacuna.types import MODALITIES, MalformedInput, require_words
 
 ORDER = ("text", "vision", "audio", "image")  # of everything that is concatenated or stacked, as published
@@ -33,7 +33,7 @@ class Settings:
     """The architecture and the weights of the losses: MOSI's published ones, with the errata mended."""
 
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
     width: int = 50  # D; 30 for MOSEI
     heads: int = 10  # 6 for MOSEI
     depth: int = 4
@@ -74,6 +74,7 @@ class Settings:
 
 
 PUBLISHED = Settings(
+    finetune=True,
     encoder="bert-base-uncased",
     padding="read",
     hetero_term="push",

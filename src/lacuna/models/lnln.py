@@ -18,7 +18,7 @@ from lacuna.compute import linear
 from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec, Padded
 from lacuna.models.parts.lnln_blocks import CrossTransformer, Embedding, HyperLayer, Transformer
-from lacuna.models.parts.text import Source, fit_to, pad_to, reverse_gradient, text_encoder_of
+from lacuna.models.parts.text import Finetune, Source, fit_to, pad_to, reverse_gradient, text_encoder_of
 from lacuna.types import MODALITIES, MalformedInput, require_words
 
 Completeness = Literal["predicted", "counted"]
@@ -33,7 +33,7 @@ class Settings:
     """The architecture and the weights of the losses; the defaults are the mended form."""
 
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
     dominant: str = "text"  # where the data lacks it, the first that it has of text, audio, vision, image
     width: int = 128  # D
     tokens: int = 8  # K, what is kept of each modality
@@ -68,7 +68,7 @@ class Settings:
             raise MalformedInput(f"lnln.width: expected a multiple of {self.heads} heads, got {self.width}")
 
 
-PUBLISHED = Settings(encoder="bert-base-uncased", reversal="proxy", padding="read", hyper_start="ones")
+PUBLISHED = Settings(finetune=True, encoder="bert-base-uncased", reversal="proxy", padding="read", hyper_start="ones")
 TRAINING = {
     "optimizer": "adamw",
     "learning_rate": 1e-4,

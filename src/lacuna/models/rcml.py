@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.models.parts import evidence as ev
-from lacuna.models.parts.text import Source, text_encoder_of
+from lacuna.models.parts.text import Finetune, Source, text_encoder_of
 from lacuna.types import require_words
 
 
@@ -37,13 +37,13 @@ class Settings:
     conflict: float = 1.0  # γ
     unimodal_labels: bool = False  # views learn their own labels (T, A, V) where the data has them
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
 
     def __post_init__(self) -> None:
         require_words(self)
 
 
-PUBLISHED = Settings(fusion="sequential", unseen="read")
+PUBLISHED = Settings(finetune=True, fusion="sequential", unseen="read")
 TRAINING = {
     "optimizer": "adam",
     "learning_rate": 3e-3,

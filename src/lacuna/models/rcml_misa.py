@@ -18,7 +18,7 @@ from lacuna.compute.distributed import all_rows, own_rows
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.models.parts import evidence as ev
 from lacuna.models.parts import subspaces as sub
-from lacuna.models.parts.text import Source, text_encoder_of
+from lacuna.models.parts.text import Finetune, Source, text_encoder_of
 from lacuna.types import MalformedInput, require_words
 
 Projection = Literal["linear", "relu_norm"]
@@ -53,7 +53,7 @@ class Settings:
     conflict: float = 1.0  # γ
     unimodal_labels: bool = False  # private opinions learn their own labels (T, A, V) where the data has them
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
 
     def __post_init__(self) -> None:
         require_words(self)
@@ -62,6 +62,7 @@ class Settings:
 
 
 PUBLISHED = Settings(
+    finetune=True,
     projection="relu_norm",
     activation="sigmoid",
     feed=2048,

@@ -73,7 +73,10 @@ class Fitting:
 
 
 class Observer(Protocol):
-    """Called after each epoch, and once with the run's folder when the run is over."""
+    """Called after each epoch, and once with the run's folder when the run is over.
+
+    One that also has `measure(model) -> float` (lower is better) chooses the epoch in place of the validation loss.
+    """
 
     def __call__(self, progress: Progress) -> None: ...
 
@@ -103,7 +106,8 @@ def train_model(
     state = default_root() / "training" / f"{digest_of(name, made.values(), asdict(spec), seed, *read)}.safetensors"
     data = Data(corpus.splits["train"], corpus.splits["valid"], spec, _pattern(made.training))
     fitting = Fitting(corpus, model, card, data.pattern, state.with_suffix(""))
-    watching = [] if distributed.rank() else [observer(fitting) for observer in observers]
+    watching = [observer(fitting) for observer in observers]
+    criterion = next((one.measure for one in watching if hasattr(one, "measure")), None)
     # Observers come first: what a state on disk has been through, they have seen.
     keepers: list[Callable[[Progress], None]] = [*watching, Keeper(state)]
     if made.train.live:
@@ -111,7 +115,7 @@ def train_model(
     if distributed.rank():
         keepers.clear()  # the first process writes for all
     history = fit(
-        model, data, made.training, seed, device, read_progress(state),
+        model, replace(data, criterion=criterion), made.training, seed, device, read_progress(state),
         lambda progress: [keep(progress) for keep in keepers],
     )  # fmt: skip
     card = replace(card, best_epoch=history.best)

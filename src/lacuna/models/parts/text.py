@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from lacuna.compute import linear
 from lacuna.data.batches import InputSpec, Padded
 from lacuna.data.samples import LOST_TOKEN
 
+ENOUGH_CLIPS = 500  # from as many on, `finetune: auto` tunes the text encoder (docs/results.md)
+Finetune = bool | Literal["auto"]
 Source = str | dict[str, Any]  # "embedded", a directory, a hub id; or `TextEncoder.portable`, which needs none of them
 
 
@@ -190,14 +192,19 @@ class ReadsText(Protocol):
     def encoder(self) -> Source: ...
 
     @property
-    def finetune(self) -> bool: ...
+    def finetune(self) -> Finetune: ...
+
+
+def tunes(finetune: Finetune, spec: InputSpec) -> bool:
+    """Whether the text encoder learns: as told, or (`auto`) where the clips to learn from are enough."""
+    return spec.clips >= ENOUGH_CLIPS if finetune == "auto" else bool(finetune)
 
 
 def text_encoder_of(spec: InputSpec, settings: ReadsText) -> tuple[TextEncoder | None, dict[str, int]]:
     """A model's text encoder, None where the data have no text, and the widths of all modalities behind it."""
     if "text" not in spec.widths:
         return None, dict(spec.widths)
-    encoder = TextEncoder(spec, settings.encoder, settings.finetune)
+    encoder = TextEncoder(spec, settings.encoder, tunes(settings.finetune, spec))
     return encoder, spec.widths | {"text": encoder.width}
 
 
