@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +23,20 @@ TAILED_COLUMN = "tailed_hidden_0"  # the same of an encoder whose special tokens
 LOST_TOKEN = -1  # the id of a lost word: each text encoder puts its own [UNK] there
 
 
+# Clips and which frames of each survive, (T,) bool -> their sequences, made of what was left.
+Again = Callable[[Sequence[Clip], Sequence[np.ndarray]], list[FeatureSequence]]
+
+
 @dataclass(frozen=True)
 class Sample:
-    """A clip and {modality: FeatureSequence}; a modality that the clip has not is a sequence without frames."""
+    """A clip and {modality: FeatureSequence}; a modality that the clip has not is a sequence without frames.
+
+    `again` makes a modality's features anew after a loss, where what is lost would show through its neighbours.
+    """
 
     clip: Clip
     features: dict[str, FeatureSequence]
+    again: Mapping[str, Again] = field(default_factory=dict)
 
 
 def is_tokens(sequence: FeatureSequence) -> bool:
@@ -138,10 +146,13 @@ class Scaler:
         return cls(mean, scale)
 
     def __call__(self, sample: Sample) -> Sample:
-        scaled = {m: self._scale(m, sequence) for m, sequence in sample.features.items() if m in self.mean}
-        return replace(sample, features=sample.features | scaled)
+        scaled = {m: self.scaled(m, sequence) for m, sequence in sample.features.items()}
+        return replace(sample, features=scaled)
 
-    def _scale(self, modality: str, sequence: FeatureSequence) -> FeatureSequence:
+    def scaled(self, modality: str, sequence: FeatureSequence) -> FeatureSequence:
+        """One sequence of a modality, which stays as it is where the scaler does not know it."""
+        if modality not in self.mean:
+            return sequence
         values = (sequence.values - self.mean[modality]) / self.scale[modality]
         # Columns barely seen to move on train may jump elsewhere: ten deviations say all there is to say.
         values = np.clip(values, -10, 10) * sequence.seen[:, None]

@@ -18,6 +18,7 @@ from lacuna.evaluate.judged import Judged
 from lacuna.evaluate.protocol import Choice, choices
 from lacuna.evaluate.under_loss import Run, linear_baseline, mean_embeddings, over_rates, predict_variants, summary
 from lacuna.evaluate.untagged import answer
+from lacuna.extract.after_loss import leaks
 from lacuna.mask.variants import Variants
 from lacuna.params import Params
 from lacuna.storage.features import FeatureFile, replacing
@@ -100,6 +101,7 @@ def _table(params: Params, processed: Path, model: str, corpus: Corpus, runs: li
         "protocol": train.protocol,
         "task": corpus.task.task,
         "scale": corpus.task.scale,
+        "notes": leaks(corpus.origins),
         "clips": {split: len(members) for split, members in corpus.splits.items() if split in SPLITS},
         "seeds": {"train": params.seeds, "mask": sorted({r.mask_seed for r in runs})},
         "baselines": baselines(corpus, words),

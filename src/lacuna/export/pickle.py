@@ -48,11 +48,13 @@ class Settings:
     """lengths: {"text", "audio", "vision": frames kept, or "auto" for MMSA-FET's rule on train}; the longest if absent.
 
     aligned: audio and vision have a frame for each token, and no lengths are written. incomplete: also write masks.
+    notes: what a reader of the file must know of its features.
     """
 
     lengths: Mapping[str, int | Literal["auto"]] = field(default_factory=dict)
     aligned: bool = False
     incomplete: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,13 @@ def dump(
     rows = {split: [_cut_row(row, lengths, settings.aligned) for row in part] for split, part in rows.items()}
     content = {split: _split(members, origins, lengths, settings) for split, members in rows.items()}
     kept = {split: _kept(members, origins) for split, members in rows.items()}
-    own = {"layout": 1, "origins": {kind: json.dumps(asdict(o), sort_keys=True) for kind, o in origins.items()}, **kept}
+    own = {"notes": list(settings.notes)} if settings.notes else {}
+    made_by = {kind: json.dumps(asdict(origin), sort_keys=True) for kind, origin in origins.items()}
+    own |= {"layout": 1, "origins": made_by, **kept}
     with replacing(path) as temporary, temporary.open("wb") as file:
         pickles.dumps_to(file, content | {"lacuna": own})
     counts = {split: len(members) for split, members in rows.items()}
-    return Written(counts, lengths, cuts, _notes(samples, rows, origins))
+    return Written(counts, lengths, cuts, (*settings.notes, *_notes(samples, rows, origins)))
 
 
 Row = dict  # {"place": int, "sample": Sample, kind: FeatureSequence}

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
-from lacuna.data.samples import Sample, read_samples
+from lacuna.data.samples import Sample, Scaler, read_samples
 from lacuna.export.pickle import Settings, Written, dump
+from lacuna.extract.after_loss import leaks, made_again
 from lacuna.mask.mask import Level, mask
 from lacuna.mask.variants import places
 from lacuna.params import Params, plugin
@@ -39,10 +40,11 @@ def export_pickle(
     path = path or _place(processed, variant, aligned)
     samples, origins, tokens = _read(processed, settings.tokens, settings.features, aligned)
     if variant:
-        samples, tokens = _lossy(samples, tokens, variant)
+        samples, tokens = _lossy(samples, tokens, origins, variant)
     source = _Tokens(tokens.origin, {s.clip.id: s.features["tokens"] for s in tokens.samples})
     plain = [replace(s, features={m: s.features[m] for m in origins}) for s in samples]
-    written = dump(path, plain, source, origins, Settings(settings.lengths, aligned, variant is not None))
+    told = tuple(leaks(origins)) if variant else ()
+    written = dump(path, plain, source, origins, Settings(settings.lengths, aligned, variant is not None, told))
     note_digest(path)
     yield from _told(path, written)
 
@@ -89,7 +91,9 @@ def _is_aligned(processed: Path, name: str) -> bool:
         return file.origin.modality != "text"
 
 
-def _lossy(samples: list[Sample], tokens: SimpleNamespace, variant: Variant) -> tuple[list[Sample], SimpleNamespace]:
+def _lossy(
+    samples: list[Sample], tokens: SimpleNamespace, origins: dict[str, Origin], variant: Variant
+) -> tuple[list[Sample], SimpleNamespace]:
     """Samples and tokens as a variant leaves them: a word's id and its embedding are lost together."""
     pattern = plugin("patterns", variant.pattern)
     where, words = places(samples), []
@@ -98,7 +102,9 @@ def _lossy(samples: list[Sample], tokens: SimpleNamespace, variant: Variant) -> 
         as_text = replace(sample, features={"text": sample.features["tokens"]})
         lost = mask(as_text, pattern, variant.level, variant.seed, 0, where[sample.clip.id])
         words.append(replace(sample, features={"tokens": lost.features["text"]}))
-    lossy = [mask(s, pattern, variant.level, variant.seed, 0, where[s.clip.id]) for s in samples]
+    made = made_again(origins, Scaler({}, {}))  # words are lost before they are encoded
+    whole = [replace(s, again=made) for s in samples]
+    lossy = [mask(s, pattern, variant.level, variant.seed, 0, where[s.clip.id]) for s in whole]
     return lossy, SimpleNamespace(origin=tokens.origin, samples=words)
 
 

@@ -64,8 +64,16 @@ def mask(
     features = {}
     for modality, sequence in sample.features.items():
         one = Draw(sample.clip.dataset, sample.clip.id, modality, name, level, seed, draw, place)
-        features[modality] = harm(sequence, pattern, pattern.survivors(sequence, one), one)
+        features[modality] = lost(sample, modality, pattern, pattern.survivors(sequence, one), one)
     return replace(sample, features=features)
+
+
+def lost(sample: Sample, modality: str, pattern: ModuleType, survives: np.ndarray, draw: Draw) -> FeatureSequence:
+    """One modality of a sample after the pattern; made again of what survives, where the sample knows how."""
+    sequence = sample.features[modality]
+    if modality in sample.again and not hasattr(pattern, "spoil") and not survives.all():
+        return sample.again[modality]([sample.clip], [survives])[0]
+    return harm(sequence, pattern, survives, draw)
 
 
 def harm(sequence: FeatureSequence, pattern: ModuleType, survives: np.ndarray, draw: Draw) -> FeatureSequence:

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from lacuna.data.samples import Sample
-from lacuna.mask.mask import Draw, Level, Place, disturbed, harm
+from lacuna.mask.mask import Draw, Level, Place, disturbed, lost
 from lacuna.params import plugin
 from lacuna.storage.files import damaged, reading, replacing
 from lacuna.storage.hdf5 import created, opened, require_room
@@ -128,9 +128,10 @@ class Variants:
     def apply(self, sample: Sample, level: Level, seed: int) -> Sample:
         """The sample as this variant leaves it."""
         features = {}
-        for modality, sequence in sample.features.items():
+        for modality in sample.features:
             survives = self.survivors(sample.clip.id, modality, level, seed)
-            features[modality] = harm(sequence, self.module, survives, self._draw(sample, modality, level, seed))
+            draw = self._draw(sample, modality, level, seed)
+            features[modality] = lost(sample, modality, self.module, survives, draw)
         return Sample(sample.clip, features)
 
     def spoilt(self, sample: Sample, seed: int) -> Sample:

@@ -19,6 +19,7 @@ from lacuna.compute import distributed
 from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Sample, Scaler, is_tokens, of_split, polarity, read_samples
 from lacuna.data.task import Task
+from lacuna.extract.after_loss import made_again
 from lacuna.params import Params, Train, plugin
 from lacuna.storage.cache import default_root, digest_of, digest_of_file
 from lacuna.storage.features import Origin, replacing
@@ -51,7 +52,8 @@ def read_corpus(folder: Path, train: Train, label_range: tuple[float, float], sc
     splits = {split: of_split(samples, split) for split in (*SPLITS, UNKNOWN)}
     if scaler is None:
         scaler = Scaler.fit(splits["train"], _scaled(samples, origins)) if train.standardize else Scaler({}, {})
-    splits = {name: [scaler(sample) for sample in members] for name, members in splits.items()}
+    again = made_again(origins, scaler)
+    splits = {name: [replace(scaler(s), again=again) for s in members] for name, members in splits.items()}
     labels = (s.clip.label for s in samples if s.clip.labels)
     return Corpus(splits, origins, scaler, Task.of(train.task, labels, label_range))
 

@@ -217,11 +217,7 @@ def _build(source: Source) -> tuple[nn.Module, _Vocabulary]:
         vocabulary = _Vocabulary(source["unknown"], source["padding"])
     else:
         encoder, tokenizer = pretrained.encoder(source), pretrained.tokenizer(source)
-        padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-        unknown = tokenizer.unk_token_id
-        if unknown is None:  # byte-level tokenizers know every word: their mask says "a word, unknown which"
-            unknown = tokenizer.mask_token_id if tokenizer.mask_token_id is not None else padding
-        vocabulary = _Vocabulary(unknown, padding)
+        vocabulary = _Vocabulary(pretrained.unknown_token(tokenizer), tokenizer.pad_token_id or 0)
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None
     return encoder, vocabulary
