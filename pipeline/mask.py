@@ -12,7 +12,7 @@ def main(dataset: str, pattern: str) -> None:
     params, out = load_params(), Path("processed", dataset)
     settings = params.mask.of(dataset)
     samples, origins = read_samples(out, params.train.of(dataset).features)
-    levels = levels_of(pattern, settings.rates, list(origins), settings.subsets)
+    levels = levels_of(pattern, settings.rates, list(origins), settings.subsets, settings.by_modality)
     path = out / "variants" / f"{pattern}.h5"
     shares = write_variants(path, samples, plugin("patterns", pattern), levels, settings.seeds)
     for modality, lost in shares.items():

@@ -31,12 +31,14 @@ Again = Callable[[Sequence[Clip], Sequence[np.ndarray]], list[FeatureSequence]]
 class Sample:
     """A clip and {modality: FeatureSequence}; a modality that the clip has not is a sequence without frames.
 
-    `again` makes a modality's features anew after a loss, where what is lost would show through its neighbours.
+    `again` makes a modality's features anew after a loss, where what is lost would show through its neighbours;
+    `others` are the samples of the same split that contradict this one (another class, another sign of the score).
     """
 
     clip: Clip
     features: dict[str, FeatureSequence]
     again: Mapping[str, Again] = field(default_factory=dict)
+    others: Sequence[Sample] = field(default=(), repr=False, compare=False)
 
 
 def is_tokens(sequence: FeatureSequence) -> bool:
@@ -157,6 +159,17 @@ class Scaler:
         # Columns barely seen to move on train may jump elsewhere: ten deviations say all there is to say.
         values = np.clip(values, -10, 10) * sequence.seen[:, None]
         return replace(sequence, values=values.astype(np.float32))
+
+
+def with_others(samples: Sequence[Sample], classes: int) -> list[Sample]:
+    """The samples of a split, each with those that contradict it; `classes` is 0 where labels are scores."""
+    kinds = [s.clip.label if classes else float(np.sign(s.clip.label)) for s in samples]
+    others: dict[float, list[Sample]] = {kind: [] for kind in kinds if kind == kind}
+    made = [replace(sample, others=others.get(kind, ())) for sample, kind in zip(samples, kinds)]
+    for kind, members in others.items():
+        neutral = kind if classes else 0.0  # a score of 0 contradicts nobody
+        members.extend(sample for sample, other in zip(made, kinds) if other not in (kind, neutral))
+    return made
 
 
 def polarity(sample: Sample) -> Sample:

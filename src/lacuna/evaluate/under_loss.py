@@ -66,19 +66,17 @@ class Lossy:
             rows = self._rows[modality]
             left = self._variants.frames(modality, level, seed)[rows] & (rows >= 0)
             survives = torch.from_numpy(left).to(self._device)
-            if modality in self._samples[0].again and spoilt is None:
-                modalities[modality] = self._made_again(modality, level, seed)
+            if self._variants.swaps or (modality in self._samples[0].again and spoilt is None):
+                modalities[modality] = self._one_by_one(modality, level, seed)
             elif spoilt is None:
                 modalities[modality] = _emptied(padded, survives, is_tokens(self._samples[0].features[modality]))
             else:
                 modalities[modality] = _mixed(padded, spoilt[modality], survives)
         return replace(self.whole, modalities=modalities)
 
-    def _made_again(self, modality: str, level: Level, seed: int) -> Padded:
-        """A modality whose features are made anew of what is left."""
-        survives = [self._variants.survivors(s.clip.id, modality, level, seed) for s in self._samples]
-        made = self._samples[0].again[modality]([s.clip for s in self._samples], survives)
-        alone = [Sample(s.clip, {modality: sequence}) for s, sequence in zip(self._samples, made)]
+    def _one_by_one(self, modality: str, level: Level, seed: int) -> Padded:
+        """A modality whose frames are made anew of what is left, or are another clip's."""
+        alone = [self._variants.apply(sample, level, seed, [modality]) for sample in self._samples]
         return collate(alone, self._spec.lengths)[modality].to(self._device)
 
     def _places(self, modality: str) -> np.ndarray:

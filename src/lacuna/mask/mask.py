@@ -7,6 +7,7 @@ of clips, the worker, the batch or what else is masked. `legacy` alone also need
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import ModuleType
 
@@ -15,7 +16,8 @@ import numpy as np
 from lacuna.data.samples import LOST_TOKEN, Sample, is_tokens
 from lacuna.types import FeatureSequence, MalformedInput
 
-Level = float | str  # a missing rate in [0, 1], or what the pattern names (subsets of modalities)
+# A missing rate in [0, 1]; what the pattern names (subsets of modalities); or a rate for each: "text=0.2+audio=0.6".
+Level = float | str
 
 
 @dataclass(frozen=True)
@@ -58,19 +60,47 @@ def mask(
 
     A pattern with a function `spoil` decides itself what stands where frames do not survive.
     """
-    if isinstance(level, float) and not 0 <= level <= 1:
-        raise MalformedInput(f"missing rate: expected 0 to 1, got {level}")
-    name = pattern.__name__.rpartition(".")[2]
     features = {}
     for modality, sequence in sample.features.items():
-        one = Draw(sample.clip.dataset, sample.clip.id, modality, name, level, seed, draw, place)
+        one = draw_of(sample, modality, pattern, level, seed, draw, place)
         features[modality] = lost(sample, modality, pattern, pattern.survivors(sequence, one), one)
     return replace(sample, features=features)
 
 
+def draw_of(sample: Sample, modality: str, pattern: ModuleType, level: Level, *rest: int | Place | None) -> Draw:
+    """The draw of one modality of a sample; `rest` are seed, draw and place."""
+    name = pattern.__name__.rpartition(".")[2]
+    return Draw(sample.clip.dataset, sample.clip.id, modality, name, rate_of(level, modality), *rest)
+
+
+def rate_of(level: Level, modality: str) -> Level:
+    """What a level is for one modality; one that is not named among rates by modality loses nothing."""
+    if isinstance(level, str) and "=" in level:
+        level = rates_by_modality(level).get(modality, 0.0)
+    if isinstance(level, float) and not 0 <= level <= 1:
+        raise MalformedInput(f"missing rate: expected 0 to 1, got {level}")
+    return level
+
+
+def rates_by_modality(level: str) -> dict[str, float]:
+    """{"text": 0.2, "audio": 0.6} of "text=0.2+audio=0.6"."""
+    parts = (part.partition("=") for part in level.split("+"))
+    return {name: float(rate) for name, _, rate in parts}
+
+
+def level_by_modality(rates: Mapping[str, float]) -> str:
+    """The level that gives each modality a rate of its own."""
+    return "+".join(f"{name}={float(rate):g}" for name, rate in rates.items())
+
+
 def lost(sample: Sample, modality: str, pattern: ModuleType, survives: np.ndarray, draw: Draw) -> FeatureSequence:
-    """One modality of a sample after the pattern; made again of what survives, where the sample knows how."""
+    """One modality of a sample after the pattern; made again of what survives, where the sample knows how.
+
+    A pattern with a function `swap` puts another clip's modality in its place.
+    """
     sequence = sample.features[modality]
+    if hasattr(pattern, "swap"):
+        return sequence if survives.all() else pattern.swap(sample, modality, draw)
     if modality in sample.again and not hasattr(pattern, "spoil") and not survives.all():
         return sample.again[modality]([sample.clip], [survives])[0]
     return harm(sequence, pattern, survives, draw)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,7 @@ import h5py
 import numpy as np
 
 from lacuna.data.samples import Sample
-from lacuna.mask.mask import Draw, Level, Place, disturbed, lost
+from lacuna.mask.mask import Draw, Level, Place, disturbed, draw_of, level_by_modality, lost
 from lacuna.params import plugin
 from lacuna.storage.files import damaged, reading, replacing
 from lacuna.storage.hdf5 import created, opened, require_room
@@ -54,7 +55,7 @@ def write_variants(
                     drawn = [
                         pattern.survivors(
                             s.features[modality],
-                            Draw(s.clip.dataset, s.clip.id, modality, name, level, seed, 0, where[s.clip.id]),
+                            draw_of(s, modality, pattern, level, seed, 0, where[s.clip.id]),
                         )
                         for s in samples
                     ]
@@ -110,7 +111,7 @@ class Variants:
         i, j = self.levels.index(level), self.seeds.index(seed)
         digest = hashlib.sha256()
         for modality, survives in self._survives.items():
-            if self.spoils and not survives[i, j].all():
+            if (self.spoils or self.swaps) and not survives[i, j].all():
                 digest.update(f"{modality} {level} {seed}".encode())  # noise differs by draw where it falls
             digest.update(np.packbits(survives[i, j]).tobytes())
         return digest.hexdigest()
@@ -125,14 +126,19 @@ class Variants:
         """Whether such frames are disturbed, and not simply lost."""
         return hasattr(self.module, "spoil")
 
-    def apply(self, sample: Sample, level: Level, seed: int) -> Sample:
-        """The sample as this variant leaves it."""
+    @property
+    def swaps(self) -> bool:
+        """Whether a modality that does not survive is another clip's."""
+        return hasattr(self.module, "swap")
+
+    def apply(self, sample: Sample, level: Level, seed: int, modalities: Iterable[str] | None = None) -> Sample:
+        """The sample as this variant leaves it; of it only some modalities, if they are named."""
         features = {}
-        for modality in sample.features:
+        for modality in sample.features if modalities is None else modalities:
             survives = self.survivors(sample.clip.id, modality, level, seed)
             draw = self._draw(sample, modality, level, seed)
             features[modality] = lost(sample, modality, self.module, survives, draw)
-        return Sample(sample.clip, features)
+        return replace(sample, features=features)
 
     def spoilt(self, sample: Sample, seed: int) -> Sample:
         """The sample with every frame disturbed, by a pattern that disturbs: a variant takes those it does not keep."""
@@ -143,7 +149,7 @@ class Variants:
         return Sample(sample.clip, features)
 
     def _draw(self, sample: Sample, modality: str, level: Level, seed: int) -> Draw:
-        return Draw(sample.clip.dataset, sample.clip.id, modality, self.pattern, level, seed)
+        return draw_of(sample, modality, self.module, level, seed)
 
 
 def axes(file: h5py.File) -> tuple[str, list[Level], list[int]]:
@@ -152,10 +158,19 @@ def axes(file: h5py.File) -> tuple[str, list[Level], list[int]]:
     return str(attrs["pattern"]), list(json.loads(attrs["levels"])), list(json.loads(attrs["seeds"]))
 
 
-def levels_of(pattern: str, rates: Sequence[float], modalities: Sequence[str], subsets: bool) -> list[Level]:
-    """The rates; for whole modalities also every subset that may be left, as "audio+text"."""
+def levels_of(
+    pattern: str,
+    rates: Sequence[float],
+    modalities: Sequence[str],
+    subsets: bool,
+    by_modality: Sequence[Mapping[str, float]] = (),
+) -> list[Level]:
+    """The rates, those by modality (of modalities that there are), and for whole modalities every subset that may be
+    left, as "audio+text"."""
+    own = [{m: rate for m, rate in one.items() if m in modalities} for one in by_modality]
+    rates = [*rates, *dict.fromkeys(level_by_modality(one) for one in own if one)]
     if pattern != "modality" or not subsets:
-        return list(rates)
+        return rates
     names = sorted(modalities)
     chosen = [[n for k, n in enumerate(names) if bits >> k & 1] for bits in range(1, 1 << len(names))]
     return [*rates, *("+".join(c) for c in sorted(chosen, key=lambda c: (len(c), c)))]

@@ -17,7 +17,7 @@ from torch import nn
 from lacuna import pretrained
 from lacuna.compute import distributed
 from lacuna.data.batches import InputSpec
-from lacuna.data.samples import Sample, Scaler, is_tokens, of_split, polarity, read_samples
+from lacuna.data.samples import Sample, Scaler, is_tokens, of_split, polarity, read_samples, with_others
 from lacuna.data.task import Task
 from lacuna.extract.after_loss import made_again
 from lacuna.params import Params, Train, plugin
@@ -53,9 +53,10 @@ def read_corpus(folder: Path, train: Train, label_range: tuple[float, float], sc
     if scaler is None:
         scaler = Scaler.fit(splits["train"], _scaled(samples, origins)) if train.standardize else Scaler({}, {})
     again = made_again(origins, scaler)
+    task = Task.of(train.task, (s.clip.label for s in samples if s.clip.labels), label_range)
     splits = {name: [replace(scaler(s), again=again) for s in members] for name, members in splits.items()}
-    labels = (s.clip.label for s in samples if s.clip.labels)
-    return Corpus(splits, origins, scaler, Task.of(train.task, labels, label_range))
+    splits = {name: with_others(members, task.classes) for name, members in splits.items()}
+    return Corpus(splits, origins, scaler, task)
 
 
 def _scaled(samples: Sequence[Sample], origins: dict[str, Origin]) -> list[str]:

@@ -50,6 +50,7 @@ class Settings:
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on a GPU that has it
     pattern: str = "none"  # the simulated loss of training clips, drawn anew each epoch: a name in patterns, or none
     level: float = 0.5  # its rate, where the pattern reads one
+    masks: Literal["fresh", "fixed"] = "fresh"  # drawn anew each epoch, or once for all epochs
     bucket: bool = True  # batch clips of similar length together
     select: str = "loss"  # what chooses the epoch: the validation loss, or a metric of validation such as mae or corr,
     select_pattern: str = "frames"  # as a mean over the rates of a pattern
@@ -211,7 +212,8 @@ class _Trainer:
         order = list(_order(self.data.train, self.settings, self.seed, epoch))
         for i, chosen in enumerate(order):
             complete = [self.data.train[j] for j in chosen]
-            losses = self._loss(self._lossy(complete, epoch), complete, epoch)
+            draw = epoch if self.settings.masks == "fresh" else 1
+            losses = self._loss(self._lossy(complete, draw), complete, epoch)
             # The last group of an epoch may be short: it is averaged over what it has, and always applied.
             group = min(self.settings.accumulate, len(order) - i // self.settings.accumulate * self.settings.accumulate)
             (losses["loss"] / (group * distributed.world())).backward()
