@@ -42,6 +42,7 @@ SMALL = {  # what makes a model quick to try; one that is not named here is trie
     "dual_stream": {"size": 8},
     "text_only": {"size": 8},
     "image_only": {"size": 8},
+    "quorum": {"hidden": 4},
 }
 READS = {"text_only": "text", "image_only": "image"}  # models of one modality
 ENCODED = {"encoder": TINY_BERT}

@@ -103,7 +103,7 @@ class Selection:
         told, self._judged = run.card.training, Judged.by(run.corpus.task)
         self._metric, self._rates = str(told["select"]), [float(rate) for rate in told["select_rates"]]
         self._pattern, self._seed = plugin("patterns", told["select_pattern"]), run.card.seed
-        self._valid, self._spec = run.corpus.splits["valid"], InputSpec(**run.card.spec)
+        self._valid, self._spec = run.corpus.splits["valid"], run.card.spec
         self._labels = np.array([sample.clip.label for sample in self._valid])
         shape = (len(self._labels), self._judged.classes) if self._judged.classes else len(self._labels)
         names = [

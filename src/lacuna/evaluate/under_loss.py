@@ -31,7 +31,10 @@ BATCH = 64
 def predict_variants(
     model: nn.Module, samples: Sequence[Sample], spec: InputSpec, variants: Variants, device: torch.device
 ) -> Iterator[tuple[Level, int, dict[str, np.ndarray]]]:
-    """(level, mask seed, outputs in the samples' order) for every seed and level of a variants file."""
+    """(level, mask seed, outputs in the samples' order) for every seed and level of a variants file.
+
+    Beside the model's outputs stands `kept`, the share of each clip that is left.
+    """
     model.to(device).eval()
     order = np.argsort([sum(len(f) for f in s.features.values()) for s in samples], kind="stable")
     groups = [
@@ -43,9 +46,17 @@ def predict_variants(
         same = variants.identity(level, seed)
         if same not in asked:
             with linear.fast(device):
-                outputs = [model(group(level, seed)) for group in groups]
+                outputs = [_asked(model, group, group(level, seed)) for group in groups]
             asked[same] = _joined(outputs, [len(group.whole) for group in groups], back)
         yield level, seed, asked[same]
+
+
+def _asked(model: nn.Module, group: Lossy, lossy: Batch) -> dict[str, Tensor]:
+    """The outputs, and `kept` (B,): the share of what was seen that is left, a mean over each clip's modalities."""
+    whole = {m: padded.seen.sum(1) for m, padded in group.whole.modalities.items()}
+    shares = torch.stack([lossy[m].seen.sum(1) / count.clamp(min=1) for m, count in whole.items()])
+    there = torch.stack([count > 0 for count in whole.values()])
+    return model(lossy) | {"kept": (shares * there).sum(0) / there.sum(0).clamp(min=1)}
 
 
 class Lossy:

@@ -2,14 +2,15 @@
 score with its variance, or a class.
 
 Ours. Each modality is pooled over what was seen of it, with the evidence of how much that is. Its expert gives a mean
-μ_m and a precision λ_m; the answer is (λ_0 μ_0 + Σ λ_m μ_m) / (λ_0 + Σ λ_m), the product of Gaussian experts and a
-learnt prior, of variance 1 / (λ_0 + Σ λ_m). Who saw nothing abstains, and where all are lost the prior answers.
-B samples, D columns, M modalities, K outputs.
+μ_m and, from the evidence, a precision λ_m; the answer is (λ_0 μ_0 + Σ λ_m μ_m) / (λ_0 + Σ λ_m), the product of
+Gaussian experts and a learnt prior, of variance 1 / (λ_0 + Σ λ_m). Who saw nothing abstains, and where all is lost the
+prior answers. B samples, D columns, E columns of evidence, M modalities, K outputs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,50 +18,66 @@ from torch.nn import functional as F
 
 from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec
-from lacuna.models.parts.pooled import EVIDENCE, pooled
-from lacuna.models.parts.text import Finetune, Source, text_encoder_of
-from lacuna.types import MODALITIES
+from lacuna.models.parts.pooled import EVIDENCE, Pooled, pooled
+from lacuna.models.parts.text import ENOUGH_CLIPS, Finetune, Source, text_encoder_of
+from lacuna.types import MODALITIES, MalformedInput, require_words
+
+Precision = Literal["evidence", "columns"]
 
 
 @dataclass(frozen=True)
 class Settings:
     """The experts, and how the loss weighs the error against its stated variance."""
 
-    hidden: int = 32  # width of an expert's hidden layer; 0: linear
-    dropout: float = 0.3  # of an expert's input, column by column
-    deviations: bool = False  # of audio and vision too, beside their means
+    hidden: int | Literal["auto"] = "auto"  # width of an expert's hidden layer; 0: linear; auto: 32 from 500 clips on
+    dropout: float = 0.2  # of an expert's input, column by column
+    precision: Precision = "evidence"  # what it reads: the evidence alone, or the columns too
+    deviations: bool = False  # read beside the means
     variance_weight: float = 0.5  # w: of the Gaussian likelihood; 1 - w of the squared error; both halved
     expert_weight: float = 0.0  # of each expert's own squared error, where it saw anything
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
     finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
 
+    def __post_init__(self) -> None:
+        require_words(self)
+        if not 0 <= self.variance_weight <= 1:
+            raise MalformedInput(f"quorum.variance_weight: expected 0 to 1, got {self.variance_weight}")
+
 
 PUBLISHED = Settings()
 TRAINING = {
     "optimizer": "adamw",
-    "learning_rate": 2e-3,
+    "learning_rate": 5e-3,
     "weight_decay": 1e-2,
     "batch_size": 32,
     "epochs": 60,
     "schedule": "warmup_cosine",
+    "early_stop": 20,
     "average": 0.98,
+    "select": "mae",
     "pattern": "mixed",
 }
 
 
 class Expert(nn.Module):
-    """Pooled columns and evidence (B, D + E) → mean (B, K) and log precision (B,)."""
+    """Pooled columns (B, D) and evidence (B, E) → mean (B, K) and precision (B,)."""
 
-    def __init__(self, width: int, settings: Settings, outputs: int) -> None:
+    def __init__(self, width: int, hidden: int, settings: Settings, outputs: int) -> None:
         super().__init__()
-        self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(settings.dropout)
-        inner = settings.hidden or outputs + 1
-        self.first = nn.Linear(width + EVIDENCE, inner)
-        self.second = nn.Sequential(nn.GELU(), nn.Linear(inner, outputs + 1)) if settings.hidden else nn.Identity()
+        self.norm, self.dropout, self.settings = nn.LayerNorm(width), nn.Dropout(settings.dropout), settings
+        last = nn.Linear(hidden or width + EVIDENCE, outputs)
+        between = [nn.Linear(width + EVIDENCE, hidden), nn.GELU(), nn.Dropout(settings.dropout)] if hidden else []
+        self.mean = nn.Sequential(*between, last)
+        read = EVIDENCE + (width if settings.precision == "columns" else 0)
+        self.precision = nn.Sequential(nn.Linear(read, 8), nn.GELU(), nn.Linear(8, 1))
+        for layer in (last, self.precision[-1]):
+            nn.init.zeros_(layer.weight)  # all begin with one opinion, held alike by all
 
-    def forward(self, x_BD: Tensor, evidence_BE: Tensor) -> tuple[Tensor, Tensor]:
-        told_BK = self.second(self.first(torch.cat([self.dropout(self.norm(x_BD)), evidence_BE], 1)))
-        return told_BK[:, :-1], told_BK[:, -1]
+    def forward(self, told: Pooled) -> tuple[Tensor, Tensor]:
+        x_BD = [told.mean_BD, told.deviation_BD] if self.settings.deviations else [told.mean_BD]
+        columns_BD = torch.cat([self.dropout(self.norm(torch.cat(x_BD, 1))), told.evidence_BE], 1)
+        read_BE = columns_BD if self.settings.precision == "columns" else told.evidence_BE
+        return self.mean(columns_BD), F.softplus(self.precision(read_BE)[:, 0]) * told.seen_B
 
 
 class Model(nn.Module):
@@ -71,21 +88,18 @@ class Model(nn.Module):
         self.settings, self.spec = settings, spec
         self.modalities = sorted(spec.widths, key=lambda m: (m not in MODALITIES, m))
         self.text_encoder, widths = text_encoder_of(spec, settings)
-        outputs = spec.classes or 1
-        parts = {m: 2 if settings.deviations and m != "text" else 1 for m in self.modalities}
-        self.experts = nn.ModuleDict({m: Expert(widths[m] * parts[m], settings, outputs) for m in self.modalities})
+        outputs, hidden = spec.classes or 1, settings.hidden
+        if hidden == "auto":
+            hidden = 32 if spec.clips >= ENOUGH_CLIPS else 0
+        parts = 2 if settings.deviations else 1
+        self.experts = nn.ModuleDict({m: Expert(widths[m] * parts, hidden, settings, outputs) for m in self.modalities})
         self.prior_mean_K = nn.Parameter(torch.zeros(outputs))
         self.prior_precision = nn.Parameter(torch.zeros(()))  # before softplus
 
     def opinions(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Means (M + 1, B, K) and precisions (M + 1, B), the prior's last."""
-        means, precisions = [], []
-        for m, expert in self.experts.items():
-            told = pooled(batch, m, self.text_encoder)
-            vectors = [told.mean_BD, told.deviation_BD] if self.settings.deviations and m != "text" else [told.mean_BD]
-            mean_BK, logit_B = expert(torch.cat(vectors, 1), told.evidence_BE)
-            means.append(mean_BK)
-            precisions.append(F.softplus(logit_B) * told.seen_B)
+        told = [expert(pooled(batch, m, self.text_encoder)) for m, expert in self.experts.items()]
+        means, precisions = [mean_BK for mean_BK, _ in told], [precision_B for _, precision_B in told]
         means.append(self.prior_mean_K.expand_as(means[0]))
         precisions.append(F.softplus(self.prior_precision).expand_as(precisions[0]) + 1e-3)
         return torch.stack(means).float(), torch.stack(precisions).float()

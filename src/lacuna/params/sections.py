@@ -231,6 +231,9 @@ class Train(Section):
 
 class Evaluate(Section):
     patterns: Names = Field(["frames", "modality"], description="patterns to judge under")
+    calibrate: Literal["none", "shift", "shrink", "both"] = Field(
+        "both", description="move answers toward validation's mean by the share lost; scores are told with and without"
+    )
     bootstrap: int = Field(1000, ge=0, description="resamples behind each 95 % interval")
 
 

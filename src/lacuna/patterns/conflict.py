@@ -1,7 +1,7 @@
 """Clips contradict themselves: each modality is, with probability `level`, that of another clip, of another class.
 
-After RCML's conflictive test set (Xu et al., AAAI 2024: one view of 40 % of the rows, so a level of .4 / views), for any
-modalities; scores contradict each other by their sign. Nothing tells a model which modality was taken from elsewhere.
+After RCML's conflictive test set (Xu et al., AAAI 2024: one view of 40 % of the rows, so a level of .4 / views), for
+any modalities; scores contradict each other by their sign. Nothing tells a model which modality was taken.
 """
 
 from __future__ import annotations
