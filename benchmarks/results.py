@@ -128,7 +128,7 @@ def _data(read: Corpus, model: torch.nn.Module, spec: InputSpec, settings: Setti
     if settings.select == "loss":
         return data
     blank: dict[str, Any] = {key: {} for key in Card.__dataclass_fields__}
-    card = Card(**blank | {"training": asdict(settings), "spec": asdict(spec), "seed": seed})
+    card = Card(**blank | {"training": asdict(settings), "spec": spec, "seed": seed})
     return replace(data, criterion=Selection(Fitting(read, model, card, pattern, OUT)).measure)
 
 

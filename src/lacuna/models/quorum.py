@@ -19,8 +19,9 @@ from torch.nn import functional as F
 from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.models.parts.pooled import EVIDENCE, Pooled, pooled
+from lacuna.models.parts.task import ordered
 from lacuna.models.parts.text import ENOUGH_CLIPS, Finetune, Source, text_encoder_of
-from lacuna.types import MODALITIES, MalformedInput, require_words
+from lacuna.types import MalformedInput, require_words
 
 Precision = Literal["evidence", "columns"]
 
@@ -86,7 +87,7 @@ class Model(nn.Module):
     def __init__(self, settings: Settings, spec: InputSpec) -> None:
         super().__init__()
         self.settings, self.spec = settings, spec
-        self.modalities = sorted(spec.widths, key=lambda m: (m not in MODALITIES, m))
+        self.modalities = ordered(spec)
         self.text_encoder, widths = text_encoder_of(spec, settings)
         outputs, hidden = spec.classes or 1, settings.hidden
         if hidden == "auto":

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.models.parts.pooled import EVIDENCE, pooled
+from lacuna.models.parts.task import ordered
 from lacuna.models.parts.text import Finetune, Source, text_encoder_of
-from lacuna.types import MODALITIES, MalformedInput
+from lacuna.types import MalformedInput
 
 PENALTIES = tuple(10 ** (k / 2) for k in range(-6, 9))  # of columns with a variance of 1, per clip
 
@@ -49,7 +50,7 @@ class Model(nn.Module):
     def __init__(self, settings: Settings, spec: InputSpec) -> None:
         super().__init__()
         self.settings, self.spec = settings, spec
-        self.modalities = sorted(spec.widths, key=lambda m: (m not in MODALITIES, m))
+        self.modalities = ordered(spec)
         self.text_encoder, widths = text_encoder_of(spec, settings)
         parts = {m: 2 if settings.deviations and m != "text" else 1 for m in self.modalities}
         columns = sum(widths[m] * parts[m] + EVIDENCE for m in self.modalities)
