@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from lacuna.data.samples import Sample
+from lacuna.data.samples import Sample, specials
 from lacuna.mask.mask import Draw
 from lacuna.types import FeatureSequence
 
 
 def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
-    """(T,) bool, all alike: false where this modality is another clip's."""
-    return np.full(len(sequence), draw.generator().uniform() >= float(draw.level))
+    """(T,) bool, all alike but for [CLS] and [SEP]: false where this modality is another clip's."""
+    return np.full(len(sequence), draw.generator().uniform() >= float(draw.level)) | specials(sequence)
 
 
 def swap(sample: Sample, modality: str, draw: Draw) -> FeatureSequence:
