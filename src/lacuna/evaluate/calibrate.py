@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.stats import norm
+
+from lacuna.types import MalformedInput
 
 How = Literal["none", "shift", "shrink", "both"]
 NOMINAL = (0.5, 0.8, 0.9, 0.95)  # coverage that intervals promise
@@ -26,6 +29,13 @@ class Answers:
     kept: np.ndarray
     labels: np.ndarray
     variance: np.ndarray | None = None
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """The root of the stated variances."""
+        if self.variance is None:
+            raise MalformedInput("answers: expected variances, the model states none")
+        return np.sqrt(self.variance)
 
     @classmethod
     def joined(cls, parts: Sequence[Answers]) -> Answers:
@@ -83,7 +93,7 @@ def _entropy(probabilities: np.ndarray, classes: np.ndarray) -> float:
 
 def quantiles(told: Answers) -> dict[float, float]:
     """For each nominal coverage the number of stated deviations that holds it on these answers (Vovk et al., 2005)."""
-    ratio = np.sort(np.abs(told.prediction - told.labels) / np.sqrt(told.variance))
+    ratio = np.sort(np.abs(told.prediction - told.labels) / told.deviation)
     places = [int(np.ceil((len(ratio) + 1) * level)) - 1 for level in NOMINAL]
     return {level: float(ratio[min(place, len(ratio) - 1)]) for level, place in zip(NOMINAL, places)}
 
@@ -91,10 +101,8 @@ def quantiles(told: Answers) -> dict[float, float]:
 def coverage(told: Answers, scaled: dict[float, float]) -> dict[str, dict[str, float]]:
     """By nominal coverage: the share of labels that the stated variance covers as a Gaussian's (`stated`), and scaled
     on validation (`calibrated`), with the mean width of the latter."""
-    from scipy.stats import norm
-
     known = Answers.joined([told])
-    error, deviation = np.abs(known.prediction - known.labels), np.sqrt(known.variance)
+    error, deviation = np.abs(known.prediction - known.labels), known.deviation
     return {
         str(level): {
             "stated": float((error <= norm.ppf((1 + level) / 2) * deviation).mean()),
