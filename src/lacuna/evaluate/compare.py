@@ -188,8 +188,7 @@ def _verdict(ours: Judged, other: Judged, pattern: str) -> Verdict | None:
     keys = [k for k in _keys(ours, pattern) if k in other.arrays]
     if not keys:
         return None  # trained with other seeds: nothing is paired
-    errors = [_by_seed(one, keys) for one in (ours, other)]
-    told = metrics.paired_bootstrap(*errors, draws=DRAWS)
+    told = metrics.paired_bootstrap(_by_seed(ours, keys), _by_seed(other, keys), draws=DRAWS)
     first = [key for key in keys if not float(key.split("/")[1])]
     right = [np.mean([_right(one, key) for key in first], axis=0) > 0.5 for one in (ours, other)] if first else None
     p = metrics.mcnemar(*right)["p"] if right else float("nan")

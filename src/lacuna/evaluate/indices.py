@@ -34,14 +34,18 @@ def _of(name: str, means: Mapping[str, float | None]) -> dict[str, float | None]
     subsets = {frozenset(k.split("+")): v for k, v in means.items() if not is_rate(k) and not is_by_modality(k)}
     return {
         "lnln_mean": _mean(lnln),
-        "emt_area": auilc(EMT_RATES, emt) if None not in emt else None,
+        "emt_area": auilc(EMT_RATES, _known(emt)) if None not in emt else None,
         "imbalanced_mean": _mean(own),
         "equity": equity(subsets, lower_is_better(name)),
     }
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    return float(np.mean(values)) if values and None not in values else None
+    return float(np.mean(_known(values))) if values and None not in values else None
+
+
+def _known(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 def equity(subsets: Mapping[frozenset[str], float | None], lower_better: bool) -> float | None:
