@@ -183,7 +183,7 @@ def compare(
     matrix: Annotated[bool, typer.Option(help="only train rate × test rate, under the pattern frames")] = False,
 ) -> None:
     """Models ranked and tested on the same clips, corrected for their number; published numbers stand apart."""
-    from lacuna.evaluate.compare import cells, files_of, told
+    from lacuna.evaluate.compare import BASELINE, cells, files_of, told
     from lacuna.evaluate.compare import compare as compare_scores
     from lacuna.evaluate.compare import latex as as_latex
     from lacuna.evaluate.matrix import matrix as matrix_of
@@ -195,6 +195,8 @@ def compare(
     for one in tables:
         _table(f"{one.dataset}, pattern {one.pattern}", *cells(one))
         _say(told(verdict) for verdict in one.verdicts)
+        if not any(row.name == BASELINE for row in one.rows):
+            _say([f"{one.dataset}: no {BASELINE} to compare with; add it to `models` of params.yaml"])
     if latex:
         latex.parent.mkdir(parents=True, exist_ok=True)
         latex.write_text(as_latex(tables), encoding="utf-8")

@@ -19,6 +19,7 @@ from lacuna.evaluate.published import PUBLISHED
 from lacuna.storage.files import read_json, reading
 from lacuna.types import MalformedInput
 
+BASELINE = "ridge"  # the model that should stand in every table
 DRAWS = 2000
 SURE = 0.05  # below which a corrected p says that two models differ
 VALID, TEST = "validation-selected", "test-selected, one checkpoint per metric"
