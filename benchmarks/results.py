@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from lacuna.data.batches import InputSpec, Padded
-from lacuna.data.samples import Sample
+from lacuna.data.samples import Sample, Samples
 from lacuna.evaluate import metrics
 from lacuna.evaluate.calibrate import Answers
 from lacuna.evaluate.calibrate import fit as fit_correction
@@ -60,7 +60,7 @@ class SharedStates:
 
     def __init__(self) -> None:
         self._states: dict[bytes, Tensor] = {}
-        self._encode = TextEncoder._encode
+        self._encode = TextEncoder.encode
 
     def __call__(self, encoder: TextEncoder, text: Padded) -> Tensor:
         if encoder.finetune:
@@ -83,7 +83,7 @@ def corpus(folder: Path) -> Corpus:
     """The dataset as all models read it."""
     features = FEATURES.get(folder.name, ("tokens", "librosa", "face"))
     read = read_corpus(folder, Train(features=list(features)), (-3.0, 3.0))
-    return replace(read, splits={name: [narrow(s) for s in part] for name, part in read.splits.items()})
+    return replace(read, splits={name: Samples.of([narrow(s) for s in part]) for name, part in read.splits.items()})
 
 
 def narrow(sample: Sample) -> Sample:
@@ -128,13 +128,14 @@ def _data(read: Corpus, model: torch.nn.Module, spec: InputSpec, settings: Setti
     if settings.select == "loss":
         return data
     blank: dict[str, Any] = {key: {} for key in Card.__dataclass_fields__}
+    loss = data.loss(settings, seed)
     card = Card(**blank | {"training": asdict(settings), "spec": spec, "seed": seed})
-    return replace(data, criterion=Selection(Fitting(read, model, card, pattern, OUT)).measure)
+    return replace(data, criterion=Selection(Fitting(read, model, card, loss, OUT)).measure)
 
 
 def _correction(read: Corpus, model: torch.nn.Module, spec: InputSpec, variants: Variants):  # noqa: ANN202 (a Correction)
     valid = read.splits["valid"]
-    labels = np.array([s.clip.label for s in valid])
+    labels = valid.labels
     asked = predict_variants(model, valid, spec, variants, torch.device("cpu"))
     return fit_correction("both", Answers.joined([Answers(o["prediction"], o["kept"], labels) for _, _, o in asked]))
 
@@ -145,7 +146,7 @@ def place(folder: Path, name: str, seed: int) -> Path:
 
 def train_all(folders: list[Path], models: list[str], seeds: list[int]) -> None:
     shared = SharedStates()
-    TextEncoder._encode = lambda encoder, text: shared(encoder, text)
+    TextEncoder.encode = lambda encoder, text: shared(encoder, text)
     for folder in folders:
         for seed, name in ((seed, name) for seed in seeds for name in models):
             path = place(folder, name, seed)
@@ -163,7 +164,7 @@ def train_all(folders: list[Path], models: list[str], seeds: list[int]) -> None:
 
 def errors(folder: Path, name: str) -> tuple[list[dict[str, object]], dict[str, np.ndarray]]:
     """The records of a model's seeds, and (seeds, clips) absolute errors by what was lost."""
-    labels = np.array([s.clip.label for s in corpus(folder).splits["test"]])
+    labels = corpus(folder).splits["test"].labels
     records, told = [], {}
     for path in sorted(place(folder, name, 0).parent.glob("*.npz")):
         with np.load(path) as file:
@@ -203,8 +204,8 @@ def table(folder: Path, models: list[str]) -> list[str]:
         cells += [_spread(told[c].mean(1)) if c in told else "–" for c in columns]
         cells += [_against(told, found.get(rival, (None, None))[1], name == rival) for rival in ("lnln", "ridge")]
         lines.append("| " + " | ".join(cells) + " |")
-    train = [s.clip.label for s in corpus(folder).splits["train"]]
-    constant = np.mean([abs(s.clip.label - np.median(train)) for s in corpus(folder).splits["test"]])
+    train, test = (corpus(folder).splits[split].labels for split in ("train", "test"))
+    constant = np.abs(test - np.median(train)).mean()
     return [*lines, f"| constant (median of train) | | 1 | | | {f'{constant:.3f} | ' * 6}| |"]
 
 

@@ -23,7 +23,8 @@ import torch
 
 from lacuna import pretrained
 from lacuna.data.batches import InputSpec
-from lacuna.data.samples import Sample, Scaler
+from lacuna.data.samples import Sample, Samples
+from lacuna.data.scaler import Scaler
 from lacuna.evaluate import metrics
 from lacuna.evaluate.judged import Judged
 from lacuna.extractors import glove
@@ -217,7 +218,7 @@ GROUPS: dict[str, list[Row]] = {
 @functools.cache
 def corpus(folder: Path, features: tuple[str, ...], task: str) -> Corpus:
     read = read_corpus(folder, Train(features=list(features), task=task), (-3.0, 3.0))
-    return replace(read, splits={name: [narrow(s) for s in part] for name, part in read.splits.items()})
+    return replace(read, splits={name: Samples.of([narrow(s) for s in part]) for name, part in read.splits.items()})
 
 
 def narrow(sample: Sample) -> Sample:
@@ -232,7 +233,7 @@ def narrow(sample: Sample) -> Sample:
 
 def with_word_vectors(read: Corpus) -> Corpus:
     """Its text as vectors of whole words, from a file as GloVe's are."""
-    texts = [s.clip.text.lower() for part in read.splits.values() for s in part]
+    texts = [clip.text.lower() for part in read.splits.values() for clip in part.clips]
     words = sorted({word for text in texts for word in glove.WORD.findall(text)})
     tokenizer = pretrained.tokenizer(pretrained.EMBEDDED)
     table = pretrained.encoder(pretrained.EMBEDDED).get_input_embeddings().weight.detach()
@@ -242,12 +243,13 @@ def with_word_vectors(read: Corpus) -> Corpus:
             file.write(word + " " + " ".join(f"{v:.5f}" for v in vector.tolist()) + "\n")
         file.flush()
         extract = glove.Extractor(glove.Settings(file=file.name))
-        splits = {
-            name: [replace(s, features=s.features | {"text": extract(s.clip)}) for s in part]
-            for name, part in read.splits.items()
-        }
-    scale = Scaler.fit(splits["train"], ["text"])
-    return replace(read, splits={name: [scale(s) for s in part] for name, part in splits.items()})
+        vectors = {name: [extract(clip) for clip in part.clips] for name, part in read.splits.items()}
+    scale = Scaler.fit({"text": vectors["train"]})
+    splits = {
+        name: [replace(s, features=s.features | {"text": scale("text", x)}) for s, x in zip(part, vectors[name])]
+        for name, part in read.splits.items()
+    }
+    return replace(read, splits={name: Samples.of(part) for name, part in splits.items()})
 
 
 def run(row: Row, folder: Path, seed: int) -> tuple[list[float], int]:

@@ -8,16 +8,17 @@ import torch
 from builders import samples as built
 
 from lacuna.data.batches import InputSpec, collate
-from lacuna.data.samples import HIDDEN_COLUMN, Sample, Scaler
+from lacuna.data.samples import Sample, Samples
+from lacuna.data.scaler import Scaler
 from lacuna.evaluate.under_loss import Lossy
 from lacuna.extract.after_loss import AfterLoss, leaks, made_again
 from lacuna.extractors import bert, tokens
 from lacuna.mask.mask import mask
-from lacuna.mask.variants import Variants, write_variants
+from lacuna.mask.variants import Grid, Variants, counted, write_variants
 from lacuna.models.parts.text import TextEncoder
 from lacuna.patterns import frames, modality, noise
 from lacuna.storage.features import Origin
-from lacuna.types import Clip
+from lacuna.types import HIDDEN_COLUMN, Clip
 
 TEXTS = ("the film was not good at all", "I liked it", "", "what a waste of two fine hours in a warm cinema")
 CLIPS = [Clip(f"v$_${i}", "tiny", "test", text, {"M": 1.0}) for i, text in enumerate(TEXTS)]
@@ -83,7 +84,8 @@ def test_states_are_scaled_as_the_features_were(extractors):
 
 def test_batches_of_variants_are_what_collate_makes_of_samples_masked_one_by_one(extractors, tmp_path):
     samples = hidden(extractors[0])
-    write_variants(tmp_path / "frames.h5", samples, frames, [0.0, 0.6], [1, 2])
+    read = Samples.of(samples)
+    write_variants(tmp_path / "frames.h5", read.clips, counted(read), Grid(frames, [0.0, 0.6], [1, 2]))
     variants = Variants(tmp_path / "frames.h5")
     spec = InputSpec.of(samples, {"text": 8}, 0)
     lossy = Lossy(samples, spec, variants, "cpu")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacuna.data.samples import HIDDEN_COLUMN, LOST_TOKEN, TAILED_COLUMN, TOKEN_COLUMNS, Sample, specials, with_others
+from lacuna.data.samples import HIDDEN_COLUMN, LOST_TOKEN, TAILED_COLUMN, TOKEN_COLUMNS, Sample, Samples, specials
 from lacuna.mask.mask import Draw, Place, lose, mask, rate_of
 from lacuna.params import plugin, plugin_names
 from lacuna.patterns import conflict, frames, legacy, mixed, modality, modality_dataset, noise, span
@@ -280,7 +280,8 @@ def test_a_broken_device_is_broken_for_all_clips_of_a_draw():
 
 
 def test_conflict_swaps_the_share_of_modalities_for_those_of_clips_that_contradict():
-    samples = with_others(clips_of(300, view0=sequence(1), view1=sequence(1), view2=sequence(2)), classes=3)
+    clips = clips_of(300, view0=sequence(1), view1=sequence(1), view2=sequence(2))
+    samples = list(Samples.of(clips).bound({}, classes=3))
     swapped = []
     for one in samples:
         told = mask(one, conflict, 0.4, 1)
@@ -296,5 +297,5 @@ def test_conflict_swaps_the_share_of_modalities_for_those_of_clips_that_contradi
 
 def test_scores_contradict_by_their_sign_and_zero_contradicts_nobody():
     clips = [Clip(f"v$_${i}", "d", "test", labels={"M": y}) for i, y in enumerate((2.0, 0.5, -1.0, 0.0))]
-    samples = with_others([Sample(clip, {"audio": sequence(2)}) for clip in clips], classes=0)
+    samples = Samples.of([Sample(clip, {"audio": sequence(2)}) for clip in clips]).bound({}, classes=0)
     assert [[o.clip.label for o in s.others] for s in samples] == [[-1.0], [-1.0], [2.0, 0.5], [2.0, 0.5, -1.0]]

@@ -42,7 +42,7 @@ def test_many_clips_are_what_each_is(tmp_path_factory, lengths, order, piece):
     order.shuffle(wanted)
     with pytest.MonkeyPatch.context() as patch, FeatureFile(path) as file:
         patch.setattr(features, "READ_BYTES", piece)
-        for clip_id, told in zip(wanted, file.many(wanted), strict=True):
+        for clip_id, told in zip(wanted, file.each(wanted), strict=True):
             for name in ("values", "times", "seen"):
                 np.testing.assert_array_equal(getattr(told, name), getattr(file[clip_id], name))
 

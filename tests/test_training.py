@@ -10,6 +10,7 @@ from builders import samples
 from torch import nn
 
 from lacuna.data.batches import InputSpec
+from lacuna.data.samples import Samples
 from lacuna.patterns import frames, mixed
 from lacuna.train.average import Average
 from lacuna.train.resume import read_progress, write_progress
@@ -166,7 +167,7 @@ def test_a_model_meets_the_clips_it_will_learn_from():
 @pytest.mark.parametrize("bucket", [True, False])
 def test_every_clip_is_seen_once_an_epoch_in_another_order(bucket):
     train, settings = samples(37), Settings(batch_size=8, bucket=bucket)
-    epochs = [list(_order(train, settings, 1, epoch)) for epoch in (1, 2)]
+    epochs = [list(_order(Samples.of(train).frames, settings, 1, epoch)) for epoch in (1, 2)]
     for epoch in epochs:
         assert sorted(i for batch in epoch for i in batch) == list(range(37))
     assert epochs[0] != epochs[1]

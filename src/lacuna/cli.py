@@ -140,11 +140,22 @@ def export(
     out: Annotated[Path | None, typer.Option(help="default: processed/<dataset>/mmsa/…")] = None,
 ) -> None:
     """Write a pickle that MMSA reads, complete or incomplete."""
-    from lacuna.export.run import Variant, export_pickle
+    from lacuna.data.samples import read_clips
+    from lacuna.export.pickle import Settings
+    from lacuna.export.run import Variant, aligned_files, export_pickle, place_of
     from lacuna.params import load_params
 
     variant = Variant(pattern, float(rate) if rate.replace(".", "", 1).isdigit() else rate, seed) if pattern else None
-    _say(export_pickle(load_params(), Path("processed", dataset), out, variant, aligned))
+    settings, folder = load_params().export.of(dataset), Path("processed", dataset)
+    features, clips = folder / "features", read_clips(folder / "clips.jsonl")
+    files = {name: features / f"{name}.h5" for name in settings.features}
+    if aligned:
+        files = aligned_files(features, settings.features)
+    path, chosen = (
+        out or place_of(folder / "mmsa", variant, aligned),
+        Settings(settings.lengths, aligned, bool(variant)),
+    )
+    _say(export_pickle(path, clips, files, features / f"{settings.tokens}.h5", chosen, variant))
 
 
 @app.command("import-mmsa")
@@ -160,7 +171,7 @@ def import_mmsa(
 
 @app.command()
 def convert(
-    model: Annotated[str, typer.Argument(help="a file of lacuna/convert: lnln, misa, dmd")],
+    model: Annotated[str, typer.Argument(help="a file of lacuna/commands/published: lnln, almt, …")],
     published: Annotated[Path, typer.Argument(help="the authors' checkpoint (.pth)")],
     out: Annotated[Path, typer.Option(help="folder for model.safetensors and model.json")],
     homo: Annotated[Path | None, typer.Option(help="dmd: its first distillation unit, if it was saved")] = None,

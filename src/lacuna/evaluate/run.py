@@ -15,7 +15,6 @@ import numpy as np
 from torch import nn
 
 from lacuna.data.batches import InputSpec
-from lacuna.data.samples import TOKEN_COLUMNS
 from lacuna.evaluate.calibrate import Answers, How, coverage, fit, quantiles
 from lacuna.evaluate.indices import indices
 from lacuna.evaluate.judged import Judged
@@ -30,9 +29,9 @@ from lacuna.storage.features import FeatureFile, replacing
 from lacuna.train import checkpoint
 from lacuna.train.run import Corpus, read_corpus
 from lacuna.train.trainer import choose_device
-from lacuna.types import SPLITS, MalformedInput
+from lacuna.types import SPLITS, TOKEN_COLUMNS, MalformedInput
 
-KEPT = ("prediction", "uncertainty", "variance")  # outputs that are written
+KEPT = ("prediction", "uncertainty", "variance")  # what of a model's outputs is held, and written
 Bounds = dict[str, tuple[float, float] | None]
 
 
@@ -52,14 +51,16 @@ def judge(params: Params, processed: Path, model: str) -> dict[str, object]:
     """Write `scores/<model>.json`, `.npz` and `.unlabelled.csv` under `processed`; return the first one's content."""
     dataset = processed.name
     train, evaluate = params.train.of_model(model, dataset), params.evaluate.of(dataset)
-    corpus = read_corpus(processed, train, params.prepare.of(dataset).label_range)
-    labels = np.array([s.clip.label for s in corpus.splits["test"]])
+    folders = [processed / "models" / model / str(seed) for seed in params.seeds]
+    scaler = checkpoint.scaler_of(checkpoint.read_card(choices(folders[0], train.protocol)[0].folder))
+    corpus = read_corpus(processed, train, params.prepare.of(dataset).label_range, scaler)
+    labels = corpus.splits["test"].labels
     if not np.isfinite(labels).any():
         raise MalformedInput(f"{dataset}: expected labelled clips in the split test, got none")
     asked: list[Asked] = []
-    folders = [processed / "models" / model / str(seed) for seed in params.seeds]
     for pattern in evaluate.patterns:
-        variants = Variants(processed / "variants" / f"{pattern}.h5")
+        ids = [clip.id for split in ("valid", "test") for clip in corpus.splits[split].clips]
+        variants = Variants(processed / "variants" / f"{pattern}.h5", ids)
         for folder in folders:
             parts = [
                 list(_runs(corpus, choice, variants, train.device, evaluate))
@@ -70,7 +71,7 @@ def judge(params: Params, processed: Path, model: str) -> dict[str, object]:
     scores["intervals"], scores["calibration"] = _intervals(asked), _calibration(corpus, asked, labels)
     scores["calibrated"], scores["coverage"] = _corrected(asked, evaluate.calibrate), _coverage(asked)
     answer(corpus, folders, processed / "scores" / f"{model}.unlabelled.csv", train.device)
-    arrays = {"ids": np.array([s.clip.id for s in corpus.splits["test"]]), "labels": labels}
+    arrays = {"ids": np.array([clip.id for clip in corpus.splits["test"].clips]), "labels": labels}
     for one in asked:
         key = f"{one.run.pattern}/{one.run.level}/{one.run.mask_seed}/{one.run.train_seed}"
         arrays |= {f"{key}/{name}": values for name, values in one.outputs.items()}
@@ -85,8 +86,8 @@ def _runs(corpus: Corpus, choice: Choice, variants: Variants, device: str, setti
     judged, spec, place = Judged.by(corpus.task), card.spec, choose_device(device)
     network = network.to(place)
     test, mended = corpus.splits["test"], _mended(corpus, network, spec, variants, settings.calibrate)
-    labels = np.array([s.clip.label for s in test])
-    for level, mask_seed, outputs in predict_variants(network, test, spec, variants, place):
+    labels = test.labels
+    for level, mask_seed, outputs in predict_variants(network, test, spec, variants, place, KEPT):
         told = Answers(outputs["prediction"], outputs["kept"], labels, outputs.get("variance"))
         scores = judged.scores(told.prediction, labels)
         bounds = judged.intervals(told.prediction, labels, settings.bootstrap) if settings.bootstrap else {}
@@ -100,10 +101,10 @@ def _mended(
 ) -> Callable[[Judged, Answers], tuple[dict[str, object], dict[str, dict[str, float]]]]:
     """What validation, under the same variants, makes of answers: corrected scores, and the coverage of intervals."""
     valid = corpus.splits["valid"]
-    labels = np.array([s.clip.label for s in valid])
+    labels = valid.labels
     if how == "none" or not np.isfinite(labels).any():
         return lambda judged, told: ({}, {})
-    asked = predict_variants(network, valid, spec, variants, next(network.parameters()).device)
+    asked = predict_variants(network, valid, spec, variants, next(network.parameters()).device, KEPT)
     known = Answers.joined([Answers(o["prediction"], o["kept"], labels, o.get("variance")) for _, _, o in asked])
     correction, scaled = fit(how, known), None if known.variance is None else quantiles(known)
 
@@ -168,11 +169,11 @@ def _table(params: Params, processed: Path, model: str, corpus: Corpus, runs: li
 
 def baselines(corpus: Corpus, words: FeatureFile | None) -> dict[str, dict[str, object]]:
     """Scores on the complete test split of saying always the same, and of ridge on the mean embedding of the words."""
-    labels = {split: np.array([s.clip.label for s in corpus.splits[split]]) for split in ("train", "test")}
+    labels = {split: corpus.splits[split].labels for split in ("train", "test")}
     result = {"majority": Judged.by(corpus.task).majority(labels["train"], labels["test"])}
     if words is None:
         return result
-    rows = {split: mean_embeddings(words.many([s.clip.id for s in corpus.splits[split]])) for split in labels}
+    rows = {split: mean_embeddings(words.each([c.id for c in corpus.splits[split].clips])) for split in labels}
     told = linear_baseline(rows["train"], labels["train"], rows["test"], Judged.by(corpus.task))
     return result | {"text_linear": Judged.by(corpus.task).scores(told, labels["test"])}
 

@@ -20,7 +20,8 @@ from lacuna.types import UNKNOWN
 
 def answer(corpus: Corpus, folders: Sequence[Path], path: Path, device: str) -> int:
     """Write the tags of the corpus's unlabelled clips; how many there are."""
-    samples = [s for s in corpus.splits[UNKNOWN] if any(len(f) for f in s.features.values())]
+    unlabelled = corpus.splits[UNKNOWN]
+    samples = unlabelled.select(np.flatnonzero(unlabelled.frames))
     if corpus.task.task == "class" or not samples:
         write_tags(path, ())
         return 0
@@ -29,7 +30,7 @@ def answer(corpus: Corpus, folders: Sequence[Path], path: Path, device: str) -> 
         network, card = checkpoint.load(folder)
         outputs.append(predict(network, samples, card.spec, choose_device(device))["prediction"])
     classes = polarity_of(np.mean(outputs, 0))
-    write_tags(path, zip((s.clip.id for s in samples), classes.tolist()))
+    write_tags(path, zip((clip.id for clip in samples.clips), classes.tolist()))
     return len(samples)
 
 

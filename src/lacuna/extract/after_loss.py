@@ -11,10 +11,10 @@ from functools import cached_property
 
 import numpy as np
 
-from lacuna.data.samples import HIDDEN_COLUMN, TAILED_COLUMN, Scaler
+from lacuna.data.scaler import Scaler
 from lacuna.params import checked, plugin, plugin_names
 from lacuna.storage.features import Origin
-from lacuna.types import Clip, FeatureSequence
+from lacuna.types import HIDDEN_COLUMN, TAILED_COLUMN, Clip, FeatureSequence
 
 CONTEXTUAL = ("wav2vec2",)  # extractors of sound whose frames read each other
 
@@ -32,7 +32,7 @@ class AfterLoss:
 
     def __call__(self, clips: Sequence[Clip], survives: Sequence[np.ndarray]) -> list[FeatureSequence]:
         made = self._extractor.after_loss(clips, survives)
-        return [self._scaler.scaled(self._origin.modality, sequence) for sequence in made]
+        return [self._scaler(self._origin.modality, sequence) for sequence in made]
 
 
 def made_again(origins: Mapping[str, Origin], scaler: Scaler) -> dict[str, AfterLoss]:

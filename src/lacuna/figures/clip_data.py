@@ -127,7 +127,7 @@ def _tokenized(words: str, text: FeatureSequence, origin: Origin) -> list[str]:
 
 
 def _masks(path: Path, clip: Clip, features: dict[str, FeatureSequence]) -> Masks:
-    variants = Variants(path)
+    variants = Variants(path, [clip.id])
     left = {
         m: np.stack([variants.survivors(clip.id, m, level, variants.seeds[0]) for level in variants.levels])
         for m in features

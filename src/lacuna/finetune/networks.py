@@ -26,10 +26,10 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from lacuna import pretrained
+from lacuna.compute.device import autocast, dtype_of
 from lacuna.extractors import _resnet, _text
 from lacuna.media import decode
 from lacuna.storage.features import replacing
-from lacuna.train.trainer import autocast
 from lacuna.types import Clip, MalformedInput, require_words
 
 Task = Literal["polarity", "class", "regression"]
@@ -251,7 +251,7 @@ def _train(
     # A last batch of one has no variance for the batch norms: it waits for the next epoch's order.
     batches = [some for some in _batches(order, settings.batch_size) if len(some) > 1 or len(order) == 1]
     for some, inputs in tqdm(_ahead(job, batches, generator), f"tuning {job.name}", len(batches), unit="batch"):
-        with autocast(settings.precision, device):
+        with autocast(dtype_of(settings.precision, device), device):
             outputs_BK = job.network(*inputs)
         loss = labels.loss(outputs_BK.float(), some)
         loss.backward()
@@ -266,7 +266,7 @@ def _validate(job: _Job, labels: _Labels, settings: Settings, device: torch.devi
     job.network.eval()
     outputs = []
     for _, inputs in _ahead(job, list(_batches(labels.valid, settings.batch_size)), None):
-        with autocast(settings.precision, device):
+        with autocast(dtype_of(settings.precision, device), device):
             outputs.append(job.network(*inputs).float().cpu())
     outputs_NK = torch.cat(outputs)
     row = {"valid_loss": float(labels.loss(outputs_NK, labels.valid))}

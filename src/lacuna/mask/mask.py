@@ -7,14 +7,14 @@ of clips, the worker, the batch or what else is masked. `legacy` alone also need
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 
 import numpy as np
 
-from lacuna.data.samples import LOST_TOKEN, Sample, is_tokens
-from lacuna.types import FeatureSequence, MalformedInput
+from lacuna.data.samples import Sample
+from lacuna.types import LOST_TOKEN, FeatureSequence, MalformedInput, is_tokens
 
 # A missing rate in [0, 1]; what the pattern names (subsets of modalities); or a rate for each: "text=0.2+audio=0.6".
 Level = float | str
@@ -31,13 +31,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Draw:
-    """Everything that decides one mask of one modality of one clip."""
+    """Everything that decides one mask of one modality of one clip.
+
+    To a pattern that says `RATES = True`, `level` may be a column (L, 1) of rates.
+    """
 
     dataset: str
     clip: str
     modality: str
     pattern: str
-    level: Level
+    level: Level | np.ndarray
     seed: int
     draw: int = 0
     place: Place | None = None
@@ -53,6 +56,11 @@ class Draw:
         return np.random.default_rng(np.frombuffer(hashlib.sha256(key.encode()).digest(), np.uint32))
 
 
+def name_of(pattern: ModuleType) -> str:
+    """What a pattern is called in params.yaml."""
+    return pattern.__name__.rpartition(".")[2]
+
+
 def mask(
     sample: Sample, pattern: ModuleType, level: Level, seed: int, draw: int = 0, place: Place | None = None
 ) -> Sample:
@@ -62,15 +70,10 @@ def mask(
     """
     features = {}
     for modality, sequence in sample.features.items():
-        one = draw_of(sample, modality, pattern, level, seed, draw, place)
+        own = rate_of(level, modality)
+        one = Draw(sample.clip.dataset, sample.clip.id, modality, name_of(pattern), own, seed, draw, place)
         features[modality] = lost(sample, modality, pattern, pattern.survivors(sequence, one), one)
     return replace(sample, features=features)
-
-
-def draw_of(sample: Sample, modality: str, pattern: ModuleType, level: Level, *rest: int | Place | None) -> Draw:
-    """The draw of one modality of a sample; `rest` are seed, draw and place."""
-    name = pattern.__name__.rpartition(".")[2]
-    return Draw(sample.clip.dataset, sample.clip.id, modality, name, rate_of(level, modality), *rest)
 
 
 def rate_of(level: Level, modality: str) -> Level:
@@ -104,6 +107,20 @@ def lost(sample: Sample, modality: str, pattern: ModuleType, survives: np.ndarra
     if modality in sample.again and not hasattr(pattern, "spoil") and not survives.all():
         return sample.again[modality]([sample.clip], [survives])[0]
     return harm(sequence, pattern, survives, draw)
+
+
+def survivors_by_level(
+    pattern: ModuleType, sequence: FeatureSequence, draw: Draw, levels: Sequence[Level]
+) -> np.ndarray:
+    """(levels, T) bool: which frames survive at each. Where the pattern takes many rates at once it draws once."""
+    survives = np.empty((len(levels), len(sequence)), bool)
+    together = [i for i, level in enumerate(levels) if isinstance(level, float) and getattr(pattern, "RATES", False)]
+    if together:
+        rates = np.array([levels[i] for i in together])[:, None]
+        survives[together] = pattern.survivors(sequence, replace(draw, level=rates))
+    for i in set(range(len(levels))) - set(together):
+        survives[i] = pattern.survivors(sequence, replace(draw, level=rate_of(levels[i], draw.modality)))
+    return survives
 
 
 def harm(sequence: FeatureSequence, pattern: ModuleType, survives: np.ndarray, draw: Draw) -> FeatureSequence:

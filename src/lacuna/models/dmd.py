@@ -19,6 +19,7 @@ from lacuna.data.batches import Batch, InputSpec
 from lacuna.models.parts.crossmodal import CrossmodalTransformer, Frames, ResidualHead, Shape, convolved, dropout
 from lacuna.models.parts.distillation import DistillationUnit, cosine, imitation, margin_loss
 from lacuna.models.parts.reading import Padding, read
+from lacuna.models.parts.terms import absolute_error, cross_entropy, mean_of_known
 from lacuna.models.parts.text import Finetune, Source, text_encoder_of
 from lacuna.types import MODALITIES, MalformedInput, require_words
 
@@ -215,8 +216,7 @@ class Model(nn.Module):
         terms["recon"] = sum(p.error(p.rebuilt_BTD, p.origin.values_BTD) for p in parts.values())
         terms["cycle"] = sum(p.error(p.again_BTD, p.private_BTD) for p in parts.values())
         terms["orthogonality"] = sum(self._overlap(p) for p in parts.values())
-        known_B = ~labels_B.isnan()
-        terms["margin"] = margin_loss(all_rows(self.aligned(parts))[known_B], labels_B[known_B], s.margin)
+        terms["margin"] = margin_loss(all_rows(self.aligned(parts)), labels_B, s.margin)
         decoupling = terms["cycle"] + terms["recon"] + s.margin_weight * (terms["margin"] + terms["orthogonality"])
         total = terms["task"] + s.decoupling_weight * decoupling
         if self.pairs:
@@ -279,12 +279,9 @@ class Model(nn.Module):
 
     def _task(self, output_BK: Tensor, labels_B: Tensor) -> Tensor:
         """Mean absolute error, or cross-entropy; samples without a label count for nothing."""
-        known_B = ~labels_B.isnan()
-        if not known_B.any():
-            return output_BK.sum() * 0
         if self.spec.classes:
-            return F.cross_entropy(output_BK[known_B], labels_B[known_B].long())
-        return F.l1_loss(output_BK[known_B, 0], labels_B[known_B])
+            return mean_of_known(cross_entropy(output_BK, labels_B), labels_B)
+        return mean_of_known(absolute_error(output_BK[:, 0], labels_B), labels_B)
 
     def _overlap(self, part: Decoupled) -> Tensor:
         """Mean positive cosine of private and shared: of each frame's features, or (published) across the batch."""

@@ -180,7 +180,7 @@ class Model(nn.Module):
         """H¹ of one modality (B, K, D)."""
         x_BTD = self.text_encoder(padded) if modality == "text" else padded.values
         real_BT = padded.real
-        if self.settings.padding == "read" or bool(real_BT.all()):  # attention without a mask is faster
+        if self.settings.padding == "read" or padded.full:  # attention without a mask is faster
             real_BT = None
         with linear.fast(x_BTD.device):
             return self.embeddings[modality](x_BTD, real_BT)
@@ -191,13 +191,12 @@ class Model(nn.Module):
         # The longest first: its gradients come last, when what the others kept for theirs is gone.
         for m in sorted(self.modalities, key=lambda m: -self.spec.lengths[m]):
             lossy, whole = self._framed(m, batch[m]), self._framed(m, complete[m])
-            same_B = (lossy.values == whole.values).flatten(1).all(1) & (lossy.seen == whole.seen).all(1)
-            changed = (~same_B).nonzero().squeeze(1)
-            h_BKD = self._embed(m, _joined(lossy, whole.rows(changed)))
-            row_B = torch.arange(len(batch), device=h_BKD.device)
+            changed = torch.arange(0) if batch is complete else _changed(lossy, whole)
+            h_BKD = self._embed(m, lossy.followed_by(whole.rows(changed)))
+            row_B = torch.arange(len(batch))
+            row_B[changed] = len(batch) + torch.arange(len(changed))
             features[m] = h_BKD[: len(batch)]
-            row_B[changed] = len(batch) + torch.arange(len(changed), device=row_B.device)
-            targets[m] = h_BKD[row_B]
+            targets[m] = h_BKD[row_B.to(h_BKD.device, non_blocking=True)]
         return {m: features[m] for m in self.modalities}, {m: targets[m] for m in self.modalities}
 
     def _weigh(self, features: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
@@ -254,7 +253,9 @@ def _corrected(dominant_BKD: Tensor, w_B1: Tensor, proxy_BKD: Tensor) -> Tensor:
     return proxy_BKD * (1 - w_B11) + dominant_BKD * w_B11
 
 
-def _joined(a: Padded, b: Padded) -> Padded:
-    """The samples of both, of equal padding."""
-    pairs = ((a.values, b.values), (a.times, b.times), (a.seen, b.seen), (a.lengths, b.lengths))
-    return Padded(*(torch.cat(pair) for pair in pairs))
+def _changed(lossy: Padded, whole: Padded) -> Tensor:
+    """(K,) the sequences that differ from the complete ones, on the CPU: as noted, or found by looking at all."""
+    if lossy.changed is not None:
+        return lossy.changed
+    same_B = (lossy.values == whole.values).flatten(1).all(1) & (lossy.seen == whole.seen).all(1)
+    return (~same_B).nonzero()[:, 0].cpu()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lacuna.data.samples import Sample, specials
+from lacuna.data.samples import Sample, Samples, specials
 from lacuna.extract.cached import Extraction
 from lacuna.mask.mask import Draw, lose
 from lacuna.media import decode
@@ -58,7 +58,7 @@ class Predictor:
         self.spec = self.card.spec
         self.device = choose_device(device)
         self.cache = default_root() if cache is None else cache
-        self._scale = checkpoints.scaler_of(self.card)
+        self._scaler = checkpoints.scaler_of(self.card)
 
     @cached_property
     def extractions(self) -> dict[str, Extraction]:
@@ -104,7 +104,7 @@ class Predictor:
         seen = {m: float(s.seen.mean()) if len(s) else 0.0 for m, s in lossy.features.items()}
         present, windows = [m for m in self.modalities if seen[m]], _windows(given.seconds)
         asked = [lossy, *(_without(lossy, m) for m in present), *(_window(lossy, given, w) for w in windows)]
-        outputs = predict_samples(self.network, [self._scale(s) for s in asked], self.spec, self.device)
+        outputs = predict_samples(self.network, Samples.of(asked).scaled(self._scaler), self.spec, self.device)
         told = outputs["prediction"]
         names = self.class_names()
         chosen = int(told[0].argmax()) if names else 0

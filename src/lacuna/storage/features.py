@@ -19,7 +19,7 @@ import numpy as np
 
 from lacuna.storage.files import damaged, reading, replacing
 from lacuna.storage.hdf5 import created, opened, require_room
-from lacuna.types import FeatureSequence, MalformedInput, empty_sequence
+from lacuna.types import TOKEN_COLUMNS, FeatureSequence, MalformedInput, empty_sequence
 
 NOTHING = ("none",)  # the columns of a modality that a dataset cannot have
 LAYOUT = 1  # raised when a file of an older Lacuna can no longer be read
@@ -168,34 +168,67 @@ class FeatureFile:
         (sequence,) = self._clips(i, i + 1)
         return sequence
 
-    def many(self, clip_ids: Sequence[str]) -> list[FeatureSequence]:
-        """The clips in this order, read in large pieces: much faster than one by one."""
-        wanted, found = set(clip_ids), {}
-        for clip_id, sequence in self._all():
-            if clip_id in wanted:
-                found[clip_id] = sequence
-        return [found[clip_id] if clip_id in found else self[clip_id] for clip_id in clip_ids]
+    def each(self, clip_ids: Sequence[str]) -> Iterator[FeatureSequence]:
+        """The clips in this order, read in large pieces as long as the order is the file's: much faster than one by
+        one, and no more than a piece is in memory."""
+        row = np.dtype(self.origin.dtype).itemsize * len(self.origin.columns)
+        return self._each(clip_ids, ("values", "times", "seen"), READ_BYTES // row)
 
-    def _all(self) -> Iterator[tuple[str, FeatureSequence]]:
-        row = self._file["values"].dtype.itemsize * len(self.origin.columns)
+    def marked(self, clip_ids: Sequence[str]) -> Iterator[FeatureSequence]:
+        """The same with times and `seen` alone: values, unless they are token ids, are zeros that take no memory."""
+        tokens = self.origin.columns == TOKEN_COLUMNS
+        return self._each(clip_ids, ("values", "times", "seen") if tokens else ("times", "seen"), READ_BYTES // 16)
+
+    def _each(self, clip_ids: Sequence[str], names: Sequence[str], rows: int) -> Iterator[FeatureSequence]:
+        columns, zero = self.origin.columns, np.zeros((), self.origin.dtype)
+        first = last = 0
+        for clip_id in clip_ids:
+            i = self._index.get(clip_id)
+            if i is None:
+                yield self[clip_id]
+                continue
+            if not first <= i < last:
+                first, last = i, self._last_of(i, rows)
+                pieces = dict(zip(names, self.arrays(first, last, names)))
+            own = slice(*(self._offsets[i : i + 2] - self._offsets[first]))
+            times, seen = pieces["times"][own], pieces["seen"][own]
+            values = pieces["values"][own] if "values" in pieces else np.broadcast_to(zero, (len(times), len(columns)))
+            yield FeatureSequence.unchecked(values, times, seen, columns)
+
+    def _last_of(self, first: int, rows: int) -> int:
+        """Behind the last clip of those that begin with `first` and have together at most so many rows; one fits."""
+        fits = self._offsets[first] + rows
+        return max(first + 1, int(np.searchsorted(self._offsets, fits, side="right")) - 1)
+
+    def windows(self) -> Iterator[tuple[int, int]]:
+        """(first, last) clips, in order, whose values together take about `READ_BYTES`: what to read at once."""
+        row = np.dtype(self.origin.dtype).itemsize * len(self.origin.columns)
         first = 0
         while first < len(self.ids):
-            fits = self._offsets[first] + READ_BYTES // row
-            last = max(first + 1, int(np.searchsorted(self._offsets, fits, side="right")) - 1)
-            yield from zip(self.ids[first:last], self._clips(first, last))
+            last = self._last_of(first, READ_BYTES // row)
+            yield first, last
             first = last
+
+    def arrays(self, first: int, last: int, names: Sequence[str] = ("values", "times", "seen")) -> list[np.ndarray]:
+        """The rows of the clips from `first` to before `last`, of each dataset that is named."""
+        rows = slice(self._offsets[first], self._offsets[last])
+        with self._reading():
+            return [self._file[name][rows] for name in names]
 
     def _clips(self, first: int, last: int) -> Iterator[FeatureSequence]:
         bounds = self._offsets[first : last + 1]
-        rows = slice(bounds[0], bounds[-1])
-        with self._reading():
-            values, times, seen = (self._file[name][rows] for name in ("values", "times", "seen"))
+        values, times, seen = self.arrays(first, last)
         for start, stop in pairwise(bounds - bounds[0]):
             yield FeatureSequence(values[start:stop], times[start:stop], seen[start:stop], self.origin.columns)
 
     def lengths(self) -> np.ndarray:
         """Frames of each clip, (N,), in the order of `ids`."""
         return np.diff(self._offsets)
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """(N + 1,) int64: clip i owns rows `offsets[i]:offsets[i + 1]`."""
+        return self._offsets
 
     def seen(self) -> int:
         """How many frames of all clips are seen; holds a few megabytes of them at a time."""

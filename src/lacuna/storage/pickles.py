@@ -9,10 +9,12 @@ unknown to many readers).
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import re
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -300,16 +302,69 @@ class _Resolver:
         return type(value)(item for item, _ in members), sum(count for _, count in members) + 1
 
 
+@dataclass(frozen=True)
+class Rows:
+    """An array that is made while it is written: its shape, its type, and what makes its rows, in order, anew."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    rows: Callable[[], Iterable[np.ndarray]]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def pieces(self) -> Iterator[bytes]:
+        """Its bytes, in C order, row after row."""
+        written = 0
+        for row in self.rows():
+            piece = np.ascontiguousarray(row, self.dtype).tobytes()
+            written += len(piece)
+            yield piece
+        if written != self.nbytes:
+            raise ValueError(f"expected rows of {self.nbytes} bytes for an array {self.shape}, got {written}")
+
+
 def dumps_to(file: io.BufferedIOBase, value: object) -> None:
-    """Write a pickle (protocol 4: Python 3.4 and later) whose bytes depend on the value alone."""
+    """Write a pickle (protocol 4: Python 3.4 and later) whose bytes depend on the value alone. Where it holds `Rows`,
+    an array is read from it, which was never in memory."""
     pickler = _Pickler(file, protocol=4)
     pickler.fast = True  # no memo: whether two equal strings are one object must not show
     pickler.dump(value)
 
 
-class _Pickler(pickle.Pickler):
+class _Pickler(pickle._Pickler):
+    """The standard library's own in Python, which, as the one in C, writes large bytes outside of frames."""
+
     def reducer_override(self, value: object) -> object:
         """Arrays as an empty ndarray and its state, which needs no function of numpy's inner modules."""
         if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+            # An array of the caller's is bytes already; `Rows` is where its bytes will stand.
             return np.ndarray, ((0,), value.dtype), (1, value.shape, value.dtype, False, value.tobytes())
+        if isinstance(value, Rows):
+            return np.ndarray, ((0,), value.dtype), (1, value.shape, value.dtype, False, _Content(value))
         return NotImplemented
+
+    def save(self, value: object, save_persistent_id: bool = True) -> None:
+        """As the standard library's, but for bytes that are not there yet."""
+        if not isinstance(value, _Content):
+            super().save(value, save_persistent_id)
+        elif value.array.nbytes < self.framer._FRAME_SIZE_TARGET:
+            super().save(b"".join(value.array.pieces()))
+        else:
+            size = value.array.nbytes
+            code = (
+                pickle.BINBYTES + struct.pack("<I", size)
+                if size < 1 << 32
+                else pickle.BINBYTES8 + struct.pack("<Q", size)
+            )
+            self.framer.write_large_bytes(code, b"")
+            for piece in value.array.pieces():
+                self.framer.file_write(piece)
+
+
+@dataclass(frozen=True)
+class _Content:
+    """Stands for the bytes of an array."""
+
+    array: Rows

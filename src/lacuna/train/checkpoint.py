@@ -20,7 +20,8 @@ from torch import nn
 
 from lacuna import pretrained
 from lacuna.data.batches import InputSpec
-from lacuna.data.samples import Sample, Scaler
+from lacuna.data.samples import Sample
+from lacuna.data.scaler import Scaler
 from lacuna.params import checked, plugin
 from lacuna.storage.cache import digest_of
 from lacuna.storage.features import Origin

@@ -18,10 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from lacuna.compute import distributed, linear
-from lacuna.data.batches import Batch, InputSpec, collate
-from lacuna.data.samples import Sample
-from lacuna.mask.mask import mask
+from lacuna.compute.device import autocast, dtype_of
+from lacuna.data.batches import Batch, InputSpec
+from lacuna.data.samples import Sample, Samples
+from lacuna.mask.together import TOGETHER
 from lacuna.train.average import Average, learnt
+from lacuna.train.feed import NONE, Feed, Loss
+from lacuna.train.states import states_of
 from lacuna.types import MalformedInput, require_words
 
 BUCKET = 16  # batches whose samples are sorted by length together
@@ -50,6 +53,9 @@ class Settings:
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on a GPU that has it
     pattern: str = "none"  # the simulated loss of training clips, drawn anew each epoch: a name in patterns, or none
     level: float = 0.5  # its rate, where the pattern reads one
+    draw: Literal[1, 2] = (
+        TOGETHER  # version of the masks' random numbers: 1 clip by clip; 2 batch by batch, much faster
+    )
     masks: Literal["fresh", "fixed"] = "fresh"  # drawn anew each epoch, or once for all epochs
     bucket: bool = True  # batch clips of similar length together
     select: str = "loss"  # what chooses the epoch: the validation loss, or a metric of validation such as mae or corr,
@@ -103,9 +109,13 @@ class Data:
     pattern: ModuleType | None = None
     criterion: Callable[[nn.Module], float] | None = None
 
+    def loss(self, settings: Settings, seed: int) -> Loss:
+        """What training clips lose."""
+        return Loss(self.pattern, settings.level, seed, settings.draw)
+
     def __post_init__(self) -> None:
         for name in ("train", "valid"):
-            if not getattr(self, name):
+            if not len(getattr(self, name)):
                 raise MalformedInput(f"split {name}: expected at least one clip to train with, got none")
 
 
@@ -147,10 +157,20 @@ def fit(
 class _Trainer:
     def __init__(self, model: nn.Module, data: Data, settings: Settings, seed: int, device: torch.device) -> None:
         self.model, self.data, self.settings, self.seed, self.device = model, data, settings, seed, device
+        self.dtype = dtype_of(settings.precision, device)
         self.optimizer = _optimizer(model, settings)
         steps = math.ceil(math.ceil(len(data.train) / settings.batch_size) / settings.accumulate)
         self.schedule = _schedule(self.optimizer, settings, steps)
         self.average = Average(model, settings.average, steps) if settings.average else None
+        self.train, self.valid = self._feed(data.train), self._feed(data.valid)
+
+    def _feed(self, split: Sequence[Sample]) -> Feed:
+        samples = Samples.of(split)
+        loss = self.data.loss(self.settings, self.seed)
+        encoder, states = getattr(self.model, "text_encoder", None), None
+        if encoder is not None and encoder.frozen:
+            states = states_of(encoder, samples, self.device, self.dtype)
+        return Feed(samples, self.data.spec.lengths, loss, self.device, states)
 
     def start(self, resume: Progress | None) -> Progress:
         if resume is None:
@@ -164,18 +184,6 @@ class _Trainer:
             self.average.resume(resume.average, resume.epoch)
         return resume
 
-    def _solve(self, epoch: int) -> dict[str, float]:
-        self.model.solve(self._draws(self.data.train), self._draws(self.data.valid))
-        return self._validate(epoch, self.data.train)
-
-    def _draws(self, samples: Sequence[Sample]) -> Iterator[Batch]:
-        """Batches of all samples, as many times over as there are epochs, each time with other losses."""
-        size = self.settings.batch_size
-        for draw in range(1, self.settings.epochs + 1):
-            for start in range(0, len(samples), size):
-                lossy = self._lossy(samples[start : start + size], draw)
-                yield self._batch(lossy, slice(None))
-
     def run(self, epoch: int, progress: Progress) -> None:
         """One epoch and its validation, noted in `progress`."""
         rate = self.optimizer.param_groups[0]["lr"]
@@ -183,7 +191,7 @@ class _Trainer:
         if self.average:
             # The mean stays in the model until the next epoch: observers see what is validated.
             progress.average = self.average.lend(self.model)
-        valid = self._validate(epoch, self.data.valid)
+        valid = self._validate(epoch, self.valid)
         history = progress.history
         if not math.isfinite(valid["loss"]):
             raise MalformedInput(f"epoch {epoch}: expected a finite validation loss, got {valid['loss']}")
@@ -208,16 +216,15 @@ class _Trainer:
             self.average.take_back(self.model)
         # Processes drop out other things, or the rows of one would lose what those of another do.
         torch.manual_seed(_number(self.seed, epoch, distributed.rank()))
-        terms = _Means()
-        order = list(_order(self.data.train, self.settings, self.seed, epoch))
-        for i, chosen in enumerate(order):
-            complete = [self.data.train[j] for j in chosen]
-            draw = epoch if self.settings.masks == "fresh" else 1
-            losses = self._loss(self._lossy(complete, draw), complete, epoch)
+        terms = _Means(self.device)
+        order = list(_order(self.train.samples.frames, self.settings, self.seed, epoch))
+        draw = epoch if self.settings.masks == "fresh" else 1
+        for i, (lossy, whole) in enumerate(self.train(order, draw)):
+            losses = self._loss(lossy, whole, len(order[i]), epoch)
             # The last group of an epoch may be short: it is averaged over what it has, and always applied.
             group = min(self.settings.accumulate, len(order) - i // self.settings.accumulate * self.settings.accumulate)
             (losses["loss"] / (group * distributed.world())).backward()
-            terms.add(losses, len(chosen))
+            terms.add(losses, len(order[i]))
             if (i + 1) % self.settings.accumulate == 0 or i + 1 == len(order):
                 self._step()
         return terms.means()
@@ -237,52 +244,48 @@ class _Trainer:
             self.schedule.step()
 
     @torch.no_grad()
-    def _validate(self, epoch: int, samples: Sequence[Sample]) -> dict[str, float]:
+    def _validate(self, epoch: int, feed: Feed) -> dict[str, float]:
         """Loss terms under the same kind of loss as in training, with masks that stay the same over epochs."""
         self.model.eval()
-        terms = _Means()
-        for start in range(0, len(samples), self.settings.batch_size):
-            complete = samples[start : start + self.settings.batch_size]
-            terms.add(self._loss(self._lossy(complete, 0), complete, epoch), len(complete))
+        terms, order = _Means(self.device), self._in_order(feed)
+        for places, (lossy, whole) in zip(order, feed(order)):
+            terms.add(self._loss(lossy, whole, len(places), epoch), len(places))
         return terms.means()
 
-    def _lossy(self, samples: Sequence[Sample], draw: int) -> list[Sample]:
-        if self.data.pattern is None:
-            return list(samples)
-        return [mask(s, self.data.pattern, self.settings.level, self.seed, draw) for s in samples]
+    def _in_order(self, feed: Feed) -> list[range]:
+        count, size = len(feed.samples), self.settings.batch_size
+        return [range(i, min(i + size, count)) for i in range(0, count, size)]
 
-    def _loss(self, lossy: Sequence[Sample], complete: Sequence[Sample], epoch: int) -> dict[str, Tensor]:
-        with distributed.sharing(len(complete)) as own:
-            batch = self._batch(lossy, own)
-            whole = batch if self.data.pattern is None else self._batch(complete, own)
-            with autocast(self.settings.precision, self.device), linear.fast(self.device):
-                return self.model.loss(batch, whole, epoch)
+    def _solve(self, epoch: int) -> dict[str, float]:
+        self.model.solve(self._draws(self.train), self._draws(self.valid))
+        return self._validate(epoch, self.train)
 
-    def _batch(self, samples: Sequence[Sample], own: slice) -> Batch:
-        # All are padded alike, whoever computes them: some published terms read padding.
-        return collate(samples, self.data.spec.lengths).rows(own).to(self.device)
+    def _draws(self, feed: Feed) -> Iterator[Batch]:
+        """Batches of all samples, as many times over as there are epochs, each time with other losses."""
+        for draw in range(1, self.settings.epochs + 1):
+            yield from (lossy for lossy, _ in feed(self._in_order(feed), draw))
+
+    def _loss(self, lossy: Batch, whole: Batch, rows: int, epoch: int) -> dict[str, Tensor]:
+        with distributed.sharing(rows), autocast(self.dtype, self.device), linear.fast(self.device):
+            return self.model.loss(lossy, whole, epoch)
 
 
 class _Means:
-    """Means of loss terms over clips."""
+    """Means of loss terms over clips, summed where they were computed: reading one would wait for the device."""
 
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._count = 0
+    def __init__(self, device: torch.device) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._count, self._device = 0, device
 
     def add(self, terms: Mapping[str, Tensor], count: int) -> None:
         self._count += count
         for name, value in terms.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value.detach()) * count
+            if name not in self._sums:
+                self._sums[name] = torch.zeros((), dtype=torch.float64, device=self._device)
+            self._sums[name] += value.detach().double() * count
 
     def means(self) -> dict[str, float]:
-        return {name: total / self._count for name, total in self._sums.items()}
-
-
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """bf16 where asked for, or where `auto` finds a GPU that has it."""
-    auto = precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16" or auto)
+        return {name: float(total) / self._count for name, total in self._sums.items()}
 
 
 def _optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
@@ -317,15 +320,14 @@ def _schedule(
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def _order(samples: Sequence[Sample], settings: Settings, seed: int, epoch: int) -> Iterator[list[int]]:
-    """Batches of indices, shuffled anew each epoch; similar lengths together where `bucket` is set."""
+def _order(frames: np.ndarray, settings: Settings, seed: int, epoch: int) -> Iterator[list[int]]:
+    """Batches of places, shuffled anew each epoch; similar lengths (N,) together where `bucket` is set."""
     generator = np.random.default_rng([seed, epoch])
-    order = generator.permutation(len(samples))
+    order = generator.permutation(len(frames))
     if settings.bucket:
         span = settings.batch_size * BUCKET
-        lengths = np.array([sum(len(f) for f in s.features.values()) for s in samples])
         order = np.concatenate(
-            [part[np.argsort(lengths[part], kind="stable")] for part in np.split(order, range(span, len(order), span))]
+            [part[np.argsort(frames[part], kind="stable")] for part in np.split(order, range(span, len(order), span))]
         )
     batches = [order[i : i + settings.batch_size].tolist() for i in range(0, len(order), settings.batch_size)]
     yield from (batches[i] for i in generator.permutation(len(batches)))
@@ -343,16 +345,17 @@ def predict(
     spec: InputSpec,
     device: torch.device | str = "cpu",
     batch_size: int = 64,
+    loss: Loss = NONE,
 ) -> dict[str, np.ndarray]:
-    """`forward`'s outputs for each sample, in order: "prediction" (N,) or (N, K), and what else the model tells.
+    """`forward`'s outputs for each sample, under `loss`, in order: "prediction" (N,) or (N, K), and others.
 
     Similar lengths are batched together, which changes nothing but the time: no prediction depends on its batch.
     """
     model.to(device).eval()
-    order = np.argsort([sum(len(f) for f in s.features.values()) for s in samples], kind="stable")
+    feed = Feed(samples, spec.lengths, loss, device)
+    order = np.argsort(feed.samples.frames, kind="stable")
     parts: dict[str, list[np.ndarray]] = {}
-    for start in range(0, len(order), batch_size):
-        batch: Batch = collate([samples[i] for i in order[start : start + batch_size]], spec.lengths).to(device)
+    for batch, _ in feed(np.split(order, range(batch_size, len(order), batch_size))):
         with linear.fast(torch.device(device)):
             outputs = model(batch)
         for name, value in outputs.items():

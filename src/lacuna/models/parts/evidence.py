@@ -142,7 +142,7 @@ def task_loss(evidence_BK: Tensor, target_B: Tensor) -> Tensor:
 def targets(batch: Batch, names: Sequence[str], unimodal: bool) -> Tensor:
     """Class indices (V + 1, B): each view's, then the fused one's. `unimodal`: a view's own label where it has one."""
     whole_B = batch.labels["M"]
-    if whole_B.isnan().any():
+    if not batch.labelled.all():
         raise MalformedInput(f"clips {', '.join(batch.ids)}: expected a class for each, got some without")
     rows = [batch.labels.get(UNIMODAL.get(name, ""), whole_B) if unimodal else whole_B for name in names]
     return torch.stack([*(torch.where(row_B.isnan(), whole_B, row_B) for row_B in rows), whole_B]).long()

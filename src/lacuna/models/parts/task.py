@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Literal
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import InputSpec, Padded
+from lacuna.models.parts.terms import absolute_error, cross_entropy, mean_of_known, squared_error
 from lacuna.types import MODALITIES
 
 Distance = Literal["l1", "mse"]
@@ -33,15 +33,12 @@ def task_loss(output_BK: Tensor, labels_B: Tensor, classes: int, distance: Dista
 
     A label that is not known is NaN; where none is known, the loss is 0.
     """
-    output_BK, labels_B = all_rows(output_BK).float(), all_rows(labels_B)
-    known_B, labels_B = ~labels_B.isnan(), labels_B.nan_to_num()
+    output_BK, labels_B = all_rows(output_BK), all_rows(labels_B)
     if classes:
-        error_B = F.cross_entropy(output_BK, labels_B.long(), reduction="none")
-    elif distance == "l1":
-        error_B = (output_BK[:, 0] - labels_B).abs()
+        error_B = cross_entropy(output_BK, labels_B)
     else:
-        error_B = (output_BK[:, 0] - labels_B).square()
-    return (error_B * known_B).sum() / known_B.sum().clamp(min=1)
+        error_B = (absolute_error if distance == "l1" else squared_error)(output_BK[:, 0], labels_B)
+    return mean_of_known(error_B, labels_B)
 
 
 def dropped(lossy: Padded, complete: Padded) -> Tensor:
