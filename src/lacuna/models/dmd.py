@@ -28,7 +28,7 @@ from lacuna.models.parts.crossmodal import (
 from lacuna.models.parts.distillation import DistillationUnit, cosine, imitation, margin_loss
 from lacuna.models.parts.reading import Padding, read
 from lacuna.models.parts.terms import absolute_error, cross_entropy, mean_of_known
-from lacuna.models.parts.text import Source, text_encoder_of
+from lacuna.models.parts.text import Finetune, Source, text_encoder_of
 from lacuna.types import MODALITIES, require_words
 
 ORDER = ("text", "vision", "audio", "image")  # of everything that is concatenated or stacked, as published
@@ -42,7 +42,7 @@ class Settings:
     """The architecture and the weights of the losses: MOSI's published ones, with the errata mended."""
 
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
     width: int = 50  # D; 30 for MOSEI
     heads: int = 10  # 6 for MOSEI
     depth: int = 4
@@ -77,6 +77,7 @@ class Settings:
 
 
 PUBLISHED = Settings(
+    finetune=True,
     encoder="bert-base-uncased",
     padding="read",
     hetero_term="push",
@@ -94,6 +95,7 @@ TRAINING = {
     "epochs": 100,
     "early_stop": 10,
     "clip_value": 0.6,
+    "pattern": "mixed",
 }
 
 

@@ -24,7 +24,7 @@ from lacuna.models.parts.crossmodal import (
 )
 from lacuna.models.parts.reading import read
 from lacuna.models.parts.task import prediction, task_loss
-from lacuna.models.parts.text import Source, text_encoder_of
+from lacuna.models.parts.text import Finetune, Source, text_encoder_of
 from lacuna.types import MODALITIES, require_words
 
 KERNELS = {"text": 5, "audio": 5, "vision": 5, "image": 1}
@@ -37,7 +37,7 @@ class Settings:
     """The architecture: MMSA's for MOSI, with the errata mended."""
 
     encoder: Source = "embedded"  # of token ids: see TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
     width: int = 50  # D; MOSEI 30
     heads: int = 10  # MOSEI 6
     depth: int = 4  # of the crossmodal encoders; SIMS 2

@@ -1,6 +1,6 @@
 """What each run of a stage stands on beside data. In: params.yaml. Out: {where it is written: `Source`}.
 
-Settings that change no result (`workers`, `compute`, `train.device`, `train.processes`, `train.live`) are left out, so
+Settings that change no result (`workers`, `compute`, `train.device`, `train.processes`, `train.track`) are left out, so
 that they run nothing again.
 """
 
@@ -16,7 +16,7 @@ from lacuna.params.plugins import plugin_names
 from lacuna.prepare.run import layouts, name_of
 from lacuna.source.closure import digests, plugin_file
 
-NO_RESULT = ("device", "processes", "live")  # of the section train
+NO_RESULT = ("device", "processes", "track")  # of the section train
 SCRIPTS = Path("pipeline")
 DEMO_LAYOUT = "labelled_videos"
 
