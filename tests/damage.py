@@ -30,10 +30,16 @@ MADE_ANEW = "made anew"  # what a reader gives that noticed the damage and goes 
 
 @dataclass(frozen=True)
 class Kind:
-    """A file, and what a reader has of it: bytes that are equal where all that was read is."""
+    """A file, what a reader has of it (bytes that are equal where all that was read is), and what writes it again."""
 
     path: Path
     read: Callable[[], bytes | str]
+    write: Callable[[], object]
+
+
+def _written(kind: Kind) -> Kind:
+    kind.write()
+    return kind
 
 
 def _told(values: object) -> bytes:
@@ -51,19 +57,23 @@ def _features(folder: Path) -> Kind:
     path, made = folder / "features" / "librosa.h5", samples(4)
     columns = made[0].features["audio"].columns
     origin = Origin("librosa", "audio", columns, {"hop": 512}, {"numpy": "2"})
-    write_features(path, origin, [(s.clip.id, s.features["audio"]) for s in made])
+
+    def write() -> None:
+        write_features(path, origin, [(s.clip.id, s.features["audio"]) for s in made])
 
     def read() -> bytes:
         with FeatureFile(path) as file:
             parts = [(s.values, s.times, s.seen) for s in file.many(file.ids)]
             return _told([file.ids, repr(file.origin), file.lengths(), parts])
 
-    return Kind(path, read)
+    return _written(Kind(path, read, write))
 
 
 def _variants(folder: Path) -> Kind:
     path, made = folder / "variants" / "frames.h5", samples(4)
-    write_variants(path, made, plugin("patterns", "frames"), [0.0, 0.5], [1, 2])
+
+    def write() -> None:
+        write_variants(path, made, plugin("patterns", "frames"), [0.0, 0.5], [1, 2])
 
     def read() -> bytes:
         file = Variants(path)
@@ -71,24 +81,23 @@ def _variants(folder: Path) -> Kind:
         rows = [list(file.rows(s.clip.id, m)) for s in made for m in s.features]
         return _told([file.pattern, file.levels, file.seeds, frames, rows])
 
-    return Kind(path, read)
+    return _written(Kind(path, read, write))
 
 
 def _clips(folder: Path) -> Kind:
     path = folder / "clips.jsonl"
-    write_clips(path, [sample.clip for sample in samples(6)])
-    return Kind(path, lambda: _told([repr(clip) for clip in read_clips(path)]))
+    made = [sample.clip for sample in samples(6)]
+    return _written(
+        Kind(path, lambda: _told([repr(clip) for clip in read_clips(path)]), lambda: write_clips(path, made))
+    )
 
 
 def _checkpoint(folder: Path, name: str) -> Kind:
-    if not (folder / "model").is_dir():
-        write_checkpoint(folder / "model")
-
     def read() -> bytes:
         model, card = checkpoint.load(folder / "model")
         return _told([repr(card), {n: t for n, t in model.state_dict().items()}])
 
-    return Kind(folder / "model" / name, read)
+    return _written(Kind(folder / "model" / name, read, lambda: write_checkpoint(folder / "model")))
 
 
 def _state(folder: Path) -> Kind:
@@ -110,22 +119,23 @@ def _state(folder: Path) -> Kind:
             return MADE_ANEW
         return _told([found.epoch, repr(found.history), found.model, found.best, found.optimizer, found.schedule])
 
-    path.parent.mkdir(parents=True)
-    write_progress(path, progress)
+    kind = _written(Kind(path, read, lambda: write_progress(path, progress)))
     whole.append(path.read_bytes())
-    return Kind(path, read)
+    return kind
 
 
 def _cache(folder: Path) -> Kind:
     cache, kept = Cache(folder / "cache", "librosa"), sequence(np.random.default_rng(0).normal(size=(5, 3)))
     arrays = {"values": kept.values, "times": kept.times, "seen": kept.seen}
-    cache.put("ab12", [arrays])
+
+    def write() -> None:
+        cache.put("ab12", [arrays])
 
     def read() -> bytes | str:
         found = cache.get("ab12")
         return MADE_ANEW if found is None else _told(list(found))
 
-    return Kind(next((folder / "cache").rglob("*.npz")), read)
+    return _written(Kind(folder / "cache/librosa/ab/ab12.npz", read, write))
 
 
 def _pickle(folder: Path) -> Kind:
@@ -137,9 +147,12 @@ def _pickle(folder: Path) -> Kind:
         "audio": rng.normal(size=(2, 4, 3)).astype(np.float32),
         "regression_labels": np.array([1, -1], np.float32),
     }
-    with replacing(path, digest=True) as temporary, temporary.open("wb") as file:
-        pickles.dumps_to(file, dict.fromkeys(("train", "valid", "test"), split))
-    return Kind(path, lambda: _told(mmsa.load(path).splits))
+
+    def write() -> None:
+        with replacing(path, digest=True) as temporary, temporary.open("wb") as file:
+            pickles.dumps_to(file, dict.fromkeys(("train", "valid", "test"), split))
+
+    return _written(Kind(path, lambda: _told(mmsa.load(path).splits), write))
 
 
 KINDS: dict[str, Callable[[Path], Kind]] = {

@@ -17,6 +17,7 @@ from test_comparing import write_scores
 from lacuna import cli
 from lacuna.data.batches import InputSpec
 from lacuna.models import misa
+from lacuna.params import plugin_names
 from lacuna.storage import pickles
 from lacuna.train.checkpoint import load, read_card
 
@@ -117,7 +118,7 @@ def test_each_command_has_help(run, name):
         (("import-mmsa", "none.pkl", "--dataset", "x"), "none.pkl: expected a pickle, found no file"),
         (
             ("convert", "lnnl", "a.pth", "--out", "x"),
-            "expected one of dmd, lnln, misa; got 'lnnl' (did you mean 'lnln'?)",
+            f"expected one of {', '.join(plugin_names('commands.published'))}; got 'lnnl' (did you mean 'lnln'?)",
         ),
         (
             ("convert", "lnln", "a.pth", "--out", "x"),

@@ -19,6 +19,7 @@ from lacuna.mask.mask import Draw
 from lacuna.params import load_params, plugin, plugin_names, plugin_settings
 from lacuna.params.plugins import ROOMS
 from lacuna.prepare.run import prepare
+from lacuna.storage.features import Origin
 from lacuna.train import checkpoint
 from lacuna.train.trainer import Data, Settings, fit
 from lacuna.types import Clip, MalformedInput
@@ -80,7 +81,9 @@ def test_the_model_learns_and_loads(tmp_path, classes):
     model.eval()
     alone, shared = (model(collate(group, spec.lengths))["prediction"][0] for group in (valid[:1], valid))
     assert torch.allclose(alone, shared, atol=1e-5)
-    nothing = {key: {} for key in ("origins", "scaler", "training", "versions")}
+    nothing = {key: {} for key in ("scaler", "training", "versions")}
+    columns = {m: tuple(f"{m}_{i}" for i in range(width)) for m, width in spec.widths.items()}
+    nothing["origins"] = {m: asdict(Origin("made", m, names, {}, {})) for m, names in columns.items()}
     built = {"settings": asdict(module.Settings()), "spec": asdict(spec), "seed": 1}
     card = checkpoint.Card("averages", task="", label_range=(-3, 3), params_hash="", dataset="d", **built, **nothing)
     checkpoint.save(tmp_path, model, card)

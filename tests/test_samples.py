@@ -70,8 +70,8 @@ def test_two_extractors_of_one_modality_are_refused(tmp_path):
         read_samples(tmp_path, ["a", "b"])
 
 
-def test_a_features_file_without_frames_is_a_modality_the_data_lack(tmp_path):
+def test_features_that_no_clip_has_stop_who_names_them(tmp_path):
     write_clips(tmp_path / "clips.jsonl", [clip(0)])
     write_features(tmp_path / "features" / "a.h5", Origin("a", "audio", ("c0",), {}, {}), [])
-    read, origins = read_samples(tmp_path, ["a"])
-    assert not origins and not read[0].features
+    with pytest.raises(MalformedInput, match=r"a\.h5: expected audio of at least one of 1 clips"):
+        read_samples(tmp_path, ["a"])

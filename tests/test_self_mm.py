@@ -161,7 +161,7 @@ def test_classes_have_no_labels_of_their_own():
     torch.testing.assert_close(losses["loss"], sum(losses[name] for name in ("M", *WIDTHS)))
 
 
-@pytest.mark.parametrize("pool", ["first", "mean"])
+@pytest.mark.parametrize("pool", ["mean", "cls"])
 def test_the_texts_vector(pool):
     spec = random_spec({"text": 12})
     model, batch = self_mm.Model(replace(SMALL, text_pool=pool), spec).eval(), random_batch(spec)
@@ -169,7 +169,7 @@ def test_the_texts_vector(pool):
     values = one["text"].values.clone()
     values[:, 1:] += 1
     changed = replace(one, modalities={"text": replace(one["text"], values=values)})
-    assert torch.allclose(model(changed)["prediction"], told[:1]) == (pool == "first")
+    assert torch.allclose(model(changed)["prediction"], told[:1]) == (pool == "cls")
 
 
 class Killed(Exception):

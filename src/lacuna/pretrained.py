@@ -47,6 +47,13 @@ _KEPT: list[torch.library.Library] = []
 
 
 @cache
+def import_timm() -> ModuleType:
+    """timm, after torchvision has been made importable."""
+    import_torchvision()
+    return importlib.import_module("timm")
+
+
+@cache
 def import_transformers() -> ModuleType:
     """transformers, quiet, after torchvision has been made importable."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -82,7 +89,7 @@ def load(factory: type, source: str, **options: object) -> object:
     """`factory.from_pretrained(source)`, with an error that says what can be done where it cannot be had."""
     try:
         return factory.from_pretrained(source_directory(source), **options)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise MalformedInput(
             f"{source!r}: expected a directory with config.json and weights, a hub id that can be reached from here, "
             f"or {EMBEDDED!r} (the small model installed with Lacuna); {factory.__name__} said: "
@@ -95,9 +102,9 @@ def tokenizer(source: str) -> object:
     return load(import_transformers().AutoTokenizer, source)
 
 
-def encoder(source: str) -> torch.nn.Module:
-    """The encoder (BERT, RoBERTa, XLNet, …) of a source, in evaluation mode, float32."""
-    return load(import_transformers().AutoModel, source, dtype=torch.float32).eval()
+def encoder(source: str, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+    """The network of a source without its head (BERT, GPT, CLIP, wav2vec2, …), in evaluation mode."""
+    return load(import_transformers().AutoModel, source, dtype=dtype).eval()
 
 
 def fingerprint(source: str) -> str:
@@ -133,3 +140,11 @@ def check_architecture(encoder: Mapping[str, Any]) -> None:
     for key in config:
         if key.endswith("_implementation") or key in ("auto_map", "quantization_config", "backbone", "use_kernels"):
             raise MalformedInput(f"encoder: expected an architecture only, got {key}={config[key]!r:.60}")
+
+
+def unknown_token(tokenizer: Any) -> int:  # noqa: ANN401 (a tokenizer)
+    """The id that stands for a lost word."""
+    if tokenizer.unk_token_id is not None:
+        return int(tokenizer.unk_token_id)
+    # Byte-level tokenizers know every word: their mask says "a word, unknown which".
+    return int(tokenizer.mask_token_id if tokenizer.mask_token_id is not None else tokenizer.pad_token_id or 0)

@@ -47,14 +47,23 @@ class Pair:
         pair = cls(theirs, SELF_MM(theirs.settings), ours, LABELS * limit / 3)
         ours.meet([Sample(Clip(str(i), "d", "train", "", {"M": float(y)}), {}) for i, y in enumerate(pair.labels)])
         pair.trainer.init_labels(torch.arange(len(LABELS)), pair.labels)
+        pair.in_doubles()
         return pair
+
+    def in_doubles(self) -> None:
+        """Compute both in float64: in labels a ratio to a δ_M near 0 magnifies the last digit of float32."""
+        self.ours.double(), self.theirs.model.double()
+        for name in NAMES.values():
+            for kept in (self.trainer.label_map, self.trainer.feature_map):
+                kept[name] = kept[name].double()
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Batch]]:
         order = torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(epoch))
         for i, chosen in enumerate(order.split(4)):
             batch = live.batch_of(self.theirs, FRAMES, LENGTHS, seed=10 * epoch + i, tokens=True)
+            modalities = {m: replace(batch[m], values=batch[m].values.double()) for m in ("audio", "vision")}
             ids = tuple(str(int(j)) for j in chosen)
-            yield chosen, replace(batch, ids=ids, labels={"M": self.labels[chosen]})
+            yield chosen, Batch(ids, batch.modalities | modalities, {"M": self.labels[chosen]})
 
     def outputs(self, batch: Batch) -> dict[str, Tensor]:
         audio, vision = ((batch[m].values, batch[m].lengths) for m in ("audio", "vision"))

@@ -21,7 +21,7 @@ from lacuna.models.parts import task
 from lacuna.models.parts.pooling import TextPool, text_vector
 from lacuna.models.parts.reading import read
 from lacuna.models.parts.recurrent import Recurrence
-from lacuna.models.parts.text import Source, text_encoder_of
+from lacuna.models.parts.text import Finetune, Source, text_encoder_of
 from lacuna.types import MalformedInput, require_words
 
 Stages = Literal["joint", "alternating"]
@@ -36,7 +36,7 @@ class Settings:
     """The architecture and the weights of the losses: the published ones, mended."""
 
     encoder: Source = "embedded"  # of token ids: see TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
     text_pool: TextPool = "mean"  # the text's vector: the mean, or [CLS] (published)
     recurrent: int = 16  # units of each LSTM, in each direction
     sizes: dict[str, int] = field(default_factory=lambda: {"audio": 16, "vision": 16})  # W; 16 for others
@@ -60,7 +60,12 @@ class Settings:
 
 # Where the published loss is NaN there is nothing to compare with: `entropy: published` has that by name.
 PUBLISHED = Settings(
-    encoder="bert-base-uncased", text_pool="cls", stages="alternating", likelihood="published", entropy="untrained"
+    finetune=True,
+    encoder="bert-base-uncased",
+    text_pool="cls",
+    stages="alternating",
+    likelihood="published",
+    entropy="untrained",
 )
 TRAINING = {
     "optimizer": "adam",
@@ -91,7 +96,7 @@ class Recurrent(nn.Module):
 
 
 class Bound(nn.Module):
-    """log q(y | x), a normal distribution whose mean and log variance are read off x; section 3.3, equation 3."""
+    """log q(y | x), a normal distribution whose mean and log variance are read off x."""
 
     def __init__(self, width: int, size: int, likelihood: Likelihood) -> None:
         super().__init__()
@@ -141,7 +146,7 @@ class Model(nn.Module):
         return {"prediction": task.prediction(output_BK, self.spec.classes)}
 
     def loss(self, batch: Batch, complete: Batch, epoch: int) -> dict[str, Tensor]:
-        """Task + α · contrast - β · (likelihood + entropy); section 3.6. In evaluation the task's alone.
+        """Task + α · contrast - β · (likelihood + entropy). In evaluation the task's alone.
 
         The bounds' own weights learn the likelihood alone, and nothing else learns from what they are taught: in the
         same step, or (`alternating`) in odd epochs, which only they see. Equal gradients, taken at other times.
@@ -189,7 +194,7 @@ class Model(nn.Module):
         return told
 
     def contrast(self, vectors: dict[str, Tensor], fused_BD: Tensor) -> Tensor:
-        """Σ over modalities: how hard a vector is told from the batch's others by what Z makes of it; equation 6."""
+        """Σ over modalities: how hard a vector is told from the batch's others by what Z makes of it (CPC)."""
         told = []
         for m, contrast in self.contrasts.items():
             x_BW, guess_BW = (F.normalize(x.float(), dim=1) for x in (vectors[m], contrast(fused_BD)))
@@ -198,7 +203,7 @@ class Model(nn.Module):
         return torch.stack(told).sum()
 
     def entropy(self, vectors: dict[str, Tensor], signs_B: Tensor, epoch: int) -> Tensor:
-        """Σ over the others of ¼ (log det Σ⁺ + log det Σ⁻), of this batch and the one before; equation 5."""
+        """Σ over the others of ¼ (log det Σ⁺ + log det Σ⁻), of this batch and the one before."""
         learns = self.settings.entropy == "guarded"
         fewest, ridge = 0 if self.settings.entropy == "published" else FEWEST, RIDGE if learns else 0.0
         projected = {}

@@ -21,7 +21,7 @@ from lacuna.data.samples import Sample
 from lacuna.models.parts.reading import read
 from lacuna.models.parts.subnets import Recurrent
 from lacuna.models.parts.task import prediction, task_loss
-from lacuna.models.parts.text import Source, text_encoder_of
+from lacuna.models.parts.text import Finetune, Source, text_encoder_of
 from lacuna.models.parts.unimodal_labels import Limits, UnimodalLabels, keys_of
 from lacuna.types import MODALITIES, require_words
 
@@ -30,7 +30,7 @@ FIRST_OWN = 3  # the first epoch whose labels may differ from the clip's: they a
 WIDTHS = {"audio": 16, "vision": 32, "image": 32}
 FEATURES = {WHOLE: 128, "text": 32} | WIDTHS
 DROPOUT = {"text": 0.1, "audio": 0.1}
-TextPool = Literal["first", "mean"]
+TextPool = Literal["mean", "cls"]
 Labels = Literal["guarded", "published"]
 Unimodal = Literal["wait", "always"]
 
@@ -40,8 +40,8 @@ class Settings:
     """The architecture: MOSI's published one, with the errata mended. Widths and dropout are by modality."""
 
     encoder: Source = "embedded"  # of token ids: see TextEncoder
-    finetune: bool = True  # the text encoder too
-    text_pool: TextPool = "first"  # the text's vector is its first position's ([CLS]), or the mean of all
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
+    text_pool: TextPool = "mean"  # of the text's vector: over all positions, or cls, the first one (published)
     hidden: dict[str, int] = field(default_factory=WIDTHS.copy)  # of the LSTMs; SIMS vision 64
     outputs: dict[str, int] = field(default_factory=WIDTHS.copy)  # D, behind the LSTMs
     features: dict[str, int] = field(default_factory=FEATURES.copy)  # F, of each head; SIMS text 64
@@ -53,7 +53,7 @@ class Settings:
         require_words(self)
 
 
-PUBLISHED = Settings(encoder="bert-base-uncased", labels="published", unimodal="always")
+PUBLISHED = Settings(finetune=True, encoder="bert-base-uncased", text_pool="cls", labels="published", unimodal="always")
 TRAINING = {
     "optimizer": "adamw",  # published: adam, whose decay is coupled to the gradient's scale
     "learning_rate": 1e-3,
@@ -146,7 +146,7 @@ class Model(nn.Module):
         frames = read(batch, m, self.text_encoder, self.spec, "masked")
         if m in self.sequences:
             return self.sequences[m](frames)
-        if self.settings.text_pool == "first":
+        if self.settings.text_pool == "cls":
             return frames.values_BTD[:, 0]
         return frames.values_BTD.sum(1) / frames.lengths_B[:, None]
 

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from lacuna.storage.files import damaged, reading, replacing
-from lacuna.storage.hdf5 import created, opened
+from lacuna.storage.hdf5 import created, opened, require_room
 from lacuna.types import TOKEN_COLUMNS, FeatureSequence, MalformedInput, empty_sequence
 
 NOTHING = ("none",)  # the columns of a modality that a dataset cannot have
@@ -56,6 +56,7 @@ def write_features(path: Path, origin: Origin, sequences: Iterable[tuple[str, Fe
             rows.append(sequence, goes_on=ids[-1:] == [clip_id])
             ids += [] if ids[-1:] == [clip_id] else [clip_id]
         rows.flush()
+        require_room(file, sum(len(clip_id) + 64 for clip_id in ids))
         file["offsets"] = np.asarray(rows.offsets, np.int64)
         file.create_dataset("ids", data=ids, shape=(len(ids),), dtype=h5py.string_dtype())
     return len(ids)
@@ -80,6 +81,7 @@ class _Rows:
             "times": _growing(file, "times", (), np.dtype(np.float64), frames),
             "seen": _growing(file, "seen", (), np.dtype(bool), frames),
         }
+        self._file = file
         self._pending: list[FeatureSequence] = []
         self._bytes = 0
         self.offsets = [0]
@@ -98,6 +100,7 @@ class _Rows:
     def flush(self) -> None:
         if not self._pending:
             return
+        require_room(self._file, self._bytes)
         for name, dataset in self._sets.items():
             rows = np.concatenate([getattr(s, name) for s in self._pending])
             dataset.resize(len(dataset) + len(rows), axis=0)

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -16,39 +19,51 @@ import h5py
 from lacuna.storage.files import check_digest, reading
 from lacuna.types import MalformedInput
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+HELD = 1 << 23  # bytes that HDF5 may hold back before it writes them
 RATIO = 1100  # deflate makes at most 1032 bytes of one
 SLACK = 1 << 20  # bytes: a chunk is stored whole however few rows it has
 
 
 @contextmanager
 def created(path: Path) -> Iterator[h5py.File]:
-    """A new file, closed at the end. OSError, naming it, where it cannot be written."""
+    """A new file, closed at the end. OSError, naming it, where it cannot be written.
+
+    HDF5 crashes after a write that failed, or when the program ends. So whoever writes asks `require_room` first, and
+    where the disk takes a write back all the same, the program is left at once, with status 1 and the reason.
+    """
+    _require(path, 0)
+    file = h5py.File(path, "w")
     try:
-        file = h5py.File(path, "w")
-        try:
-            yield file
-            file.flush()
-        except BaseException:
-            _abandon(file)
-            raise
-        file.close()
-    except RuntimeError as error:
-        if "decrement id" not in str(error):  # what HDF5 says where closing fails
-            raise
-        raise OSError(errno.EIO, "the file could not be closed", str(path)) from error
-    except OSError as error:
-        if error.errno and error.filename is None:
-            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        yield file
+        file.flush()
+    except (OSError, RuntimeError) as error:
+        number = re.search(r"errno = (\d+)", str(error))  # as HDF5 tells it, and nobody else
+        if number is not None:
+            print(f"lacuna: this machine: {path}: {os.strerror(int(number[1]))}", file=sys.stderr, flush=True)
+            os._exit(1)
         raise
-
-
-def _abandon(file: h5py.File) -> None:
-    """Close without writing: HDF5 crashes at exit where it still holds what the disk would not take."""
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, file.id.get_vfd_handle())
-    os.close(null)
-    with suppress(OSError, RuntimeError):
+    finally:
         file.close()
+
+
+def require_room(file: h5py.File, size: int) -> None:
+    """OSError unless the disk has room for `size` more bytes, and for what HDF5 holds back of those before."""
+    _require(Path(file.filename), size)
+
+
+def _require(path: Path, size: int) -> None:
+    wanted = min(HELD, 2 * size + (1 << 18)) + size
+    if resource is not None:
+        most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        if most != resource.RLIM_INFINITY and (path.stat().st_size if path.exists() else 0) + wanted > most:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    if shutil.disk_usage(path.parent).free < wanted:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def opened(path: Path, kind: str, remedy: str) -> h5py.File:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lacuna.storage.files import damaged, reading
 
-NOTE, DIGEST = "note", "digest"  # keys of the file's own metadata
+LABEL = "lacuna"  # the file's one key of metadata: of several, safetensors writes the order by chance
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: str = "") -> str:
@@ -24,7 +24,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: str = "") -> 
     state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     digest = _digest(state, note)
     try:
-        save_file(state, path, {NOTE: note, DIGEST: digest})
+        save_file(state, path, {LABEL: f"{digest}\n{note}"})
     except SafetensorError as error:
         code = re.search(r"os error (\d+)", str(error))
         number = int(code.group(1)) if code else errno.EIO
@@ -45,10 +45,10 @@ def read_tensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], str, str]:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         except SafetensorError as error:
             raise damaged(path, kind, error, remedy) from error
-    note = told.get(NOTE, "")
+    wanted, _, note = told.get(LABEL, "").partition("\n")
     found = _digest(tensors, note)
-    if told.get(DIGEST, found) != found:
-        raise damaged(path, f"digest {told[DIGEST][:12]}… as it says itself", f"{found[:12]}…", remedy)
+    if LABEL in told and wanted != found:
+        raise damaged(path, f"digest {wanted[:12]}… as it says itself", f"{found[:12]}…", remedy)
     return tensors, note, found
 
 

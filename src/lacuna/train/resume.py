@@ -25,6 +25,7 @@ def write_progress(path: Path, progress: Progress) -> None:
     """Replace the state at `path`."""
     tensors = {f"model.{k}": v for k, v in progress.model.items()}
     tensors |= {f"best.{k}": v for k, v in progress.best.items()}
+    tensors |= {f"average.{k}": v for k, v in progress.average.items()}
     moments: dict[str, dict[str, object]] = {}
     for index, state in progress.optimizer["state"].items():
         for name, value in state.items():
@@ -76,6 +77,7 @@ def _progress(tensors: dict[str, Tensor], plain: dict[str, Any]) -> Progress:
         _part(tensors, "best."),
         {"state": state, "param_groups": plain["groups"]},
         schedule,
+        _part(tensors, "average."),
     )
 
 

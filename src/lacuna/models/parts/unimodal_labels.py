@@ -80,8 +80,9 @@ class UnimodalLabels(nn.Module):
     @torch.no_grad()
     def update(self, row_B: Tensor, features: Mapping[str, Tensor], epoch: int) -> None:
         """From epoch 2 on, make the batch's labels of what is known so far; then keep its features (B, F)."""
+        features = {name: x_BF.to(self.labels_SN.dtype) for name, x_BF in features.items()}
         if epoch > 1:
-            deltas = {name: self._delta(name, x_BF.float()) for name, x_BF in features.items()}
+            deltas = {name: self._delta(name, x_BF) for name, x_BF in features.items()}
             for place, name in enumerate(self.widths):
                 if name != "M":
                     old_B, new_B = self.labels_SN[place, row_B], self._made(row_B, deltas[name], deltas["M"])
@@ -89,7 +90,7 @@ class UnimodalLabels(nn.Module):
                     keep_B = new_B.isnan() if self.limits.guarded else torch.zeros_like(new_B, dtype=torch.bool)
                     self.labels_SN[place, row_B] = torch.where(keep_B, old_B, new_B)
         for name, x_BF in features.items():
-            getattr(self, f"features_{name}")[row_B] = x_BF.float()
+            getattr(self, f"features_{name}")[row_B] = x_BF
 
     def _delta(self, name: str, x_BF: Tensor) -> Tensor:
         """How much nearer to the positive centre than to the negative one, relative to the distance to the former.
