@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
 import av
 import numpy as np
-
-from lacuna.storage.files import replacing
 
 # x264's macroblock tree, which looks ahead, gave one input different bits from run to run (measured at 96 px).
 X264 = {"preset": "veryfast", "x264-params": "mbtree=0:rc-lookahead=0"}
@@ -24,11 +23,15 @@ def write_video(
 
     `crf` is x264's quality, lower is better; no samples, no sound. OSError: the disk is full, or may not be written.
     """
-    with replacing(path) as temporary:
-        try:
-            _encode(temporary, frames, fps, (samples, rate), crf)
-        except av.error.FFmpegError as error:  # the input is our own: what fails is the disk
-            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".lacuna-{secrets.token_hex(8)}.tmp")
+    try:
+        _encode(unfinished, frames, fps, (samples, rate), crf)
+        os.replace(unfinished, path)
+    except av.error.FFmpegError as error:  # the input is our own: what fails is the disk
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _encode(path: Path, frames: Iterable[np.ndarray], fps: int, sound: tuple[np.ndarray | None, int], crf: int) -> None:
