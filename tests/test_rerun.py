@@ -92,7 +92,13 @@ def test_an_unused_new_file_in_a_plugin_room_runs_nothing(checkout, change, room
 
 @pytest.mark.parametrize("key", ["train.device", "train.track", "train.processes", "workers", "compute.retries"])
 def test_what_changes_no_result_runs_nothing(checkout, change, key):
-    values = {"train.device": "cpu", "train.track": ["tensorboard"], "train.processes": 2, "workers": 2, "compute.retries": 3}
+    values = {
+        "train.device": "cpu",
+        "train.track": ["tensorboard"],
+        "train.processes": 2,
+        "workers": 2,
+        "compute.retries": 3,
+    }
     change("params.yaml", lambda _: yaml.safe_dump(changed(settings(), key, values[key])))
     # The page prints params.yaml, so it alone is made again.
     assert rerun(checkout) <= {"report"}
