@@ -16,7 +16,8 @@ from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Sample, Samples, open_samples, read_clips
 from lacuna.data.scaler import Scaled, Scaler
 from lacuna.data.stores import Store
-from lacuna.mask.mask import Level
+from lacuna.mask.after_loss import made_again
+from lacuna.mask.mask import Level, mask
 from lacuna.mask.masked import Drawn, Masked
 from lacuna.mask.together import TOGETHER
 from lacuna.params import plugin
@@ -39,13 +40,21 @@ class Opened(Dataset[Sample]):
 
     def __init__(self, complete: Samples, loss: Loss | None) -> None:
         self.complete, self.loss = complete, loss
-        self._lossy = complete if loss is None else _masked(complete, loss)
+        self._pattern = None if loss is None else plugin("patterns", loss.pattern)
+        self._lossy = complete if loss is None or self._alone else _masked(complete, loss)
+
+    @property
+    def _alone(self) -> bool:
+        """Whether frames are disturbed, another clip's, or made anew of what is left: then each clip is made whole."""
+        return hasattr(self._pattern, "spoil") or hasattr(self._pattern, "swap") or bool(self.complete.bonds.again)
 
     def __len__(self) -> int:
         return len(self.complete)
 
     def __getitem__(self, place: int) -> Sample:
-        return self._lossy[place]
+        if self.loss is None or self._pattern is None or not self._alone:
+            return self._lossy[place]
+        return mask(self.complete[place], self._pattern, self.loss.rate, self.loss.seed, self.loss.draw)
 
     def at(self, draw: int) -> Opened:
         """The same samples under another draw of the loss: the number of the epoch gives other masks in each."""
@@ -74,9 +83,10 @@ def open_dataset(
         raise MalformedInput(f"split: expected one of {', '.join(SPLITS)}; got {split!r}")
     folder = Path(folder)
     files = {name: folder / "features" / f"{name}.h5" for name in features}
-    samples, _ = open_samples(read_clips(folder / "clips.jsonl"), files)
+    samples, origins = open_samples(read_clips(folder / "clips.jsonl"), files)
     scaler: Scaler | None = fit_scaler(samples.of_split("train")) if scale else None
-    return Opened(samples.of_split(split).scaled(scaler), loss)
+    read = samples.of_split(split).scaled(scaler)
+    return Opened(read.bound(made_again(origins, scaler or Scaler({}, {})), classes=0), loss)
 
 
 def _masked(complete: Samples, loss: Loss) -> Samples:
