@@ -50,15 +50,21 @@ def doctor() -> None:
 def check(dataset: str) -> None:
     """Read raw/<dataset> as `prepare` will, and list what would be refused; nothing is written."""
     from lacuna.params import load_params
+    from lacuna.prepare.rejects import check_share
     from lacuna.prepare.run import prepare
 
     params = load_params()
-    clips, rejects = prepare(Path("raw", dataset), dataset, params.prepare.of(dataset), params.workers)
+    settings = params.prepare.of(dataset)
+    clips, rejects = prepare(Path("raw", dataset), dataset, settings, params.workers)
     for reject in rejects:
         console.print(f"refused  {reject.id}  {reject.file}: {reject.reason}", soft_wrap=True, highlight=False)
     splits = {split: sum(c.split == split for c in clips) for split in dict.fromkeys(c.split for c in clips)}
     told = ", ".join(f"{count} {split}" for split, count in splits.items())
     console.print(f"{dataset}: {len(clips)} clips ({told}), {len(rejects)} refused")
+    try:
+        check_share(rejects, len(clips) + len(rejects), settings.max_rejects, Path("raw", dataset))
+    except MalformedInput as error:
+        _say([f"`dvc repro prepare` will stop: {error}"])
     if rejects:
         raise typer.Exit(1)
 

@@ -21,11 +21,10 @@ from lacuna.align import sphinx
 from lacuna.align.ctc import CtcAligner
 from lacuna.align.word_files import file_times, filled
 from lacuna.extractors import _text
-from lacuna.media import decode
+from lacuna.media import RATE, decode
 from lacuna.storage.features import Origin
 from lacuna.types import Clip, FeatureSequence, MalformedInput, require_words
 
-RATE = 16000  # Hz, to find the voiced part
 HOP = 160  # samples: 10 ms
 PAUSE = 0.2  # s: shorter silences are part of speech
 # A word is a run without spaces; Chinese and Japanese write none, so each of their characters is one.

@@ -24,7 +24,6 @@ from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 MODALITY = "image"
 VERSION = 1
-PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 
 Picture = tuple[float, np.ndarray | None]  # its time in s, and (H, W, 3) uint8, None where there is no face
 
@@ -105,7 +104,7 @@ class Extractor:
     def _pictures(self, clip: Clip) -> Iterator[Picture]:
         if clip.path is None:
             return
-        if Path(clip.path).suffix.lower() in PICTURES:
+        if decode.is_picture(Path(clip.path)):
             yield self._picture(0.0, decode.image(clip.path))
         elif decode.probe(clip.path).video:
             for frame in decode.frames(clip.path, clip.start, clip.end, self.settings.fps):

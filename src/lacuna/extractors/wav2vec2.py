@@ -14,12 +14,11 @@ import torch
 
 from lacuna import pretrained
 from lacuna.compute.device import device_of
-from lacuna.media import decode
+from lacuna.media import RATE, decode
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 MODALITY = "audio"
 VERSION = 1
-RATE = 16000  # Hz, what these encoders were trained on
 
 
 @dataclass(frozen=True)

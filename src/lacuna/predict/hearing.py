@@ -6,10 +6,8 @@ from pathlib import Path
 
 from lacuna import pretrained
 from lacuna.align import sphinx
-from lacuna.media import decode
+from lacuna.media import RATE, decode
 from lacuna.types import MalformedInput
-
-RATE = 16000  # Hz, what speech models hear
 
 
 def transcribe(path: Path, source: str, start: float = 0.0, end: float | None = None) -> str:
