@@ -140,7 +140,7 @@ item []:
         intervals [3]:
             xmin = 0.7
             xmax = 1.2
-            text = "film ""7"""
+            text = "film""7"""
 '''
 SHORT_GRID = """File type = "ooTextFile"
 "TextGrid"

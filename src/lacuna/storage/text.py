@@ -21,7 +21,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_GUESSES = ("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp932", "euc_jp", "cp949", "big5", "koi8_r", "mac_roman")
+_GUESSES = ("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp932", "euc_jp", "cp949", "big5", "koi8_r")
 _SHOWN = 40  # characters of a sample
 # ESC begins the shifts of ISO-2022-JP and its kin, whose bytes are all ASCII; NUL is half of a utf-16 character.
 _NO_TEXT = re.compile("[\0\x1b]")
