@@ -14,7 +14,7 @@ def main(dataset: str, pattern: str) -> None:
     samples, origins = read_samples(out, params.train.of(dataset).features)
     levels = levels_of(pattern, settings.rates, list(origins), settings.subsets)
     path = out / "variants" / f"{pattern}.h5"
-    shares = write_variants(path, samples, plugin("patterns", pattern), levels, settings.seeds)
+    shares = write_variants(path, samples, plugin("patterns", pattern), levels, settings.seeds, origins)
     for modality, lost in shares.items():
         print(f"{dataset}: {pattern} loses {', '.join(f'{x:.0%}' for x in lost)} of {modality} at {levels}")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from media_files import Video, write_video
 
 from lacuna.extractors import face
 from lacuna.extractors._openface.columns import GROUPS, names
@@ -117,7 +118,7 @@ def binary(tmp_path):
 
 def test_the_binary_is_run_and_its_output_believed_not_its_return_code(binary, tmp_path):
     extractor = face.Extractor(face.Settings(backend="openface", openface=str(binary)))
-    (tmp_path / "a film.mp4").write_bytes(b"film")
+    write_video(tmp_path / "a film.mp4", Video(frames=10))
     found = extractor(clip(tmp_path / "a film.mp4", start=0.08, end=0.2))
     assert found.values[:, 0].tolist() == [2, 3, 4]
     assert np.allclose(found.times, [0, 0.04, 0.08])

@@ -28,7 +28,7 @@ def test_a_file_gives_back_the_masks(name, tmp_path):
     samples, pattern, path = made(), plugin("patterns", name), tmp_path / "v.h5"
     shares = write_variants(path, samples, pattern, LEVELS, SEEDS)
     assert set(shares) == {"text", "audio"} and all(s.shape == (2,) for s in shares.values())
-    variants, where = Variants(path), places(samples)
+    variants, where = Variants(path), places(samples, {})
     spec = InputSpec.of(samples, {"text": 6, "audio": 10})
     lossy = Lossy(samples, spec, variants, "cpu")
     for level in LEVELS:

@@ -212,6 +212,7 @@ def predict(
     checkpoint: Annotated[Path, typer.Option(help="a folder with model.json, as `train` and `convert` write it")],
     text: Annotated[str | None, typer.Option(help="what is said")] = None,
     transcript: Annotated[Path | None, typer.Option(help="what is said, as .srt, .vtt or .txt")] = None,
+    encoding: Annotated[str, typer.Option(help="of the transcript, if it is not utf-8: cp1252, big5 …")] = "",
     asr: Annotated[str, typer.Option(help="hear it with: a speech model's hub id, directory, or sphinx")] = "",
     start: Annotated[float, typer.Option(help="s")] = 0.0,
     end: Annotated[float | None, typer.Option(help="s; default: the file's end")] = None,
@@ -226,7 +227,9 @@ def predict(
     from lacuna.predict.run import load
 
     lost = parse_missing(missing or ())
-    answer = load(checkpoint, device)(file, Question(text, transcript, asr, start, end, drop or (), lost, seed))
+    answer = load(checkpoint, device)(
+        file, Question(text, transcript, encoding, asr, start, end, drop or (), lost, seed)
+    )
     if as_json:
         typer.echo(json.dumps(answer.as_dict(), ensure_ascii=False, indent=1))
     else:

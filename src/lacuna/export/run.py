@@ -38,7 +38,7 @@ def export_pickle(
     path = path or _place(processed, variant, aligned)
     samples, origins, tokens = _read(processed, settings.tokens, settings.features, aligned)
     if variant:
-        samples, tokens = _lossy(samples, tokens, variant)
+        samples, tokens = _lossy(samples, origins, tokens, variant)
     source = _Tokens(tokens.origin, {s.clip.id: s.features["tokens"] for s in tokens.samples})
     plain = [replace(s, features={m: s.features[m] for m in origins}) for s in samples]
     written = dump(path, plain, source, origins, Settings(settings.lengths, aligned, variant is not None))
@@ -87,10 +87,12 @@ def _is_aligned(processed: Path, name: str) -> bool:
         return file.origin.modality != "text"
 
 
-def _lossy(samples: list[Sample], tokens: SimpleNamespace, variant: Variant) -> tuple[list[Sample], SimpleNamespace]:
+def _lossy(
+    samples: list[Sample], origins: dict[str, Origin], tokens: SimpleNamespace, variant: Variant
+) -> tuple[list[Sample], SimpleNamespace]:
     """Samples and tokens as a variant leaves them: a word's id and its embedding are lost together."""
     pattern = plugin("patterns", variant.pattern)
-    where, words = places(samples), []
+    where, words = places(samples, origins), []
     for sample in tokens.samples:
         # Masks are drawn by modality: the ids are text, as their embeddings are.
         as_text = replace(sample, features={"text": sample.features["tokens"]})

@@ -16,7 +16,7 @@ from lacuna.extract.cached import Extraction, Together, extract
 from lacuna.media import decode
 from lacuna.params import FINETUNED, TUNED_FILES, Params, plugin
 from lacuna.prepare.rejects import write_rejects
-from lacuna.prepare.run import given_features
+from lacuna.prepare.run import check_within, given_features
 from lacuna.storage.cache import default_root
 from lacuna.storage.features import Origin, write_features
 from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, empty_sequence
@@ -31,7 +31,7 @@ def extract_dataset(params: Params, dataset: str, extractor: str) -> str:
     """Write features/<extractor>.h5 and <extractor>.rejects.csv; the line to print."""
     out = Path("processed", dataset)
     clips, rejects = read_clips(out / "clips.jsonl"), []
-    path = out / "features" / f"{extractor}.h5"
+    path, longer = out / "features" / f"{extractor}.h5", 0
     given = given_features(Path("raw", dataset), dataset, extractor)
     if given is not None:
         write_features(path, *given)
@@ -42,9 +42,11 @@ def extract_dataset(params: Params, dataset: str, extractor: str) -> str:
     else:
         extraction = _extraction(params, dataset, extractor)
         write_features(path, extraction.origin, extract(extraction, clips, engine_of(params), rejects))
+        longer = getattr(extraction.extractor, "longer", lambda clips: 0)(clips)
     write_rejects(path.with_suffix(".rejects.csv"), rejects)
     without = len(clips) if any(r.id == "*" for r in rejects) else len(rejects)
-    return f"{dataset}: {extractor} of {len(clips)} clips; {without} have none of it ({path.stem}.rejects.csv)"
+    told = f"{dataset}: {extractor} of {len(clips)} clips; {without} have none of it ({path.stem}.rejects.csv)"
+    return f"{told}; {longer} texts are cut at max_length" if longer else told
 
 
 def extract_shard(params: Params, dataset: str, extractor: str, shard: str) -> str:
@@ -81,6 +83,9 @@ def extract_together(params: Params, dataset: str, extractors: Sequence[str], sh
 
 def _extraction(params: Params, dataset: str, extractor: str) -> Extraction:
     values = params.extract.plain_settings(extractor, dataset)
+    for key in getattr(plugin("extractors", extractor), "FOLDERS", ()):
+        if values.get(key):
+            check_within(Path(str(values[key])), Path("raw", dataset), f"extract.{extractor}.{key}")
     tuned = Path("processed", dataset, FINETUNED)
     for key, value in values.items():
         if key in TUNED_FILES and isinstance(value, str) and Path(value).parent == tuned and not Path(value).exists():

@@ -29,7 +29,8 @@ from lacuna.media import decode
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence, joined
 
 MODALITY = "vision"
-VERSION = 1
+FOLDERS = ("csv",)  # settings that name folders of the user's own data
+VERSION = 2
 BACKENDS = ("mesh", "openface", "blendshapes")
 SPEAKERS = ("largest", "active")
 NEUTRALS = ("clip", "people")
@@ -49,7 +50,7 @@ class Settings:
     max_faces: int = 4  # faces looked for in a frame
     min_confidence: float = 0.5  # below it a frame counts as having no face
     openface: str | None = None  # backend openface: the FeatureExtraction binary
-    csv: str | None = None  # backend openface: a folder of finished <clip id>.csv or <video id>/<clip id>.csv
+    csv: str | None = None  # backend openface: folder within raw/<dataset> of <clip id>.csv or <video id>/<clip id>.csv
     task: str | None = None  # backend blendshapes: a face_landmarker.task file
 
     def __post_init__(self) -> None:
@@ -111,6 +112,10 @@ class Extractor:
         if self._tables is not None:
             return {"openface": self._tables.version}
         return {"mediapipe": self._detector.version}
+
+    def files(self, clip: Clip) -> tuple[Path, ...]:
+        """What is read for a clip beside its media: its finished CSV."""
+        return () if self._tables is None else self._tables.files(clip)
 
     def __call__(self, clip: Clip) -> FeatureSequence:
         """Rows (T, D) in the order of `columns`; without a face: zeros, unseen. No media: no rows."""

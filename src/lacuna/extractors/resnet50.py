@@ -23,7 +23,7 @@ from lacuna.media import decode
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 MODALITY = "image"
-VERSION = 1
+VERSION = 2
 
 Picture = tuple[float, np.ndarray | None]  # its time in s, and (H, W, 3) uint8, None where there is no face
 

@@ -18,7 +18,7 @@ from lacuna.media import RATE, decode
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 MODALITY = "audio"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 
 import h5py
 import numpy as np
@@ -20,25 +20,38 @@ import numpy as np
 from lacuna.data.samples import Sample
 from lacuna.mask.mask import Draw, Level, Place, disturbed, harm
 from lacuna.params import plugin
-from lacuna.storage.features import replacing
+from lacuna.storage.features import Origin, replacing
 from lacuna.types import MalformedInput
 
 
-def places(samples: Sequence[Sample]) -> dict[str, Place]:
-    """Where each clip stands in its split, which only the pattern `legacy` needs."""
-    result = {}
+def places(samples: Sequence[Sample], origins: Mapping[str, Origin]) -> dict[str, Place]:
+    """Where each clip stands in its split, which only the pattern `legacy` needs.
+
+    Features are padded as the pickle is that they came from; others as far as the longest of all splits, as a pickle
+    of them would be.
+    """
+    result, padded, rows = {}, {}, {}
+    for modality in samples[0].features if samples else ():
+        told = origins[modality].settings if modality in origins else {}
+        padded[modality] = int(told.get("padded") or max(1, *(len(s.features[modality]) for s in samples)))
+        rows |= told.get("rows", {})
     for split in {sample.clip.split for sample in samples}:
         members = [s for s in samples if s.clip.split == split]
-        padded = {m: max(1, *(len(s.features[m]) for s in members)) for m in members[0].features}
-        result |= {s.clip.id: Place(i, len(members), padded) for i, s in enumerate(members)}
+        lacking = rows.get(split, len(members)) - len(members)
+        result |= {s.clip.id: Place(i, len(members), padded, lacking) for i, s in enumerate(members)}
     return result
 
 
 def write_variants(
-    path: Path, samples: Sequence[Sample], pattern: ModuleType, levels: Sequence[Level], seeds: Sequence[int]
+    path: Path,
+    samples: Sequence[Sample],
+    pattern: ModuleType,
+    levels: Sequence[Level],
+    seeds: Sequence[int],
+    origins: Mapping[str, Origin] = MappingProxyType({}),
 ) -> dict[str, np.ndarray]:
     """Draw every mask and write them; returns the share of lost frames by modality, (levels,)."""
-    name, where = pattern.__name__.rpartition(".")[2], places(samples)
+    name, where = pattern.__name__.rpartition(".")[2], places(samples, origins)
     shares = {}
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(pattern=name, levels=json.dumps(list(levels)), seeds=json.dumps(list(seeds)))

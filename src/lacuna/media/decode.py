@@ -21,6 +21,7 @@ from lacuna.media.container import (
     EPS,
     TOLERANCE,
     MediaInfo,
+    decode_alone,
     decoded,
     end_of,
     has_index,
@@ -35,7 +36,7 @@ from lacuna.media.container import (
 from lacuna.media.sound import audio, sound, track_of
 from lacuna.types import MalformedInput
 
-__all__ = ["Frame", "MediaInfo", "audio", "check", "frames", "image", "is_picture", "probe", "sound"]
+__all__ = ["Frame", "MediaInfo", "audio", "check", "frame_times", "frames", "image", "is_picture", "probe", "sound"]
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,14 @@ def frames(path: Path, start: float = 0.0, end: float | None = None, fps: float 
         yield Frame(time, upright(shared.once(frame, screen.shown)))
     if not count:
         raise MalformedInput(f"{path}: expected video frames from {start} s to {end or 'its end'}, found none")
+
+
+def frame_times(path: Path) -> np.ndarray:
+    """(T,) s: when each frame of the whole video is shown; MalformedInput where it has none."""
+    times = np.array([time for _, time in decode_alone(path, "video", 0.0)])
+    if not len(times):
+        raise MalformedInput(f"{path}: expected a video stream, found none")
+    return times
 
 
 def _within(shown: Iterator[tuple[av.VideoFrame, float]], length: float) -> Iterator[tuple[av.VideoFrame, float]]:

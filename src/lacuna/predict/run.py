@@ -82,7 +82,7 @@ class Predictor:
             if question.text is not None:
                 return Transcript(question.text.strip())
             if question.transcript is not None:
-                return read_transcript(Path(question.transcript), question.start, question.end)
+                return read_transcript(Path(question.transcript), question.start, question.end, question.encoding)
             if question.asr:
                 return Transcript(transcribe(path, question.asr, question.start, question.end))
         return Transcript("")

@@ -94,6 +94,12 @@ def refuse_links(root: Path) -> None:
                 )
 
 
+def check_within(folder: Path, root: Path, key: str) -> None:
+    """MalformedInput unless a folder of the user's own files lies in raw/<dataset>, all of whose content DVC knows."""
+    if not folder.resolve().is_relative_to(root.resolve()):
+        raise MalformedInput(f"{key}: expected a folder within {root}, where DVC sees its changes, got {folder}")
+
+
 def _contents(root: Path) -> str:
     names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
     return "it holds " + (", ".join(names[:8]) + ", …" * (len(names) > 8) if names else "nothing")
