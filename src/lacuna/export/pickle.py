@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -229,10 +229,22 @@ def _notes(samples: Sequence[Sample], rows: dict[str, list[Row]], origins: Mappi
     sizes = [size for size in _BATCH_SIZES if count % size == 1]
     if sizes:
         notes.append(f"{count} training clips leave a last batch of one at batch size {sizes}: MISA cannot train on it")
+    notes += _lacks(rows)
     for split, members in rows.items():
         if not any(row["sample"].clip.labels["M"] for row in members):
             notes.append(f"{split}: no label differs from 0: MMSA's metrics of MOSI fail")
     return tuple(notes)
+
+
+def _lacks(rows: dict[str, list[Row]]) -> Iterator[str]:
+    """Unimodal labels that are left out because some clips have none, and words where there are none at all."""
+    for name in "TAV":
+        counts = {split: sum(name in row["sample"].clip.labels for row in part) for split, part in rows.items()}
+        told = [f"{counts[split]} of {len(part)} {split}" for split, part in rows.items() if counts[split] < len(part)]
+        if told and any(counts.values()):
+            yield f"regression_labels_{name}: left out where not every clip has one ({', '.join(told)} clips do)"
+    if not any(len(row["tokens"]) for part in rows.values() for row in part):
+        yield "text: no clip has words; each is [CLS] [SEP]"
 
 
 @dataclass(frozen=True)
