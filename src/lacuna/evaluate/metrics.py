@@ -2,8 +2,8 @@
 
 An undefined score (a correlation of constants, a binary score of labels of one sign) is None, never NaN. Names that
 start with `mmsa_` are what the MMSA package prints where that differs from the correct form. Acc-7/5/3 keep MMSA's
-`np.round`, which rounds halves to even: .5 counts as 0 and both 1.5 and 2.5 count as 2. Every score is written for weighted
-samples, so that one matrix of resampling counts gives all bootstrap draws at once.
+`np.round`, which rounds halves to even: .5 counts as 0 and both 1.5 and 2.5 count as 2. Every score is written for
+weighted samples, so that one matrix of resampling counts gives all bootstrap draws at once.
 """
 
 from __future__ import annotations
