@@ -215,7 +215,7 @@ def _timed(container: av.container.InputContainer, stream: av.stream.Stream) -> 
         except av.error.FFmpegError:
             continue  # a damaged packet; those after it have time stamps of their own
         for frame in decoded:
-            time = previous + step if frame.time is None else float(frame.time) - origin + skipped
+            time = max(previous, -step) + step if frame.time is None else float(frame.time) - origin + skipped
             if time < previous - 1:  # clocks set back in the middle (recordings joined): go on from here
                 skipped += previous + step - time
                 time = previous + step

@@ -158,7 +158,9 @@ class Videos:
     def find(self, video_id: str, clip_id: str, spans: bool) -> Path:
         """Raw/<video_id>/<clip_id>.<suffix>; for a span also Raw/<video_id>.<suffix>; MalformedInput where none is."""
         if ".." in (*video_id.split("/"), clip_id) or "/" in clip_id or "\\" in clip_id:
-            raise MalformedInput(f"expected ids that are names within {self.root}, got {video_id!r} and {clip_id!r}")
+            raise MalformedInput(
+                f"expected ids that are names within {self.root}, got {video_id!r:.60} and {clip_id!r:.60}"
+            )
         names = (*video_id.split("/"), clip_id)
         if max(len(name.encode()) for name in names) > _LONGEST or len(video_id.encode()) > _DEEPEST:
             raise MalformedInput(

@@ -83,8 +83,8 @@ def _candidates(data: bytes, encoding: str) -> list[str]:
     if marked is not None:
         return [marked]
     # utf-16 without its mark: every other byte of its ASCII characters is 0, and one of its line ends always is.
-    unmarked = ["utf-16-le", "utf-16-be"] if b"\0" in data else ["gb18030"]
-    return ["utf-8-sig", *([encoding] if encoding else unmarked)]
+    order = "le" if data[1::2].count(0) > data[::2].count(0) else "be"
+    return ["utf-8-sig", encoding or (f"utf-16-{order}" if b"\0" in data else "gb18030")]
 
 
 def _strictly(data: bytes, encoding: str, cut: bool) -> str | None:
