@@ -34,6 +34,7 @@ OPTIONS = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "max_pixel
 _UNSEEKABLE = {"mpeg", "mpegts", "mpegvideo", "h264", "hevc", "m4v", "mp3", "aac", "ac3"}
 _FROM_ZERO = ("matroska", "flv")  # whose length counts from their clock's 0, wherever they start
 _OF_ALL = ("asf",)  # which say the whole file's length of each stream
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,9 @@ def probe(path: Path) -> MediaInfo:
 
 def length_of(container: av.container.InputContainer) -> float:
     """Seconds from second 0 to the end that the header says; 0 where it says none."""
-    length = (container.duration or 0) / av.time_base
-    origin = origin_of(container)
+    length, origin = (container.duration or 0) / av.time_base, origin_of(container)
+    if container.format.name in _OF_ALL:
+        return max((float(s.duration * s.time_base) for s in _heard_and_seen(container) if s.duration), default=0.0)
     if container.format.name.startswith(_FROM_ZERO) and length > origin:
         length -= origin
     return length
@@ -142,6 +144,20 @@ def own_length_of(container: av.container.InputContainer, stream: av.VideoStream
         length = max(length, float(stream.frames / stream.average_rate))  # FFmpeg guesses the rest from the bytes left
     late = float((stream.start_time or 0) * stream.time_base) - origin_of(container)
     return length + max(0.0, late)
+
+
+def lacks_bytes(path: Path) -> bool:
+    """Whether an ASF file is shorter than its header says; FFmpeg then forgets how long it was to last.
+
+    Its File Properties Object has the size of the file 40 bytes after its name, and 88 after it bit 0 for a broadcast,
+    which cannot know (Advanced Systems Format 3.2).
+    """
+    with Path(path).open("rb") as file:
+        head = file.read(1 << 16)
+    at = head.find(_ASF_PROPERTIES)
+    if at < 0 or len(head) < at + 92 or head[at + 88] & 1:
+        return False
+    return int.from_bytes(head[at + 40 : at + 48], "little") > Path(path).stat().st_size
 
 
 def has_index(container: av.container.InputContainer) -> bool:

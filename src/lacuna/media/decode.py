@@ -25,6 +25,7 @@ from lacuna.media.container import (
     decoded,
     end_of,
     has_index,
+    lacks_bytes,
     length_of,
     opened,
     origin_of,
@@ -62,6 +63,8 @@ def check(path: Path, start: float = 0.0, end: float | None = None) -> tuple[str
         goal = (length if end is None else min(end, length)) - TOLERANCE
         # Without an index, the length is that of what is there.
         reached = _reached(container, stream, goal, bool(own)) if length and has_index(container) else goal
+    if lacks_bytes(path):
+        raise MalformedInput(f"{path}: expected as many bytes as its header says (was the file cut short?)")
     if reached < goal - EPS:
         said = f"{length:.2f} s of video as its header says"
         raise MalformedInput(f"{path}: expected {said}, found {reached:.2f} s (was the file cut short?)")
