@@ -139,14 +139,14 @@ def _texts(words: Sequence[Word]) -> list[str]:
 
 
 def _rolls(captions: Sequence[_Caption]) -> bool:
-    """Whether each caption repeats the last line of the one before above its own, or all of it before its own words.
+    """Whether captions repeat the last lines of the one before above their own, or all of it before their own words.
 
     People repeat themselves too: one repetition counts only where words have times of their own, as recognisers write.
     """
     timed = any(time is not None for caption in captions for _, time in caption.words())
     pairs = [(a, b) for a, b in pairwise(captions) if a.lines and b.lines and b.start - a.end < _CLOSE]
     several = [(a, b) for a, b in pairs if len(b.lines) > 1]
-    rolled = sum(_texts(a.lines[-1]) == _texts(b.lines[0]) for a, b in several)
+    rolled = sum(0 < _overlap(_texts(a.words()), b) < len(b.words()) for a, b in several)
     grown = sum(len(a.words()) < len(b.words()) and _overlap(_texts(a.words()), b) == len(a.words()) for a, b in pairs)
     least = 1 if timed else 2
     return (rolled >= least and 2 * rolled > len(several)) or (grown >= 2 and 2 * grown > len(pairs))
