@@ -144,7 +144,7 @@ def captions(*cues: tuple[float, float, str]) -> str:
 
 ROLLING = {
     "roll-up": captions((0, 1, "a b"), (1, 2, "a b\nc d"), (2, 3, "c d\ne f"), (3, 4, "e f\ng")),
-    "three lines": captions((0, 1, "a\nb\nc"), (1, 2, "b\nc\nd"), (2, 3, "c\nd\ne"), (3, 4, "d\ne\nf"), (4, 5, "e\nf\ng")),
+    "three lines": captions(*((i, i + 1, "\n".join("abcdefg"[i : i + 3])) for i in range(5))),
     "growing": captions((0, 1, "a"), (1, 2, "a b"), (2, 3, "a b c d"), (3, 4, "a b c d e f g")),
     "with inline times": captions(
         (0, 1, "a<00:00.500><c> b</c>"), (1, 1.01, "a b\n "), (1.01, 2, "a b\nc<00:01.500><c> d</c>"),

@@ -16,7 +16,9 @@ from lacuna.types import MalformedInput
 
 _STAMP = r"(?:(\d+):)?(\d+):(\d+)(?:[.,](\d+))?"
 _ARROW = re.compile(rf"\s*{_STAMP}\s*(?:-{{1,3}}|[–—])>\s*{_STAMP}(?:\s.*)?")
-_ALMOST = re.compile(r"-->|\d:\d\d\S*\s*\S{0,3}[>→]\s*\d+:\d|^\s*\d+:\d\d\S*\s*\S{0,3}\s*\d+:\d\d\S*\s*$")  # otherwise
+_ALMOST = re.compile(  # a line of times that is written otherwise, or cut short
+    r"-->|\d:\d\d\S*\s*\S{0,3}[>→]\s*\d+:\d|^\s*\d+:\d\d\S*\s*.{0,8}\s*\d+:\d\d\S*\s*$|^\s*\d+:\d\d:[\d:.,\s>-]*$"
+)
 _INLINE = re.compile(rf"<{_STAMP}>")
 _TAG = re.compile(
     r"</?(?:i|b|u|s|em|strong|ruby|rt|br)(?:\.[\w.-]+)*\s*/?>"  # those that have no attributes
@@ -56,7 +58,7 @@ class _Caption:
 def parse(text: str, name: str) -> list[Cue]:
     """The cues by start; MalformedInput where there is none, or a line of times that cannot be read."""
     lines = re.split(r"\r\n|\r|\n", text)
-    arrows = [(i, match) for i, line in enumerate(lines) if (match := _ARROW.fullmatch(line))]
+    arrows = [(i, match) for i, line in enumerate(lines) if (match := _ARROW.fullmatch(line)) and _is_time(match)]
     if not arrows:
         raise MalformedInput(f"{name}: expected lines like 00:00:01,000 --> 00:00:02,500, found none")
     known = {i for i, _ in arrows}
@@ -74,6 +76,8 @@ def _captions(lines: Sequence[str], arrows: Sequence[tuple[int, re.Match[str]]],
     vtt = lines[0].lstrip("\ufeff ").startswith("WEBVTT")
     # Where most cues have a number above them, a number there is no word.
     numbered = not vtt and 2 * sum(i > 0 and lines[i - 1].strip().isdecimal() for i, _ in arrows) > len(arrows)
+    if numbered:
+        _check_end(lines, arrows[-1][0], name)
     ends = [*(_without_name(lines, i, vtt, numbered) for i, _ in arrows), len(lines)]
     before = next((i for i, line in enumerate(lines[: ends[0]]) if line.strip()), None)
     if before is not None and not vtt:
@@ -84,6 +88,19 @@ def _captions(lines: Sequence[str], arrows: Sequence[tuple[int, re.Match[str]]],
         start, until = _seconds(match.groups()[:4]), _seconds(match.groups()[4:])
         words = tuple(_words(line) for line in _spoken(lines[i + 1 : end], vtt))
         yield _Caption(start, max(start, until), tuple(line for line in words if line))
+
+
+def _is_time(match: re.Match[str]) -> bool:
+    return all(int(n or 0) < most for places, most in (((1, 5), 100), ((3, 7), 60)) for n in match.group(*places))
+
+
+def _check_end(lines: Sequence[str], arrow: int, name: str) -> None:
+    """MalformedInput where a file ends with the number of a cue whose times are cut off."""
+    following = str(int(lines[arrow - 1])) if arrow and lines[arrow - 1].strip().isdecimal() else ""
+    for i in range(arrow + 2, len(lines)):
+        last = lines[i].strip() == (str(int(following) + 1) if following else None) and not lines[i - 1].strip()
+        if last and not re.search(r"[^\d:.,\s>-]", "".join(lines[i:])):
+            raise MalformedInput(f"{name}: line {i + 1}: expected a cue after its number, got the file's end")
 
 
 def _without_name(lines: Sequence[str], arrow: int, vtt: bool, numbered: bool) -> int:
