@@ -22,7 +22,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _GUESSES = ("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp932", "euc_jp", "cp949", "big5", "koi8_r")
-_IN_A_WORD = re.compile("(?<=[A-Za-z])[\u4e00-\u9fff](?=[A-Za-z])")
+_IN_A_WORD = re.compile("(?<=[A-Za-z0-9])[\u4e00-\u9fff]|[\u4e00-\u9fff](?=[A-Za-z0-9])")
 _SHOWN = 40  # characters of a sample
 # ESC begins the shifts of ISO-2022-JP and its kin, whose bytes are all ASCII; NUL is half of a utf-16 character.
 _NO_TEXT = re.compile("[\0\x1b]")
@@ -107,7 +107,7 @@ def _strictly(data: bytes, encoding: str, cut: bool) -> str | None:
 def reads_chinese(text: str) -> bool:
     """Whether characters beyond ASCII that came of gb18030 are those of Chinese writing, by their frequencies."""
     if any(not _in_gb2312(match[0]) for match in _IN_A_WORD.finditer(text)):
-        return False  # a stray byte, which has taken a letter with it
+        return False  # a rare character beside a letter: a stray byte that has swallowed another letter
     return sum(_evidence(character) for character in text if not character.isascii()) >= _ENOUGH
 
 
