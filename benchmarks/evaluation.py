@@ -23,10 +23,10 @@ from torch import nn
 
 from lacuna.compute import linear
 from lacuna.data.batches import InputSpec
-from lacuna.data.samples import TOKEN_COLUMNS, Sample
+from lacuna.data.samples import TOKEN_COLUMNS, Sample, Samples
 from lacuna.evaluate.judged import Judged
 from lacuna.evaluate.under_loss import BATCH, Lossy, predict_variants
-from lacuna.mask.variants import Variants, levels_of, write_variants
+from lacuna.mask.variants import Grid, Variants, counted, levels_of, write_variants
 from lacuna.params import plugin
 from lacuna.types import Clip, FeatureSequence
 
@@ -113,7 +113,9 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, "v.h5")
                 levels = levels_of(pattern, options.rates, list(LONGEST), True)
-                write_variants(path, samples, plugin("patterns", pattern), levels, options.seeds)
+                read = Samples.of(samples)
+                grid = Grid(plugin("patterns", pattern), levels, options.seeds)
+                write_variants(path, read.clips, counted(read), grid)
                 variants = Variants(path)
             given = (model, samples, spec, variants, options.device, options.clock)
             told = [measure(*given) for _ in range(options.rounds + 1)][1:]  # the first one warms up

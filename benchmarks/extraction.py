@@ -101,16 +101,15 @@ def project(folder: Path, paths: list[Path], extractor: str, workers: int) -> No
 
 
 def bare_face(paths: list[Path]) -> None:
-    """Decode and run MediaPipe's face mesh, as the extractor is set."""
-    import mediapipe
-
+    """Decode and run the face landmarker, as the extractor is set."""
+    from lacuna.extractors._openface.landmarker import Landmarker
     from lacuna.media import decode
 
-    mesh = mediapipe.solutions.face_mesh.FaceMesh(max_num_faces=4, refine_landmarks=True)
+    landmarker = Landmarker()
     for path in paths:
-        mesh.reset()
+        landmarker.start()
         for frame in decode.frames(path, fps=FPS):
-            mesh.process(frame.image)
+            landmarker(frame.image, frame.time)
 
 
 def bare_librosa(paths: list[Path]) -> None:
@@ -139,14 +138,14 @@ def one(task: str, extractor: str, folder: Path) -> dict[str, float]:
         Extraction(extractor, SETTINGS[extractor], folder / "cache").fill(Clip("v", "bench", "train", path=path))
         return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
     os.chdir(folder)
+    from lacuna.commands.extract import extract
     from lacuna.data.samples import read_clips
-    from lacuna.extract.run import extract_dataset
     from lacuna.params import load_params
 
     params, paths = load_params(), [c.path for c in read_clips(Path("processed/bench/clips.jsonl"))]
     BARE[extractor](paths[:1])  # imports and compiles, not counted
     processor, wall = time.process_time(), time.perf_counter()
-    extract_dataset(params, "bench", extractor) if task == "stage" else BARE[extractor](paths)
+    list(extract(params, "bench", [extractor], "")) if task == "stage" else BARE[extractor](paths)
     return {"cpu": time.process_time() - processor, "wall": time.perf_counter() - wall}
 
 

@@ -19,11 +19,12 @@ import numpy as np
 import torch
 
 from lacuna.data.batches import InputSpec, collate
-from lacuna.data.samples import Sample, Scaler, of_split, polarity
+from lacuna.data.samples import Sample, Samples, polarity
 from lacuna.evaluate import metrics
 from lacuna.extractors import bert, resnet50
 from lacuna.params import Prepare, checked
 from lacuna.prepare.run import prepare
+from lacuna.train.run import fit_scaler
 from lacuna.train.trainer import Data, Settings, fit, predict
 from lacuna.types import Clip
 
@@ -54,7 +55,7 @@ def read(arguments: argparse.Namespace) -> list[Sample]:
     pictures = resnet50.Settings(weights=arguments.weights, output="regions", size=arguments.size)
     text = bert.Extractor(bert.Settings(source=arguments.source, clean=CLEAN)).many(clips)
     image = extracted(resnet50.Extractor(pictures), clips)
-    return [polarity(Sample(c, {"text": t, "image": i})) for c, t, i in zip(clips, text, image)]
+    return [Sample(polarity(c), {"text": t, "image": i}) for c, t, i in zip(clips, text, image)]
 
 
 def extracted(extractor: resnet50.Extractor, clips: Sequence[Clip]) -> list:
@@ -89,16 +90,16 @@ def run(name: str, samples: Sequence[Sample], seed: int, arguments: argparse.Nam
     """Scores on test, and how far predictions move when batches are shuffled."""
     file, changes, names = RUNS[name]
     module = importlib.import_module(f"lacuna.models.{file}")
-    train, valid, test = (only(of_split(samples, split), names) for split in ("train", "valid", "test"))
-    scale = Scaler.fit(train, names)
-    train, valid, test = ([scale(s) for s in part] for part in (train, valid, test))
+    read = Samples.of(only(samples, names))
+    scaler = fit_scaler(read.of_split("train"))
+    train, valid, test = (read.of_split(split).scaled(scaler) for split in ("train", "valid", "test"))
     spec = InputSpec.of(train, {}, classes=3)
     torch.manual_seed(seed)
     balance = {"balance": arguments.balance} if hasattr(module.Settings, "balance") else {}
     model = module.Model(module.Settings(**changes, **balance), spec)
     settings = checked(Settings, module.TRAINING | {"epochs": arguments.epochs}, file)
     fit(model, Data(train, valid, spec), settings, seed)
-    labels = np.array([s.clip.label for s in test])
+    labels = test.labels
     told = predict(model, test, spec)["prediction"]
     return metrics.classification(told, labels), moved(model, test, settings.batch_size)
 
@@ -116,7 +117,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     samples = read(arguments)
-    train, test = (np.array([s.clip.label for s in of_split(samples, split)]) for split in ("train", "test"))
+    train, test = (Samples.of(samples).of_split(split).labels for split in ("train", "test"))
     print(f"{len(train)} train, {len(test)} test; weights {arguments.weights}, text {arguments.source}")
     print("| model | " + " | ".join(SHOWN) + " | recall neg / neu / pos | moved by shuffling | decisions changed |")
     print("|---" * (len(SHOWN) + 4) + "|")

@@ -2,14 +2,24 @@
 
 from pathlib import Path
 
-from lacuna.figures.run import illustrate
+from lacuna.figures.run import Wanted, illustrate
 from lacuna.params import load_params
 from lacuna.stages import run_stage
 
 
 def main(dataset: str) -> None:
-    out = Path("processed", "figures", dataset)
-    sections = illustrate(load_params(), Path("raw", dataset), Path("processed", dataset), out)
+    params, out = load_params(), Path("processed", "figures", dataset)
+    shown = params.figures.of(dataset)
+    wanted = Wanted(
+        features=params.train.of(dataset).features,
+        models={model: params.train.of_model(model, dataset) for model in params.models},
+        seeds=params.seeds,
+        label_range=params.prepare.of(dataset).label_range,
+        clip=shown.clip,
+        frames=shown.frames,
+        asked=shown.asked,
+    )
+    sections = illustrate(wanted, Path("raw", dataset), Path("processed", dataset), out)
     print(f"{dataset}: {sum(len(s.pictures) for s in sections)} figures in {len(sections)} sections ({out})")
 
 

@@ -2,19 +2,20 @@
 
 from pathlib import Path
 
-from lacuna.data.samples import read_samples
-from lacuna.mask.variants import levels_of, write_variants
+from lacuna.data.samples import read_clips
+from lacuna.mask.variants import Grid, count_frames, levels_of, write_variants
 from lacuna.params import load_params, plugin
 from lacuna.stages import run_stage
 
 
 def main(dataset: str, pattern: str) -> None:
     params, out = load_params(), Path("processed", dataset)
-    settings = params.mask.of(dataset)
-    samples, origins = read_samples(out, params.train.of(dataset).features)
-    levels = levels_of(pattern, settings.rates, list(origins), settings.subsets)
-    path = out / "variants" / f"{pattern}.h5"
-    shares = write_variants(path, samples, plugin("patterns", pattern), levels, settings.seeds, origins)
+    settings, features = params.mask.of(dataset), params.train.of(dataset).features
+    clips = read_clips(out / "clips.jsonl")
+    modalities = count_frames(clips, [out / "features" / f"{name}.h5" for name in features])
+    levels = levels_of(pattern, settings.rates, list(modalities), settings.subsets, settings.by_modality)
+    grid = Grid(plugin("patterns", pattern), levels, settings.seeds)
+    shares = write_variants(out / "variants" / f"{pattern}.h5", clips, modalities, grid)
     for modality, lost in shares.items():
         print(f"{dataset}: {pattern} loses {', '.join(f'{x:.0%}' for x in lost)} of {modality} at {levels}")
 

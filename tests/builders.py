@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import runpy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
-from lacuna.data.samples import TOKEN_COLUMNS, Sample
-from lacuna.types import Clip, FeatureSequence
+from lacuna.data.samples import Sample, Samples
+from lacuna.mask.mask import Level
+from lacuna.mask.variants import Grid, counted, write_variants
+from lacuna.types import TOKEN_COLUMNS, Clip, FeatureSequence
 
 WIDTHS = {"text": 6, "audio": 4, "vision": 5}
 
@@ -44,6 +48,14 @@ def samples(count: int, split: str = "train", seed: int = 0, widths: dict[str, i
             features[modality] = sequence(values, prefix=f"{modality}_")
         made.append(Sample(clip(i, split, label, id=f"{split}$_${i}"), features))
     return made
+
+
+def variants_file(
+    path: Path, made: Sequence[Sample], pattern: ModuleType, levels: Sequence[Level], seeds: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """Masks of these samples at `path`; the shares that are lost."""
+    read = Samples.of(made)
+    return write_variants(path, read.clips, counted(read), Grid(pattern, levels, seeds))
 
 
 def stage(name: str, *words: str) -> None:

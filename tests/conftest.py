@@ -1,7 +1,9 @@
 """First of all, each test process sees librosa compiled: two that compile at once spoil what is kept on disk."""
 
+import examples  # noqa: F401 (adds them to the rooms)
 import numpy as np
 import pytest
+from small_project import build
 
 from lacuna.extractors.librosa import compiling
 
@@ -18,3 +20,14 @@ def librosa_is_compiled():
         librosa.yin(tone, fmin=65, fmax=1000)
         librosa.onset.onset_detect(y=tone)
         librosa.phase_vocoder(librosa.stft(tone), rate=1.5)
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory):
+    """A folder in which every stage has run once, with its cache; not to be changed."""
+    folder = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("LACUNA_CACHE", str(folder / ".cache" / "lacuna"))
+        build(folder)
+    return folder

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lacuna.data.samples import TOKEN_COLUMNS, Sample
+from lacuna.data.samples import Sample, Samples
 from lacuna.storage.features import Origin
-from lacuna.types import SPLITS, Clip, FeatureSequence
+from lacuna.types import SPLITS, TOKEN_COLUMNS, Clip, FeatureSequence
 
 
 class DictOfTokens:
@@ -30,6 +30,16 @@ class Made:
     samples: list[Sample]
     tokens: DictOfTokens
     origins: dict[str, Origin]
+
+    @property
+    def whole(self) -> Samples:
+        """The samples with their tokens."""
+        words = [self.tokens[s.clip.id] for s in self.samples]
+        return Samples.of([Sample(s.clip, s.features | {"tokens": t}) for s, t in zip(self.samples, words)])
+
+    @property
+    def all_origins(self) -> dict[str, Origin]:
+        return self.origins | {"tokens": self.tokens.origin}
 
 
 def origin(modality: str, width: int) -> Origin:

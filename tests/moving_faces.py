@@ -20,7 +20,7 @@ from skimage.data import astronaut
 from lacuna.extractors import _openface
 from lacuna.extractors._openface import points
 from lacuna.extractors._openface.geometry import Camera, rotation
-from lacuna.extractors._openface.mesh import quiet
+from lacuna.extractors._openface.landmarker import Landmarker
 
 CAMERA = Camera.of_picture(640, 480)
 BROWS = (70, 63, 105, 66, 107, 46, 53, 52, 65, 55)
@@ -38,7 +38,6 @@ def vertices() -> np.ndarray:
     for corner, other in ((33, 133), (362, 263)):
         centre = (face[corner] + face[other]) / 2 + [0, -1.0, -2.0]
         irises += [centre + 5.85 * np.array(side) for side in ((0, 0, 0), (1, 0, 0), (0, -1, 0), (-1, 0, 0), (0, 1, 0))]
-    irises[6], irises[8] = irises[8], irises[6]  # the second iris counts its sides the other way
     face = np.concatenate([face, irises])
     return face - points.landmarks(face[list(points.KEPT)]).mean(axis=0)
 
@@ -80,12 +79,7 @@ def portrait() -> np.ndarray:
 @cache
 def skin() -> np.ndarray:
     """Where each mesh point lies in the astronaut's picture (478, 2) px."""
-    with quiet():
-        from mediapipe import solutions
-
-        with solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True) as mesh:
-            found = mesh.process(portrait()).multi_face_landmarks[0].landmark
-    return np.array([(point.x * 512, point.y * 512) for point in found])
+    return Landmarker(scored=False).points(portrait())[0][:, :2]
 
 
 def rendered(angles: np.ndarray, place: Vector = (10.0, -5.0, 380.0)) -> np.ndarray:

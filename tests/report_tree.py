@@ -16,7 +16,7 @@ from random_batches import TINY_BERT
 from lacuna.data.samples import TOKEN_COLUMNS, read_samples, write_clips
 from lacuna.evaluate.run import judge
 from lacuna.extractors._openface.columns import names
-from lacuna.mask.variants import levels_of, write_variants
+from lacuna.mask.variants import Grid, counted, levels_of, write_variants
 from lacuna.params import Params, load_params, plugin
 from lacuna.prepare.rejects import write_rejects
 from lacuna.storage.features import Origin, write_features
@@ -31,7 +31,7 @@ PARAMS = {
     "datasets": [DATASET],
     "models": ["lnln", "misa", "misa_plain", "rcml_misa"],
     "seeds": [1, 2],
-    "extract": {"extractors": ["tokens"]},
+    "extract": {"extractors": ["tokens", "librosa", "face"]},
     "export": {"features": []},
     "mask": {"rates": [0.0, 0.5, 0.9], "seeds": [1, 2]},
     "train": {
@@ -63,7 +63,8 @@ def build(root: Path, changes: dict[str, object] | None = None) -> Params:
     for pattern in params.mask.patterns:
         levels = levels_of(pattern, params.mask.rates, list(origins), True)
         path = processed / "variants" / f"{pattern}.h5"
-        write_variants(path, samples, plugin("patterns", pattern), levels, params.mask.seeds)
+        grid = Grid(plugin("patterns", pattern), levels, params.mask.seeds)
+        write_variants(path, samples.clips, counted(samples), grid)
     for model in params.models:
         for seed in params.seeds:
             train_model(params, processed, model, seed, processed / "models" / model / str(seed))

@@ -40,10 +40,10 @@ def write_checkpoint(
     card = Card(
         model=model,
         settings=asdict(settings),
-        spec=asdict(spec),
+        spec=spec,
         task=task,
         label_range=(-3.0, 3.0),
-        origins={m: asdict(origin) for m, origin in origins.items()},
+        origins=origins,
         scaler={k: {m: np.full(w, v).tolist() for m, w in widths.items()} for k, v in (("mean", 0.0), ("scale", 1.0))},
         training={},
         seed=0,

@@ -28,6 +28,12 @@ def settings(**changes: object) -> dict:
     return values | changes
 
 
+def changed(values: dict, key: str, value: object) -> dict:
+    """The params with another value of `<section>.<name>` or `<name>`."""
+    section, _, name = key.partition(".")
+    return values | {section: {**values[section], name: value} if name else value}
+
+
 def runs(values: dict) -> Iterator[tuple[str, dict[str, str]]]:
     """(stage, item) of every run that dvc.yaml makes of these params, in its order, which is one that works."""
     for name, told in STAGES.items():

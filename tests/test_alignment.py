@@ -314,7 +314,7 @@ def test_a_clip_is_aligned_end_to_end(tmp_path):
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"words": "guess"}, "words.words: expected one of proportional, files, ctc, sphinx; got 'guess'"),
+        ({"words": "guess"}, "words.words: expected one of proportional, files, ctc, sphinx, heard; got 'guess'"),
         ({"words": "files"}, "expected a folder of word-time files"),
         ({"words": "ctc"}, "expected a wav2vec2 CTC model"),
     ],
@@ -391,7 +391,7 @@ def test_words_of_chinese_files_are_matched_by_their_characters(tmp_path):
 @pytest.mark.parametrize(
     ("suffix", "content", "told"),
     [
-        (".csv", "word,start,end\nquite,0,1\nother,1,2\nspeech,2,3\n", "expected the words of clip"),
+        (".csv", "word,start,end\nquite,0,1\nother,1,2\nspeech,2,3\n", "expected times of the words hello big world"),
         (".TextGrid", _grid([("Anna", [(0, 1, "hello")]), ("Ben", [(1, 2, "world")])]), "a tier called words"),
         (".csv", "word,start,end\nhello,soon,0.8\n", "expected seconds in line 2"),
         (".csv", "word,start,end\nhello,0.8,0.3\n", "end >= start"),

@@ -17,6 +17,7 @@ from test_comparing import write_scores
 from lacuna import cli
 from lacuna.data.batches import InputSpec
 from lacuna.models import misa
+from lacuna.params import plugin_names
 from lacuna.storage import pickles
 from lacuna.train.checkpoint import load, read_card
 
@@ -37,7 +38,8 @@ def run(tmp_path, monkeypatch, capsys):
             cli.main()
             raise SystemExit(0)
         out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
+        code = ended.value.code or 0
+        return (1, out, f"{err}{code}\n") if isinstance(code, str) else (code, out, err)
 
     return typed
 
@@ -116,7 +118,7 @@ def test_each_command_has_help(run, name):
         (("import-mmsa", "none.pkl", "--dataset", "x"), "none.pkl: expected a pickle, found no file"),
         (
             ("convert", "lnnl", "a.pth", "--out", "x"),
-            "expected one of dmd, lnln, misa; got 'lnnl' (did you mean 'lnln'?)",
+            f"expected one of {', '.join(plugin_names('commands.published'))}; got 'lnnl' (did you mean 'lnln'?)",
         ),
         (
             ("convert", "lnln", "a.pth", "--out", "x"),
@@ -204,7 +206,7 @@ def test_a_published_checkpoint_is_converted(run, tmp_path):
     for name, tensor in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
     assert card.published and card.task == "regression" and tuple(card.label_range) == (-1, 1)
-    assert card.origins["audio"]["columns"] == ["audio_0", "audio_1", "audio_2"]
+    assert card.origins["audio"].columns == ("audio_0", "audio_1", "audio_2")
     status, out, _ = run("info", "ours")
     assert status == 0 and "misa" in out
     status, _, err = run("predict", "clip.mp4", "--checkpoint", "ours", "--text", "good")

@@ -101,7 +101,7 @@ def test_processes_load_once_a_worker(tmp_path):
 
 
 def test_nothing_to_do_starts_no_worker(monkeypatch):
-    monkeypatch.setattr("lacuna.compute.workers._Processes", None)
+    monkeypatch.setattr("lacuna.compute.workers.Processes", None)
     assert list(map_items(squared, [], 4)) == []
 
 

@@ -1,11 +1,12 @@
 """datasets: label.csv in MMSA-FET's layout, and one test for each thing that may be wrong with it."""
 
+import inspect
 from pathlib import Path
 
 import pytest
 from media_files import Video, truncate, write_label_csv, write_video
 
-from lacuna.params import Prepare
+from lacuna.params import Prepare, plugin, plugin_names
 from lacuna.prepare.rejects import check_share, write_rejects
 from lacuna.prepare.run import layout_of, prepare
 from lacuna.types import MalformedInput, Reject
@@ -223,3 +224,11 @@ def test_rejects_are_written_and_counted(tmp_path):
         check_share(rejects, 10, 0.05, tmp_path / "rejects.csv")
     with pytest.raises(MalformedInput, match="at least one usable"):
         check_share(rejects, 1, 1.0, tmp_path / "rejects.csv")
+
+
+@pytest.mark.parametrize("name", plugin_names("datasets"))
+def test_every_layout_keeps_the_contract(name, tmp_path):
+    layout = plugin("datasets", name)
+    assert layout.LOOKED_FOR and layout.matches(tmp_path) is False
+    assert list(inspect.signature(layout.read).parameters) == ["root", "dataset", "settings"]
+    assert not hasattr(layout, "features") or next(iter(inspect.signature(layout.features).parameters)) == "root"

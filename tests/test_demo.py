@@ -17,6 +17,7 @@ from lacuna.demo.expression import Expression, express
 from lacuna.demo.head import Pose, shown
 from lacuna.demo.performance import perform
 from lacuna.demo.portrait import canvas
+from lacuna.extractors._openface.landmarker import Landmarker
 from lacuna.media import decode
 from lacuna.types import SPLITS, MalformedInput
 
@@ -109,16 +110,15 @@ def measured() -> "MeshOf":
 
 
 class MeshOf:
-    """Geometry of MediaPipe's landmarks, in eye distances along the face's own axes."""
+    """Geometry of the face landmarker's points, in eye distances along the face's own axes."""
 
     def __init__(self):
-        mediapipe = pytest.importorskip("mediapipe")
-        self.mesh = mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True)
+        self.landmarker = Landmarker(scored=False)
 
     def __call__(self, expression: Expression = Expression(), pose: Pose = Pose()) -> dict[str, float]:  # noqa: B008
-        found = self.mesh.process(shown(express(canvas(), expression), pose, 256)).multi_face_landmarks
+        found = self.landmarker.points(shown(express(canvas(), expression), pose, 256))
         assert found, f"no face with {expression}, {pose}"
-        points = np.array([(p.x, p.y) for p in found[0].landmark])
+        points = found[0][:, :2]
         across = points[263] - points[33]
         size = np.linalg.norm(across)
         down = np.array([-across[1], across[0]]) / size**2

@@ -1,7 +1,7 @@
 """docs/extending.md is true: each example is taken out of the page, put where it says, and does its work."""
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,47 +9,23 @@ import pytest
 import torch
 import yaml
 from builders import samples, sequence
+from examples import FILES, PAGE
 from media_files import Video, write_video
 
-import lacuna.datasets
-import lacuna.extractors
-import lacuna.models
-import lacuna.patterns
 from lacuna.data.batches import InputSpec, collate
 from lacuna.data.samples import polarity
 from lacuna.extract.cached import Extraction
 from lacuna.mask.mask import Draw
 from lacuna.params import load_params, plugin, plugin_names, plugin_settings
+from lacuna.params.plugins import ROOMS
 from lacuna.prepare.run import prepare
+from lacuna.storage.features import Origin
 from lacuna.train import checkpoint
 from lacuna.train.trainer import Data, Settings, fit
 from lacuna.types import Clip, MalformedInput
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
-FILES = dict(re.findall(r"`src/lacuna/(\w+/\w+\.py)`:\n\n```python\n(.*?)```", PAGE, re.S))
 CHANGES = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.S)]
-ROOMS = {
-    "extractors": lacuna.extractors,
-    "patterns": lacuna.patterns,
-    "models": lacuna.models,
-    "datasets": lacuna.datasets,
-}
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    """The examples as files of their rooms, without touching the project's own folders."""
-    folder, before = tmp_path_factory.mktemp("extending"), {r: list(m.__path__) for r, m in ROOMS.items()}
-    for name, content in FILES.items():
-        path = folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(content, encoding="utf-8")
-    for room, package in ROOMS.items():
-        package.__path__.append(str(folder / room))
-    yield folder
-    for room, package in ROOMS.items():
-        package.__path__[:] = before[room]
 
 
 def test_the_page_has_an_example_of_each():
@@ -57,7 +33,7 @@ def test_the_page_has_an_example_of_each():
 
 
 @pytest.mark.parametrize("changes", CHANGES, ids=lambda c: ", ".join(c))
-def test_params_may_be_written_so(written, changes, tmp_path):
+def test_params_may_be_written_so(changes, tmp_path):
     values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for section, keys in changes.items():
         values[section] = values[section] | keys if isinstance(keys, dict) else keys
@@ -70,7 +46,7 @@ def test_params_may_be_written_so(written, changes, tmp_path):
         params.train.training_settings(name, "demo")
 
 
-def test_the_extractor_extracts(written, tmp_path):
+def test_the_extractor_extracts(tmp_path):
     assert "loudness" in plugin_names("extractors")
     extraction = Extraction("loudness", {"step": 0.01}, tmp_path / "cache")
     heard = extraction(Clip("a", "d", "test", path=write_video(tmp_path / "a.mp4", Video(frames=30))))
@@ -84,7 +60,7 @@ def test_the_extractor_extracts(written, tmp_path):
         plugin_settings("extractors", "loudness", {"stpe": 1})
 
 
-def test_the_pattern_loses_the_beginning(written):
+def test_the_pattern_loses_the_beginning():
     pattern = plugin("patterns", "late")
     for level in (0.0, 0.3, 1.0):
         kept = pattern.survivors(sequence(np.ones((200, 2))), Draw("d", "c", "audio", "late", level, 1))
@@ -92,11 +68,11 @@ def test_the_pattern_loses_the_beginning(written):
 
 
 @pytest.mark.parametrize("classes", (0, 3))
-def test_the_model_learns_and_loads(written, tmp_path, classes):
+def test_the_model_learns_and_loads(tmp_path, classes):
     torch.manual_seed(0)
     module, train, valid = plugin("models", "averages"), samples(96), samples(32, "valid", 1)
     if classes:
-        train, valid = [polarity(s) for s in train], [polarity(s) for s in valid]
+        train, valid = ([replace(s, clip=polarity(s.clip)) for s in part] for part in (train, valid))
     spec = InputSpec.of(train, {}, classes)
     model = module.Model(module.Settings(), spec)
     settings = Settings(**module.TRAINING | {"batch_size": 16})
@@ -105,7 +81,9 @@ def test_the_model_learns_and_loads(written, tmp_path, classes):
     model.eval()
     alone, shared = (model(collate(group, spec.lengths))["prediction"][0] for group in (valid[:1], valid))
     assert torch.allclose(alone, shared, atol=1e-5)
-    nothing = {key: {} for key in ("origins", "scaler", "training", "versions")}
+    nothing = {key: {} for key in ("scaler", "training", "versions")}
+    columns = {m: tuple(f"{m}_{i}" for i in range(width)) for m, width in spec.widths.items()}
+    nothing["origins"] = {m: asdict(Origin("made", m, names, {}, {})) for m, names in columns.items()}
     built = {"settings": asdict(module.Settings()), "spec": asdict(spec), "seed": 1}
     card = checkpoint.Card("averages", task="", label_range=(-3, 3), params_hash="", dataset="d", **built, **nothing)
     checkpoint.save(tmp_path, model, card)
@@ -113,7 +91,7 @@ def test_the_model_learns_and_loads(written, tmp_path, classes):
     assert torch.equal(again(collate(valid[:1], spec.lengths))["prediction"][0], alone)
 
 
-def test_the_dataset_is_recognised_and_read(written, tmp_path):
+def test_the_dataset_is_recognised_and_read(tmp_path):
     root = tmp_path / "raw" / "mine"
     root.mkdir(parents=True)
     write_video(root / "a b.mp4", Video(frames=10))
@@ -124,3 +102,11 @@ def test_the_dataset_is_recognised_and_read(written, tmp_path):
     clips, rejects = prepare(root, "mine", settings)
     assert [(c.id, c.split, c.label, c.text) for c in clips] == [("a b$_$0", "train", 1.5, "what a day")]
     assert len(rejects) == 5 and "expected -3 to 3, got 9" in rejects[0].reason
+
+
+def test_the_section_is_a_section():
+    code = re.search(r"`src/lacuna/figures/sections/lengths.py`:\n\n```python\n(.*?)```", PAGE, re.S).group(1)
+    scope: dict = {}
+    exec(code, scope)
+    section = scope["section"]("d", [Clip("a", "d", "train", "what a day"), Clip("b", "d", "train", "well")])
+    assert section.id == "d-lengths" and "2.0" in section.body

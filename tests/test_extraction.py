@@ -6,10 +6,12 @@ import yaml
 from media_files import Video, write_video
 
 from lacuna.cli import app
+from lacuna.commands.extract import extract as extract_features
 from lacuna.compute.workers import Engine
 from lacuna.data.samples import write_clips
-from lacuna.extract.cached import Extraction, extract
-from lacuna.extract.run import extract_dataset, extract_shard, shard_of
+from lacuna.extract import cached
+from lacuna.extract.cached import Extraction, Work, extract
+from lacuna.extract.run import shard_of
 from lacuna.params import Params
 from lacuna.types import Clip
 
@@ -30,10 +32,18 @@ def project(tmp_path, monkeypatch):
     clips = [Clip(f"v$_${i}", "own", "train", "good", path=path) for i, path in enumerate(relative)]
     write_clips(tmp_path / "processed/own/clips.jsonl", clips)
     values = {"datasets": ["own"], "models": [], "seeds": [1], "workers": 1}
-    values |= {"extract": {"extractors": ["librosa"], "librosa": LIBROSA}, "export": {"features": []}}
+    values |= {
+        "extract": {"extractors": ["librosa"], "librosa": LIBROSA, "max_rejects": 0.2},
+        "export": {"features": []},
+    }
     values |= {"train": {"features": []}}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     return tmp_path, Params.model_validate(values), clips
+
+
+def extracted(params, shard=""):
+    (told,) = extract_features(params, "own", ["librosa"], shard)
+    return told
 
 
 def written(folder):
@@ -43,35 +53,35 @@ def written(folder):
 
 def test_shards_merge_into_the_bytes_of_one_process(project, monkeypatch):
     folder, params, _ = project
-    told = extract_dataset(params, "own", "librosa")
+    told = extracted(params)
     assert "of 7 clips; 1 have none" in told
     alone = written(folder)
     monkeypatch.setenv("LACUNA_CACHE", "other")
     for k in (3, 1, 2):
-        extract_shard(params, "own", "librosa", f"{k}/3")
+        extracted(params, f"{k}/3")
     assert len(list((folder / "other").rglob("*.npz"))) == 6
     monkeypatch.setattr("lacuna.extractors.librosa.Extractor.of_samples", None)  # merging extracts nothing
-    extract_dataset(params, "own", "librosa")
+    extracted(params)
     assert written(folder) == alone
 
 
 def test_two_workers_write_the_bytes_of_one(project, monkeypatch):
     folder, params, _ = project
-    extract_dataset(params, "own", "librosa")
+    extracted(params)
     alone = written(folder)
     monkeypatch.setenv("LACUNA_CACHE", "other")
-    extract_dataset(params.model_copy(update={"workers": 2}), "own", "librosa")
+    extracted(params.model_copy(update={"workers": 2}))
     assert written(folder) == alone
 
 
 def test_ray_writes_the_bytes_of_one(project, monkeypatch):
     pytest.importorskip("ray", reason="SKIPPED FOR WANT OF RAY: pip install 'lacuna[ray]' to test the engine ray")
     folder, params, _ = project
-    extract_dataset(params, "own", "librosa")
+    extracted(params)
     alone = written(folder)
     monkeypatch.setenv("LACUNA_CACHE", "other")
     compute = params.compute.model_copy(update={"engine": "ray"})
-    extract_dataset(params.model_copy(update={"compute": compute, "workers": 2}), "own", "librosa")
+    extracted(params.model_copy(update={"compute": compute, "workers": 2}))
     assert written(folder) == alone and len(list((folder / "other").rglob("*.npz"))) == 6
 
 
@@ -108,12 +118,10 @@ def test_shards_part_all_clips():
 def test_a_full_cache_starts_no_worker_and_one_new_clip_one(project, monkeypatch):
     folder, _, clips = project
     extraction = Extraction("librosa", LIBROSA, folder / "cache")
-    first = dict(extract(extraction, [*clips[:3], *clips[4:6]], 1, []))
+    first = dict(extract(extraction, [*clips[:3], *clips[4:6]], Work(), []))
     asked = []
-    monkeypatch.setattr(
-        "lacuna.extract.cached.map_items", lambda f, items, engine: (asked.append(c.id) or f(c) for c in items)
-    )
-    again = dict(extract(extraction, clips[:6], Engine(workers=2), []))
+    monkeypatch.setattr(cached, "map_items", lambda f, items, engine: (asked.append(c.id) or f(c) for c in items))
+    again = dict(extract(extraction, clips[:6], Work(Engine(workers=2)), []))
     assert asked == ["v$_$3"] and list(again) == [c.id for c in clips[:6]]
     for name, sequence in first.items():
         np.testing.assert_array_equal(again[name].values, sequence.values)

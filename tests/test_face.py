@@ -13,15 +13,14 @@ import numpy as np
 import pytest
 
 from lacuna.extractors import face
-from lacuna.extractors._openface import blendshapes, speaker, units
-from lacuna.extractors._openface.columns import GROUPS, names
-from lacuna.extractors._openface.mesh import Face
+from lacuna.extractors._openface import speaker, units
+from lacuna.extractors._openface.columns import names
+from lacuna.extractors._openface.landmarker import Face
 from lacuna.extractors._openface.pdm import ShapeModel
 from lacuna.extractors._openface.points import KEPT
 from lacuna.extractors._openface.tracks import Tracks, continued
 from lacuna.types import Clip, MalformedInput
 
-pytestmark = pytest.mark.filterwarnings("ignore:SymbolDatabase.GetPrototype")  # mediapipe's own call
 DATA = Path(os.environ.get("LACUNA_DATA", Path(__file__).resolve().parents[1] / "../shared/data"))
 EMPTY = np.full((256, 320, 3), 90, np.uint8)
 
@@ -42,10 +41,11 @@ def extractor():
 
 @pytest.fixture(scope="module")
 def smiling(tmp_path_factory):
-    """12 frames of the astronaut as she is, 6 with the lip corners pulled, 4 without a face."""
-    rest, smile = small(faces.portrait()), small(faces.warped({61: (-5, -6), 291: (5, -6)}, 14))
+    """12 frames of the smiling astronaut as she is, 6 with her inner brows up, 4 without a face."""
+    brows = dict.fromkeys((107, 336, 66, 296, 55, 285), (0, -7))
+    rest, raised = small(faces.portrait()), small(faces.warped(brows, 9))
     path = tmp_path_factory.mktemp("face") / "smiling 笑.mp4"
-    return faces.written(path, [rest] * 12 + [smile] * 6 + [EMPTY] * 4)
+    return faces.written(path, [rest] * 12 + [raised] * 6 + [EMPTY] * 4)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,6 @@ def smiling(tmp_path_factory):
         ({"max_faces": 0}, "max_faces"),
         ({"speaker": "loudest"}, "speaker"),
         ({"min_confidence": 1.5}, "min_confidence"),
-        ({"backend": "blendshapes"}, "task"),
         ({"backend": "openface"}, "FeatureExtraction"),
         ({"backend": "openface", "openface": "a", "csv": "b"}, "either"),
     ],
@@ -121,9 +120,9 @@ def test_a_clip_is_measured_frame_by_frame(extractor, smiling):
     assert np.allclose(found.times, np.arange(22) / 25)
     assert found.seen.tolist() == [True] * 18 + [False] * 4
     assert not found.values[18:].any()  # a lost face is zeros
-    assert found.values[13:17, column["AU12_r"]].min() > 1.5
-    assert found.values[13:17, column["AU12_c"]].all()
-    assert found.values[:12, column["AU12_r"]].max() < 0.5
+    assert found.values[13:17, column["AU01_r"]].min() > 1.5
+    assert found.values[13:17, column["AU01_c"]].all()
+    assert found.values[:11, column["AU01_r"]].max() < 0.5
     assert found.values[13:17, column["AU04_r"]].max() < 0.5
     chin = found.values[0, [column["x_8"], column["y_8"]]]
     assert np.allclose(chin, faces.skin()[152] - [64, 0], atol=4)
@@ -164,10 +163,15 @@ def test_no_face_is_a_fact_and_no_media_no_rows(extractor, tmp_path):
     assert len(extractor(Clip("v$_$1", "test", "train", text="only words"))) == 0
 
 
-def test_one_frame_is_its_own_neutral(extractor, tmp_path):
-    found = extractor(clip(faces.written(tmp_path / "one.mp4", [small(faces.portrait())])))
-    assert found.seen.tolist() == [True]
-    assert not found.values[:, -35:].any()
+def test_a_held_smile_is_a_smile(extractor, smiling, tmp_path):
+    """The astronaut smiles broadly and her eyes narrow; in one frame too, where nothing moves from its rest."""
+    one = extractor(clip(faces.written(tmp_path / "one.mp4", [small(faces.portrait())])))
+    assert one.seen.tolist() == [True]
+    for found in (one, extractor(clip(smiling))):
+        for name, least in (("AU12_r", 3), ("AU06_r", 1.5), ("AU12_c", 1), ("AU06_c", 1)):
+            assert found.values[found.seen, found.columns.index(name)].min() >= least
+    for name in ("AU01_r", "AU04_r", "AU05_r", "AU09_r"):  # the mesh's, which count from the clip's own rest
+        assert one.values[0, one.columns.index(name)] == 0
 
 
 def test_unreadable_media_is_named(extractor, tmp_path):
@@ -185,13 +189,13 @@ def test_the_same_bytes_every_time_whatever_came_before(smiling, tmp_path):
     assert first(clip(smiling)).values.tobytes() == alone
 
 
-def test_mediapipe_keeps_quiet_and_errors_do_not(smiling):
+def test_the_networks_keep_quiet_and_errors_do_not(smiling):
     program = (
         "import sys; from lacuna.extractors import face; from lacuna.types import Clip\n"
         "clip = Clip('v', 'd', 'train', path=sys.argv[1])\n"
         "extractor = face.Extractor(face.Settings())\n"
         "for _ in range(3): print(extractor(clip).seen.sum())\n"
-        "from lacuna.extractors._openface.mesh import quiet\n"
+        "from lacuna.extractors._openface.networks import quiet\n"
         "with quiet():\n"
         "    import os; os.write(2, b'the cause')\n"
         "    raise SystemExit('the end')\n"
@@ -274,39 +278,3 @@ def test_without_sound_the_largest_speaks():
         tracks.add(frame, frame / 25, [placed(100), placed(400, 150.0)])
     assert speaker.active(tracks.all, None) is tracks.all[1]
     assert speaker.active(tracks.all, np.zeros(16000, np.float32)) is tracks.all[1]
-
-
-def test_blendshapes_need_a_task_file(tmp_path):
-    with pytest.raises(MalformedInput, match=r"face_landmarker\.task.*mesh"):
-        face.Extractor(face.Settings(backend="blendshapes", task=str(tmp_path / "none.task")))
-    (tmp_path / "bad.task").write_bytes(b"no bundle")
-    with pytest.raises(MalformedInput, match=r"bad\.task"):
-        face.Extractor(face.Settings(backend="blendshapes", task=str(tmp_path / "bad.task")))
-
-
-class FakeLandmarker:
-    """Stands for a Face Landmarker: the mesh's points, with a smile score from frame 5 on."""
-
-    version = "fake"
-
-    def __init__(self, task, max_faces, min_confidence):
-        from lacuna.extractors._openface.mesh import Mesh
-
-        self._mesh, self.start = Mesh(max_faces, min_confidence), lambda: None
-
-    def __call__(self, image, time):
-        scores = np.zeros(len(blendshapes.NAMES), np.float32)
-        scores[[i for i, name in enumerate(blendshapes.NAMES) if "Smile" in name]] = 0.8 if time >= 0.2 else 0.1
-        return [Face(found.kept, scores) for found in self._mesh(image, time)]
-
-
-def test_blendshape_scores_become_units(monkeypatch, tmp_path):
-    monkeypatch.setattr(face, "Landmarker", FakeLandmarker)
-    path = faces.written(tmp_path / "rest.mp4", [small(faces.portrait())] * 8)
-    extractor = face.Extractor(face.Settings(backend="blendshapes", task="a.task", groups=("pose", "aus")))
-    found = extractor(clip(path))
-    smile = found.values[:, found.columns.index("AU12_r")]
-    assert np.allclose(smile, [0] * 5 + [3.5] * 3)
-    assert found.values[:, found.columns.index("AU12_c")].tolist() == [0] * 5 + [1] * 3
-    assert not found.values[:, found.columns.index("AU04_r")].any()
-    assert set(GROUPS) >= {"pose", "aus"}

@@ -9,19 +9,18 @@ import pytest
 from lacuna.extractors._openface import points
 from lacuna.extractors._openface.columns import EYE_LANDMARKS, GROUPS, LANDMARKS, names
 from lacuna.extractors._openface.geometry import Camera, angles, looking_along, rotation, similarity
+from lacuna.extractors._openface.landmarker import Landmarker
 from lacuna.extractors._openface.measure import measure
-from lacuna.extractors._openface.mesh import Mesh
 from lacuna.extractors._openface.pdm import ShapeModel
 from lacuna.extractors._openface.pose import head_pose
 
-pytestmark = pytest.mark.filterwarnings("ignore:SymbolDatabase.GetPrototype")  # mediapipe's own call
 MODEL = ShapeModel()
 TURNS = [(0, 0, 0), (18, 0, 0), (-18, 0, 0), (0, 22, 0), (0, -22, 0), (0, 0, 25), (10, 15, -12), (-12, -18, 8)]
 
 
 @pytest.fixture(scope="module")
 def mesh():
-    return Mesh(1, 0.5)
+    return Landmarker(max_faces=1)
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,13 @@ import pytest
 
 from lacuna.demo import head, portrait
 from lacuna.demo.expression import Expression, express
-from lacuna.extractors._openface import units
+from lacuna.extractors._openface import mixed, units
 from lacuna.extractors._openface.columns import INTENSITIES, PRESENCES
 from lacuna.extractors._openface.geometry import Camera
-from lacuna.extractors._openface.mesh import Mesh
+from lacuna.extractors._openface.landmarker import Landmarker
 from lacuna.extractors._openface.motions import MIRROR, MOTIONS, UNITS
 from lacuna.extractors._openface.points import KEPT
 
-pytestmark = pytest.mark.filterwarnings("ignore:SymbolDatabase.GetPrototype")  # mediapipe's own call
 MOUTH = (61, 39, 40, 37, 0, 91, 84, 17, 78, 81, 82, 13, 87, 14, 146, 181, 185)
 CHEEK = (50, 101, 117, 118, 205, 36, 119, 100)
 NOSE = (129, 64, 98, 97, 75, 48, 49, 2)
@@ -104,7 +103,7 @@ def test_a_persons_face_is_its_own_neutral():
 def test_columns_are_intensities_and_presences_in_order():
     strengths = np.zeros((2, len(UNITS)))
     strengths[1, UNITS.index(12)], strengths[1, UNITS.index(28)] = 3.0, 2.0
-    columns = units.columns_of(strengths)
+    columns = mixed.columns_of(strengths)
     assert columns.shape == (2, 35)
     assert not columns[0].any()
     assert columns[1, INTENSITIES.index(12)] == 3.0
@@ -143,7 +142,7 @@ WARPS = {
 
 @pytest.fixture(scope="module")
 def mesh():
-    return Mesh(1, 0.5)
+    return Landmarker(max_faces=1)
 
 
 def points_of(mesh, picture):

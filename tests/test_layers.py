@@ -1,6 +1,7 @@
 """What models share: text as hidden states from ids or embeddings, a gradient turned round, padding cut and added."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +9,11 @@ import torch
 
 from lacuna.compute import linear
 from lacuna.data.batches import InputSpec, collate
-from lacuna.data.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample
-from lacuna.models.parts.text import GradientReversal, TextEncoder, fit_to, pad_to, reverse_gradient
-from lacuna.types import Clip, FeatureSequence
+from lacuna.data.samples import Sample, Samples
+from lacuna.data.stores import Room, lay
+from lacuna.models.parts.text import TextEncoder, fit_to, pad_to, reverse_gradient
+from lacuna.train.states import states_of
+from lacuna.types import LOST_TOKEN, TOKEN_COLUMNS, Clip, FeatureSequence
 
 CONFIG = {"model_type": "bert", "vocab_size": 50, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
 CONFIG |= {"intermediate_size": 32, "max_position_embeddings": 32}
@@ -38,7 +41,6 @@ def test_reversed_gradients():
     x = torch.ones(3, requires_grad=True)
     (reverse_gradient(x, 0.5) * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
     assert x.grad.tolist() == [-0.5, -1.0, -1.5]
-    assert GradientReversal()(x).tolist() == [1.0, 1.0, 1.0]
 
 
 def test_a_text_encoder_is_rebuilt_without_its_source():
@@ -130,42 +132,39 @@ def frozen() -> TextEncoder:
     return TextEncoder(TOKENS, BERT, finetune=False)
 
 
-def test_a_complete_text_is_encoded_once_while_a_frozen_encoder_trains():
-    encoder, lossy = frozen(), tokens(6, 3)
+def test_states_made_beforehand_are_what_the_encoder_gives_and_only_lost_words_are_encoded(tmp_path, monkeypatch):
+    monkeypatch.setenv("LACUNA_CACHE", str(tmp_path))
+    lossy = tokens(6, 3)
     lossy.values[2, 0], lossy.seen[2] = LOST_TOKEN, False
-    batches = [texts(tokens(4), lossy, tokens(9, 1)), texts(tokens(9, 1), tokens(4)), texts(tokens(4))]
-    wanted = [encoder.eval()(text) for text in batches]
-    given = counted(encoder.train())
-    for text, states in zip(batches * 2, wanted * 2):
-        torch.testing.assert_close(encoder(text), states, rtol=1e-5, atol=1e-5)
-    assert given == [1, 1, 1, 1]  # two texts alone, and twice the one that lost a word
+    encoder, clips = frozen().eval(), [tokens(4), tokens(6, 3), tokens(9, 1)]
+    samples = Samples.of([Sample(Clip(str(i), "d", "train"), {"text": s}) for i, s in enumerate(clips)])
+    kept = states_of(encoder, samples, torch.device("cpu"), torch.float32)
+    states = torch.from_numpy(lay(kept, range(3), None, Room()).values)
+    whole, text = texts(*clips), texts(tokens(4), lossy, tokens(9, 1))
+    wanted, given = (encoder(whole), encoder(text)), counted(encoder)
+    for one, changed, expected in ((whole, [], wanted[0]), (text, [1], wanted[1])):
+        told = encoder(replace(one, states=states, changed=torch.tensor(changed, dtype=torch.int64)))
+        real = one.real
+        torch.testing.assert_close(told[real], expected[real], rtol=1e-5, atol=1e-5)
+    assert given == [1]
+    again = states_of(encoder, samples, torch.device("cpu"), torch.float32)
+    assert given == [1] and np.array_equal(again[1].values, kept[1].values)
+    with torch.no_grad():
+        next(encoder.parameters()).add_(1)
+    states_of(encoder, samples, torch.device("cpu"), torch.float32)
+    assert given == [1, 3]  # other weights, other states
 
 
-def test_kept_states_do_not_depend_on_the_batch_they_came_in():
-    first, second = frozen(), frozen()
-    second.load_state_dict(first.state_dict())
-    first.train()(texts(tokens(4), tokens(9, 1)))
-    text = texts(tokens(4), tokens(5, 2))
-    torch.testing.assert_close(first(text), second.train()(text), rtol=0, atol=0)
+def test_an_encoder_that_learns_reads_no_states():
+    text = replace(texts(tokens(4)), states=torch.zeros(1, 9, 16), changed=torch.arange(0))
+    encoder = TextEncoder(TOKENS, BERT).eval()
+    torch.testing.assert_close(encoder(text), encoder(texts(tokens(4))))
 
 
-def test_no_more_is_kept_than_the_limit(monkeypatch):
-    encoder = frozen().train()
-    monkeypatch.setattr("lacuna.models.parts.text._Kept.LIMIT", 1)
-    given, text = counted(encoder), texts(*(tokens(5, seed) for seed in range(4)))
-    states = [encoder(text), encoder(text)]
-    assert given == [1, 3, 3]
-    torch.testing.assert_close(states[0], states[1])
-
-
-def test_nothing_is_kept_of_an_encoder_that_learns_or_only_answers():
-    text = texts(tokens(4))
-    for encoder in (TextEncoder(TOKENS, BERT).train(), frozen().eval()):
-        given = counted(encoder)
-        encoder(text), encoder(text)
-        assert given == [1, 1]
-
-
-def test_states_of_padding_are_kept_as_the_encoder_gives_them():
-    encoder, text = frozen(), pad_to(texts(tokens(4)), 9)
-    torch.testing.assert_close(encoder.eval()(text), encoder.train()(text), rtol=1e-5, atol=1e-5)
+def test_states_of_padding_are_kept_as_the_encoder_gives_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("LACUNA_CACHE", str(tmp_path))
+    encoder, text = frozen().eval(), pad_to(texts(tokens(4)), 9)
+    samples = Samples.of([Sample(Clip("0", "d", "train"), {"text": tokens(4)})])
+    kept = states_of(encoder, samples, torch.device("cpu"), torch.float32)
+    states = torch.from_numpy(lay(kept, [0], None, Room()).values)
+    torch.testing.assert_close(encoder(replace(text, states=states)), encoder(text), rtol=1e-5, atol=1e-5)

@@ -25,7 +25,7 @@ FIXTURES = Path(os.environ.get("LACUNA_FIXTURES", Path(__file__).resolve().paren
 
 
 def dumped(path: Path, made, **settings):
-    written = mmsa.dump(path, made.samples, made.tokens, made.origins, mmsa.Settings(**settings))
+    written = mmsa.dump(path, made.whole, made.all_origins, mmsa.Settings(**settings))
     return written, mmsa.load(path).splits
 
 
@@ -109,7 +109,7 @@ def test_aligned_files_have_no_lengths_and_one_length(tmp_path):
     assert not train["audio"][:, 0].any()
     broken = samples_of(aligned=False)
     with pytest.raises(MalformedInput, match=r"clip .* expected \d+ frames of aligned audio, got"):
-        mmsa.dump(tmp_path / "b.pkl", broken.samples, broken.tokens, broken.origins, mmsa.Settings(aligned=True))
+        mmsa.dump(tmp_path / "b.pkl", broken.whole, broken.all_origins, mmsa.Settings(aligned=True))
 
 
 def incomplete(made, rate=0.5):
@@ -176,7 +176,7 @@ def test_hdf5_to_pickle_to_hdf5_loses_nothing(tmp_path, lossy):
     made.samples[0] = Sample(first.clip, first.features | {"audio": empty_sequence(first.features["audio"].columns)})
     made = incomplete(made) if lossy else made
     root = tmp_path / "raw"
-    mmsa.dump(root / "a.pkl", made.samples, made.tokens, made.origins, mmsa.Settings(incomplete=lossy))
+    mmsa.dump(root / "a.pkl", made.whole, made.all_origins, mmsa.Settings(incomplete=lossy))
     clips, rejects = prepare(root, "synthetic", Prepare())
     assert not rejects and clips == [sample.clip for sample in made.samples]
     for kind, extractor in (("tokens", "tokens"), ("text", "bert"), ("audio", "librosa"), ("vision", "face")):
@@ -379,7 +379,7 @@ def test_broken_pickles_are_told(tmp_path, data):
 
 def test_lost_tokens_come_back(tmp_path):
     made = incomplete(samples_of(), 0.6)
-    mmsa.dump(tmp_path / "raw/a.pkl", made.samples, made.tokens, made.origins, mmsa.Settings(incomplete=True))
+    mmsa.dump(tmp_path / "raw/a.pkl", made.whole, made.all_origins, mmsa.Settings(incomplete=True))
     content = pickles.load(tmp_path / "raw/a.pkl")
     del content["lacuna"]  # as if another had written it
     (tmp_path / "raw/a.pkl").write_bytes(pickle.dumps(content))

@@ -70,7 +70,7 @@ def train(tmp_path, bert, monkeypatch):
 
 
 def dumped(path, made, **settings):
-    mmsa.dump(path, made.samples, made.tokens, made.origins, mmsa.Settings(**settings))
+    mmsa.dump(path, made.whole, made.all_origins, mmsa.Settings(**settings))
     return path
 
 

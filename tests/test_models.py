@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_batches import TINY_BERT, padded_longer, random_batch, random_spec, rows, trimmed
+from torch.nn import functional as F
 
 from lacuna.data.batches import Batch
 from lacuna.params import plugin, plugin_names
@@ -25,14 +26,23 @@ SUBSETS = [
 SMALL = {  # what makes a model quick to try; one that is not named here is tried as it is
     "lnln": {"width": 16, "tokens": 3, "heads": 2, "hidden": 16, "discriminator_hidden": 8},
     "misa": {"size": 8},
+    "almt": {"width": 16, "tokens": 3, "heads": 2, "hidden": 16, "hyper_head": 8},
+    "emt_dlfr": {"width": 8, "heads": 2, "depth": 2, "head_hidden": 8, "recurrent": {}, "sizes": {"audio": 8}},
+    "tfr_net": {"width": 8, "heads": 2, "depth": 2, "memory_depth": 2, "hidden": {}, "head_hidden": 8},
+    "mmim": {"recurrent": 4, "sizes": {"audio": 8}, "fused": 8},
     "dmd": {"width": 8, "heads": 2, "depth": 2, "homo_size": 4, "hetero_size": 4},
     "rcml_misa": {"size": 8, "feed": 16},
+    "tfn": {"hidden": {"text": 8, "audio": 4, "vision": 6, "image": 5}, "text_out": 4, "fusion": 8},
+    "lmf": {"hidden": {"text": 8, "audio": 4, "vision": 6, "image": 5}, "text_out": 4, "rank": 2},
+    "mult": {"width": 8, "heads": 2, "depth": 2, "memory_depth": 2},
+    "self_mm": {"features": {"M": 8, "text": 8}},
     "concat": {"size": 8},
     "gated": {"size": 8},
     "single_stream": {"size": 8},
     "dual_stream": {"size": 8},
     "text_only": {"size": 8},
     "image_only": {"size": 8},
+    "quorum": {"hidden": 4},
 }
 READS = {"text_only": "text", "image_only": "image"}  # models of one modality
 ENCODED = {"encoder": TINY_BERT}
@@ -68,7 +78,7 @@ def assert_finite(model: torch.nn.Module, loss: torch.Tensor) -> None:
 
 def assert_learns(model: torch.nn.Module, batch: Batch) -> None:
     """Every parameter but a text encoder's has a finite gradient: one without it stops several processes."""
-    losses = model.train().loss(batch, batch, epoch=1)
+    losses = model.train().loss(batch, batch, epoch=3)  # some terms wait for labels that are made in the second
     assert all(value.ndim == 0 and torch.isfinite(value) for value in losses.values())
     assert_finite(model, losses["loss"])
     idle = {n for n, p in model.named_parameters() if p.requires_grad and p.grad is None}
@@ -163,3 +173,26 @@ def test_the_order_of_modalities_is_not_part_of_a_model(name):
     (model, batch), (other, _) = (built(name, names, classes=3) for names in (subset, subset[::-1]))
     other.load_state_dict(model.state_dict())
     torch.testing.assert_close(other(batch)["prediction"], model(batch)["prediction"])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_training_says_under_which_pattern_it_learns(name):
+    assert plugin("models", name).TRAINING["pattern"] in ("none", *plugin_names("patterns"))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("classes", [0, 3])
+def test_validation_loss_is_the_task_alone(name, classes):
+    """In evaluation mode the total is an error of the prediction: no other term, and nothing of the complete clip."""
+    if evidential(name) and not classes:
+        pytest.skip("evidence is counted for classes")
+    model, batch = built(name, subset_of(name), classes=classes)
+    other = replace(batch, modalities={m: replace(p, values=p.values * 2) for m, p in batch.modalities.items()})
+    with torch.no_grad():
+        told, label_B = model(batch)["prediction"], batch.labels["M"]
+        losses = [float(model.loss(batch, complete, epoch)["loss"]) for complete, epoch in ((batch, 1), (other, 9))]
+    if classes:
+        wanted = [F.nll_loss(told.log(), label_B.long())]
+    else:
+        wanted = [F.mse_loss(told, label_B), F.l1_loss(told, label_B)]
+    assert losses[0] == losses[1] and any(losses[0] == pytest.approx(float(w), abs=1e-5) for w in wanted)

@@ -9,18 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacuna.data.samples import HIDDEN_COLUMN, LOST_TOKEN, TAILED_COLUMN, TOKEN_COLUMNS, Sample, specials
+from lacuna.data.samples import HIDDEN_COLUMN, LOST_TOKEN, TAILED_COLUMN, TOKEN_COLUMNS, Sample, Samples, specials
 from lacuna.datasets import mmsa_pickle
-from lacuna.mask.mask import Draw, Place, lose, mask
-from lacuna.mask.variants import Variants, write_variants
+from lacuna.mask.mask import Draw, Place, lose, mask, rate_of
+from lacuna.mask.variants import Counted, Grid, Variants, write_variants
+from lacuna.params import plugin, plugin_names
 from lacuna.params.sections import Prepare
-from lacuna.patterns import frames, legacy, mixed, modality, noise, span
+from lacuna.patterns import conflict, frames, legacy, mixed, modality, modality_dataset, noise, span
 from lacuna.storage import pickles
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 ROOT = Path(__file__).resolve().parents[1]
 MASKS = Path(os.environ.get("LACUNA_FIXTURES", ROOT / "../shared/fixtures")) / "lnln/masks.npz"
-PATTERNS = (frames, mixed, modality, legacy, span, noise)
+PATTERNS = [plugin("patterns", name) for name in plugin_names("patterns")]
+OWN = [pattern for pattern in PATTERNS if pattern is not legacy]  # not bound to what the published loaders do
 CLIP = Clip("v$_$0", "demo", "train", "words")
 PLACE = Place(3, 10, {"text": 40, "audio": 40, "vision": 40})
 
@@ -76,7 +78,7 @@ def test_cls_and_sep_survive(pattern, length, level):
     assert text.values[0, 0] != LOST_TOKEN and text.values[-1, 0] != LOST_TOKEN
 
 
-@pytest.mark.parametrize("pattern", (frames, mixed, modality, span, noise))
+@pytest.mark.parametrize("pattern", OWN)
 def test_hidden_states_keep_their_ends_and_other_embeddings_do_not(pattern):
     hidden, words = sequence(9, (HIDDEN_COLUMN, "hidden_1")), sequence(9, ("glove_0", "glove_1"))
     draws = [Draw("d", str(i), "text", pattern.__name__, 1.0, 0) for i in range(40)]
@@ -84,7 +86,7 @@ def test_hidden_states_keep_their_ends_and_other_embeddings_do_not(pattern):
     assert not all(pattern.survivors(words, d)[[0, -1]].all() for d in draws)
 
 
-@pytest.mark.parametrize("pattern", (frames, mixed, modality, span, noise))
+@pytest.mark.parametrize("pattern", OWN)
 def test_xlnets_two_last_tokens_survive_and_its_first_is_a_word(pattern):
     ids = np.stack([np.arange(9), np.ones(9), [0] * 8 + [2]], 1).astype(np.int64)  # … <sep> <cls>, of segment 2
     tokens = FeatureSequence(ids, np.arange(9.0), np.ones(9, bool), TOKEN_COLUMNS)
@@ -141,7 +143,7 @@ def test_each_draw_modality_and_clip_loses_other_frames(pattern):
     assert len({of(), of("other"), of(name="vision"), of(draw=100)}) == 4
 
 
-@pytest.mark.parametrize("pattern", (frames, modality, legacy, span, noise))
+@pytest.mark.parametrize("pattern", [p for p in PATTERNS if p is not mixed])  # which draws its own rate
 @given(length=lengths, low=rates, high=rates, seed=st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
 def test_what_a_rate_loses_every_higher_rate_loses_too(pattern, length, low, high, seed):
@@ -251,6 +253,58 @@ def test_legacy_is_the_published_mask_bit_for_bit(name):
         assert (ours == masked[i, :length]).all()
 
 
+def clips_of(count: int, **features: FeatureSequence) -> list[Sample]:
+    clips = [Clip(f"v$_${i}", "demo", "test", labels={"M": float(i % 3)}) for i in range(count)]
+    moved = [{m: replace(s, values=s.values + i) for m, s in features.items()} for i in range(count)]
+    return [Sample(clip, own) for clip, own in zip(clips, moved)]
+
+
+@pytest.mark.parametrize("pattern", [frames, span, noise, modality])
+def test_each_modality_may_have_a_rate_of_its_own(pattern):
+    """Together with others a modality is as it is alone at its own rate; one that is not named is whole."""
+    whole = sample(40)
+    told = mask(whole, pattern, "text=0.2+vision=0.8", 3)
+    assert seen(told)["audio"] == seen(whole)["audio"]
+    for name, rate in (("text", 0.2), ("vision", 0.8)):
+        assert seen(told)[name] == seen(mask(whole, pattern, rate, 3))[name]
+    with pytest.raises(MalformedInput, match=r"expected 0 to 1, got 1\.5"):
+        mask(whole, pattern, "audio=1.5", 3)
+
+
+def test_a_level_by_modality_is_read_as_it_is_written():
+    assert rate_of("text=0.2+audio=0.6", "audio") == 0.6 and rate_of("audio+text", "audio") == "audio+text"
+
+
+def test_a_broken_device_is_broken_for_all_clips_of_a_draw():
+    samples = clips_of(30, audio=sequence(5), vision=sequence(5))
+    for name in ("audio", "vision"):
+        lost = [[mask(s, modality_dataset, 0.5, seed).features[name].seen.any() for s in samples] for seed in range(60)]
+        assert all(len(set(row)) == 1 for row in lost)
+        assert 0.3 < np.mean([row[0] for row in lost]) < 0.7
+
+
+def test_conflict_swaps_the_share_of_modalities_for_those_of_clips_that_contradict():
+    clips = clips_of(300, view0=sequence(1), view1=sequence(1), view2=sequence(2))
+    samples = list(Samples.of(clips).bound({}, classes=3))
+    swapped = []
+    for one in samples:
+        told = mask(one, conflict, 0.4, 1)
+        changed = [m for m in one.features if told.features[m].values.tolist() != one.features[m].values.tolist()]
+        swapped += changed
+        assert all(told.features[m].seen.all() for m in changed)
+        for m in changed:
+            donors = [o for o in samples if o.features[m].values.tolist() == told.features[m].values.tolist()]
+            assert donors and all(o.clip.label != one.clip.label for o in donors)
+    assert all(0.3 < swapped.count(f"view{v}") / 300 < 0.5 for v in range(3))
+    assert all(not any(mask(s, conflict, 0.0, 1).features[m] is not s.features[m] for m in s.features) for s in samples)
+
+
+def test_scores_contradict_by_their_sign_and_zero_contradicts_nobody():
+    clips = [Clip(f"v$_${i}", "d", "test", labels={"M": y}) for i, y in enumerate((2.0, 0.5, -1.0, 0.0))]
+    samples = Samples.of([Sample(clip, {"audio": sequence(2)}) for clip in clips]).bound({}, classes=0)
+    assert [[o.clip.label for o in s.others] for s in samples] == [[-1.0], [-1.0], [2.0, 0.5], [2.0, 0.5, -1.0]]
+
+
 @pytest.mark.skipif(not MASKS.is_file(), reason=f"NO PARITY CHECKED: no {MASKS} (set LACUNA_FIXTURES)")
 def test_legacy_through_the_pipeline_is_the_published_mask_of_the_pickle(tmp_path):
     """The pickle is padded beyond its longest clip, and its three splits have other longest ones: its T decides."""
@@ -278,9 +332,12 @@ def test_legacy_through_the_pipeline_is_the_published_mask_of_the_pickle(tmp_pat
     given_of = {m: mmsa_pickle.features(tmp_path / "raw", kind) for m, kind in kinds.items()}
     origins = {m: origin for m, (origin, _) in given_of.items()}
     sequences = {m: dict(pairs) for m, (_, pairs) in given_of.items()}
-    samples = [Sample(clip, {m: sequences[m][clip.id] for m in origins}) for clip in clips]
     rates, seed = sorted({float(r) for r in fixture["text_rate"][:, 0]}), int(fixture["seed"])
-    write_variants(tmp_path / "legacy.h5", samples, legacy, rates, [seed], origins)
+    grid, counts = Grid(legacy, rates, [seed]), {}
+    for name, sequence_of in sequences.items():
+        frames_of = np.array([len(sequence_of[clip.id]) for clip in clips])
+        counts[name] = Counted(frames_of, [sequence_of[clip.id] for clip in clips], origins[name].settings)
+    write_variants(tmp_path / "legacy.h5", clips, counts, grid)
     variants = Variants(tmp_path / "legacy.h5")
     for split in contents:
         for name in origins:
@@ -295,4 +352,5 @@ def test_legacy_through_the_pipeline_is_the_published_mask_of_the_pickle(tmp_pat
                 if length == fixture[f"{name}_lens"][i]:
                     assert (survives == published[i, :length].astype(bool)).all()
     with pytest.raises(MalformedInput, match="expected every row of the pickle, whose masks go by row, got 1 fewer"):
-        write_variants(tmp_path / "legacy.h5", samples[1:], legacy, rates, [seed], origins)
+        fewer = {m: Counted(c.lengths[1:], c.sequences[1:], c.told) for m, c in counts.items()}
+        write_variants(tmp_path / "legacy.h5", clips[1:], fewer, grid)

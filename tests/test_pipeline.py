@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 from builders import stage
+from small_project import CLIPS, ROOT, extract_all, results, settings
 
 from lacuna import demo
 from lacuna.data.samples import read_clips
@@ -21,56 +22,11 @@ from lacuna.params import load_params
 from lacuna.stages import read_costs
 from lacuna.storage.features import FeatureFile
 
-ROOT = Path(__file__).parents[1]
-CLIPS = 12
-
-
-def settings(**changes: object) -> dict:
-    values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    values["datasets"], values["workers"] = ["small"], 1
-    values["mask"] |= {"rates": [0.0, 0.5], "seeds": [1]}
-    values["train"]["lnln"]["training"] = {"epochs": 2, "batch_size": 4}
-    values["evaluate"]["bootstrap"] = 20
-    return values | changes
-
-
-def extract_all() -> None:
-    stage("prepare", "small")
-    for extractor in load_params().extract.extractors:
-        stage("extract", "small", extractor)
-
-
-def results(folder: Path) -> dict[str, bytes]:
-    files = (p for p in sorted(folder.rglob("*")) if p.suffix in {".h5", ".pkl", ".jsonl", ".csv"})
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A folder in which every stage has run once, with one worker."""
-    folder = tmp_path_factory.mktemp("project")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("LACUNA_CACHE", raising=False)
-        Path("params.yaml").write_text(yaml.safe_dump(settings()))
-        demo.make(Path("raw/small"), demo.Settings(clips=CLIPS, seconds=1.2, size=128))
-        extract_all()
-        for extractor in load_params().align.extractors:
-            stage("align", "small", extractor)
-        for pattern in load_params().mask.patterns:
-            stage("mask", "small", pattern)
-        stage("export", "small")
-        stage("train", "small", "lnln", "1111")
-        stage("evaluate", "small", "lnln")
-        stage("figures", "small")
-        stage("report")
-        yield folder
-
 
 @pytest.fixture
 def copy(project, tmp_path, monkeypatch):
     """A copy of the project's raw data and cache to change at will; returns its folder."""
-    for name in ("raw", ".cache"):
+    for name in ("raw", ".cache", "pipeline"):
         shutil.copytree(project / name, tmp_path / name)
     shutil.copy(project / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -129,11 +129,11 @@ def test_a_video_without_a_face_says_so(folder, clip):
 def test_features_that_are_not_the_models_are_named(folder, checkpoint, clip):
     predictor = Predictor(checkpoint, "cpu", folder / "cache")
     origin = predictor.card.origins["audio"]
-    wider = {"audio": origin | {"columns": [*origin["columns"], "f0"]}}
+    wider = {"audio": replace(origin, columns=(*origin.columns, "f0"))}
     predictor.card = replace(predictor.card, origins=predictor.card.origins | wider)
     with pytest.raises(MalformedInput, match=r"audio: expected 34 columns of librosa.*lacking: \['f0'\]"):
         predictor(clip, text="good")
-    predictor, given = Predictor(checkpoint, "cpu"), {"audio": origin | {"extractor": "given"}}
+    predictor, given = Predictor(checkpoint, "cpu"), {"audio": replace(origin, extractor="given")}
     predictor.card = replace(predictor.card, origins=predictor.card.origins | given)
     with pytest.raises(MalformedInput, match=r"audio: .*trained on given ones"):
         predictor(clip, text="good")
@@ -143,7 +143,7 @@ def test_a_checkpoint_of_aligned_features_is_answered_for(folder, clip):
     predictor = Predictor(write_checkpoint(folder / "aligned"), "cpu", folder / "cache")
     aligned = {"words": "proportional", "source": "", "tokenizer": "embedded", "max_length": 20}
     origin = predictor.card.origins["audio"]
-    origin = origin | {"settings": origin["settings"] | {"aligned": aligned}}
+    origin = replace(origin, settings=origin.settings | {"aligned": aligned})
     predictor.card = replace(predictor.card, origins=predictor.card.origins | {"audio": origin})
     answer = predictor(clip, text="what a day")
     assert answer.seen["audio"] == pytest.approx(3 / 5)  # [CLS] and [SEP] have no sound

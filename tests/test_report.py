@@ -16,11 +16,11 @@ from report_tree import DATASET, build
 
 from lacuna.data.samples import read_clips
 from lacuna.figures.clip_data import choose, shots
-from lacuna.figures.run import illustrate, is_synthetic, read_rejects
+from lacuna.figures.run import Wanted, illustrate, is_synthetic, read_rejects
 from lacuna.figures.sections import published
 from lacuna.figures.sections.inside import Asked
 from lacuna.figures.sections.inside import section as inside_section
-from lacuna.report.run import publish
+from lacuna.report.run import Made, publish
 from lacuna.types import MalformedInput
 
 SECTIONS = ("overview", "data", "clip", "training", "robustness", "differences", "calibration", "inside")
@@ -59,11 +59,19 @@ def project(tmp_path_factory):
         yield root, build(root)
 
 
+def wanted(params):
+    models = {model: params.train.of_model(model, DATASET) for model in params.models}
+    features, shown = params.train.of(DATASET).features, params.figures.of(DATASET)
+    label_range = params.prepare.of(DATASET).label_range
+    return Wanted(features, models, params.seeds, label_range, shown.clip, shown.frames, shown.asked)
+
+
 @pytest.fixture(scope="module")
 def made(project):
     root, params = project
-    illustrate(params, root / "raw" / DATASET, root / "processed" / DATASET, root / "figures" / DATASET)
-    return publish(params, root / "params.yaml", root / "figures", root / "report")
+    illustrate(wanted(params), root / "raw" / DATASET, root / "processed" / DATASET, root / "figures" / DATASET)
+    made = Made((root / "params.yaml").read_text(encoding="utf-8"), ())
+    return publish(params.report.title, params.datasets, root / "figures", root / "report", made)
 
 
 def test_the_page_is_whole_and_loads_nothing(made):
@@ -98,7 +106,7 @@ def test_figures_lie_beside_the_page_as_svg_and_png(made):
 
 def test_equal_input_gives_equal_bytes(project, made):
     root, params = project
-    illustrate(params, root / "raw" / DATASET, root / "processed" / DATASET, root / "again" / DATASET)
+    illustrate(wanted(params), root / "raw" / DATASET, root / "processed" / DATASET, root / "again" / DATASET)
     assert digests(root / "again") == digests(root / "figures")
 
 
@@ -146,9 +154,9 @@ def test_the_clip_plays(made, tmp_path):
 
 
 def test_stages_name_what_is_missing(project, tmp_path):
-    root, params = project
+    _, params = project
     with pytest.raises(MalformedInput, match=r"section.html: expected the figures of tiny"):
-        publish(params, root / "params.yaml", tmp_path, tmp_path / "report")
+        publish(params.report.title, params.datasets, tmp_path, tmp_path / "report", Made("", ()))
     with pytest.raises(MalformedInput, match=r"rejects.csv"):
         read_rejects(tmp_path)
 

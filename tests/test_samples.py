@@ -5,7 +5,8 @@ import pytest
 from builders import clip, samples, sequence, tokens
 
 from lacuna.data.batches import InputSpec, collate
-from lacuna.data.samples import Sample, Scaler, polarity, read_clips, read_samples, write_clips
+from lacuna.data.samples import Sample, polarity, read_clips, read_samples, write_clips
+from lacuna.data.scaler import Scaler
 from lacuna.storage.features import Origin, write_features
 from lacuna.types import MalformedInput, empty_sequence
 
@@ -41,17 +42,18 @@ def test_a_cut_sentence_keeps_its_last_token():
 def test_the_scaler_learns_from_seen_frames_and_leaves_the_unseen_zero():
     values = np.array([[1.0, 5.0], [3.0, 5.0], [99.0, 99.0]])
     sample = Sample(clip(0), {"audio": sequence(values, np.array([True, True, False]))})
-    scaled = Scaler.fit([sample], ["audio"])(sample).features["audio"].values
+    audio = sample.features["audio"]
+    scaled = Scaler.fit({"audio": [audio]})("audio", audio).values
     np.testing.assert_allclose(scaled, [[-1, 0], [1, 0], [0, 0]])  # a column that never moves is only centred
 
 
 def test_a_modality_never_seen_is_named():
     with pytest.raises(MalformedInput, match="vision"):
-        Scaler.fit([Sample(clip(0), {"vision": sequence(np.zeros((2, 1)), np.zeros(2, bool))})], ["vision"])
+        Scaler.fit({"vision": [sequence(np.zeros((2, 1)), np.zeros(2, bool))]})
 
 
 def test_polarity():
-    assert [polarity(Sample(clip(0, label=x), {})).clip.label for x in (-0.2, 0.0, 3.0)] == [0, 1, 2]
+    assert [polarity(clip(0, label=x)).label for x in (-0.2, 0.0, 3.0)] == [0, 1, 2]
 
 
 def test_the_spec_describes_the_samples():
@@ -68,8 +70,8 @@ def test_two_extractors_of_one_modality_are_refused(tmp_path):
         read_samples(tmp_path, ["a", "b"])
 
 
-def test_a_features_file_without_frames_is_a_modality_the_data_lack(tmp_path):
+def test_features_that_no_clip_has_stop_who_names_them(tmp_path):
     write_clips(tmp_path / "clips.jsonl", [clip(0)])
     write_features(tmp_path / "features" / "a.h5", Origin("a", "audio", ("c0",), {}, {}), [])
-    read, origins = read_samples(tmp_path, ["a"])
-    assert not origins and not read[0].features
+    with pytest.raises(MalformedInput, match=r"a\.h5: expected audio of at least one of 1 clips"):
+        read_samples(tmp_path, ["a"])

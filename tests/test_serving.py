@@ -102,6 +102,12 @@ def test_a_file_that_kills_the_reader_harms_nothing(desk, clip, monkeypatch):
     assert left_over(desk) == []
 
 
+def test_an_upload_can_be_played_beside_the_answer(desk, clip):
+    given = desk.take(upload(desk, clip), "clip.mp4", Question(text="good"))
+    assert given.preview is not None
+    assert b"ftyp" in given.preview.mp4[:16] and given.preview.still.startswith(b"\xff\xd8")
+
+
 def test_reading_is_given_up_in_time(checkpoint, clip):
     desk = Desk(checkpoint, Limits(patience=0.05), "cpu")
     with pytest.raises(MalformedInput, match=r"clip.mp4: expected to be read within 0.05 s"):
@@ -165,6 +171,7 @@ def test_a_video_is_dropped_and_parts_of_it_are_taken_away(server, folder, clip)
         before = browser.until("clip.mp4 was read, and deleted.")
         assert "score" in browser.until("score") and "text: none was given" not in before
         score = next(line for line in browser.text().splitlines() if line.startswith("score"))
+        wait(lambda: browser.run("document.querySelector('video')?.readyState > 0"), 60)
         browser.press_right('[aria-label="lost share of audio"] [tabindex]', 20)
         browser.until("audio: left out, as asked")
         assert score not in browser.text()

@@ -12,13 +12,11 @@ from media_files import Video, write_video
 from test_extractors import _wav2vec2
 
 from lacuna.cli import app
+from lacuna.commands.extract import extract as extract_features
 from lacuna.data.samples import write_clips
-from lacuna.extract.run import extract_dataset, extract_together
 from lacuna.media import container, shared
 from lacuna.params import Params
 from lacuna.types import Clip, MalformedInput
-
-pytestmark = pytest.mark.filterwarnings("ignore:SymbolDatabase.GetPrototype")  # mediapipe's own call
 
 
 def numbers(opened: list[int], count: int, fails_at: int = -1):
@@ -114,15 +112,20 @@ def project(tmp_path, monkeypatch):
     _wav2vec2(tmp_path / "wav2vec2")
     (tmp_path / "raw/own/Raw").mkdir(parents=True)
     (tmp_path / "raw/own/label.csv").write_text("video_id,clip_id,text,label,annotation,mode\n")
-    extract = {"extractors": ["face"], "face": {"fps": 12}, "resnet50": {"weights": "random", "fps": 4, "size": 64}}
-    extract |= {"librosa": {"features": ["rms"]}, "wav2vec2": {"source": str(tmp_path / "wav2vec2")}}
+    extract = {
+        "extractors": ["face"],
+        "max_rejects": 0.3,
+        "face": {"fps": 12},
+        "resnet50": {"weights": "random", "fps": 4, "size": 64},
+    }
+    extract |= {"librosa": {"features": ["rms"]}, "speech": {"source": str(tmp_path / "wav2vec2")}}
     values = {"datasets": ["own"], "models": [], "seeds": [1], "workers": 1, "extract": extract}
     values |= {"export": {"features": []}, "train": {"features": []}}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     return tmp_path, Params.model_validate(values)
 
 
-ALL = ("face", "resnet50", "librosa", "wav2vec2")
+ALL = ("face", "resnet50", "librosa", "speech")
 
 
 def written(folder):
@@ -146,28 +149,30 @@ def decoders(monkeypatch):
 def test_features_are_those_of_one_after_another_and_each_clip_is_decoded_once(project, decoders, monkeypatch):
     folder, params = project
     for extractor in ALL:
-        extract_dataset(params, "own", extractor)
+        list(extract_features(params, "own", [extractor], ""))
     alone, apart = written(folder), Counter(decoders)
     decoders.clear()
     monkeypatch.setenv("LACUNA_CACHE", "other")
-    assert "of 4 clips together, of which 1 failed" in extract_together(params, "own", ALL)
-    # Apart, resnet50's batch is begun once more, for the clip that is no video.
-    assert apart == {"video": 9, "audio": 6} and decoders == {"video": 3, "audio": 3}
+    assert "of 4 clips together, of which 1 failed" in next(extract_features(params, "own", ALL, ""))
+    # Apart, the batches of resnet50 and speech are begun once more, for the clip that is no video.
+    assert apart == {"video": 9, "audio": 9} and decoders == {"video": 3, "audio": 3}
     decoders.clear()
     for extractor in ALL:
-        extract_dataset(params, "own", extractor)
+        list(extract_features(params, "own", [extractor], ""))
     assert written(folder) == alone and not decoders
 
 
 def test_workers_and_shards_may_take_several_too(project, monkeypatch, capsys):
     folder, params = project
     for extractor in ALL[:2]:
-        extract_dataset(params, "own", extractor)
+        list(extract_features(params, "own", [extractor], ""))
     alone = written(folder)
     monkeypatch.setenv("LACUNA_CACHE", "other")
     for shard in ("1/2", "2/2"):
         app(["extract", "own", *ALL[:2], "--shard", shard], standalone_mode=False)
     assert "face, resnet50 of 2 clips together" in capsys.readouterr().out
-    extract_together(params.model_copy(update={"workers": 2}), "own", ALL[:2])  # finds all but the bad one there
+    next(
+        extract_features(params.model_copy(update={"workers": 2}), "own", ALL[:2], "")
+    )  # finds all but the bad one there
     app(["extract", "own", *ALL[:2]], standalone_mode=False)
     assert written(folder) == alone

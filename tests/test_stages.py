@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from builders import stage
-from small_project import DATASET, ROOT, STAGES, build, paths, runs, settings
+from small_project import DATASET, ROOT, STAGES, changed, paths, runs, settings
 
 from lacuna.params import Params
 
@@ -33,17 +33,6 @@ def test_dvc_keeps_the_scores():
     """Git ignores processed/: a metric that DVC did not cache either would be in no experiment."""
     metrics = [entry for stage in STAGES.values() for entry in stage.get("metrics", [])]
     assert metrics and all(isinstance(entry, str) for entry in metrics)
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A folder in which every stage has run once, with its cache, and the record of that in dvc.lock."""
-    folder = tmp_path_factory.mktemp("stages")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("LACUNA_CACHE", str(folder / ".cache"))
-        build(folder)
-        yield folder
 
 
 # Another value for much of params.yaml. A run whose source a change leaves alone must give the same bytes under it.
@@ -76,29 +65,26 @@ CHANGES = {
 }
 
 
-def changed(values: dict, key: str, value: object) -> dict:
-    section, _, name = key.partition(".")
-    return values | {section: {**values[section], name: value} if name else value}
-
-
 def sources(values: dict) -> dict[str, str]:
-    """What stage source writes of these params, by file; run in the project's folder."""
-    kept = Path("params.yaml").read_text(encoding="utf-8")
+    """What stage source writes of these params, by file, in the current folder."""
     Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     stage("source")
-    Path("params.yaml").write_text(kept, encoding="utf-8")
     return {p.as_posix(): p.read_text(encoding="utf-8") for p in Path("processed/source").rglob("*.json")}
 
 
 @pytest.fixture(scope="module")
-def unread(project):
+def unread(project, tmp_path_factory):
     """{source file: the changes of params.yaml that leave it as it is}."""
-    usual, left = sources(settings()), {}
-    for key, value in CHANGES.items():
-        for file, told in sources(changed(settings(), key, value)).items():
-            if usual.get(file) == told:
-                left.setdefault(file, []).append(key)
-    sources(settings())
+    folder, left = tmp_path_factory.mktemp("unread"), {}
+    for name in ("raw", "pipeline"):
+        shutil.copytree(project / name, folder / name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        usual = sources(settings())
+        for key, value in CHANGES.items():
+            for file, told in sources(changed(settings(), key, value)).items():
+                if usual.get(file) == told:
+                    left.setdefault(file, []).append(key)
     return left
 
 
@@ -122,6 +108,7 @@ def test_a_run_reads_what_its_deps_say_and_nothing_else(project, unread, run, tm
         values = changed(values, key, CHANGES[key])
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LACUNA_CACHE", str(project / ".cache" / "lacuna"))
     stage(name, *item.values())
     for out in paths(name, item, "outs"):
         made = sorted(p for p in (tmp_path / out).rglob("*") if p.is_file()) or [tmp_path / out]

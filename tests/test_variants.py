@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from builders import clip, sequence, tokens
+from builders import clip, sequence, tokens, variants_file
 
 from lacuna.data.batches import InputSpec, collate
-from lacuna.data.samples import Sample
+from lacuna.data.samples import Sample, Samples
 from lacuna.evaluate.under_loss import Lossy
 from lacuna.mask.mask import mask
-from lacuna.mask.variants import Variants, levels_of, places, write_variants
+from lacuna.mask.variants import Variants, levels_of, places
 from lacuna.params import plugin, plugin_names
 from lacuna.types import MalformedInput
 
@@ -26,9 +26,10 @@ def made() -> list[Sample]:
 @pytest.mark.parametrize("name", plugin_names("patterns"))
 def test_a_file_gives_back_the_masks(name, tmp_path):
     samples, pattern, path = made(), plugin("patterns", name), tmp_path / "v.h5"
-    shares = write_variants(path, samples, pattern, LEVELS, SEEDS)
+    shares = variants_file(path, samples, pattern, LEVELS, SEEDS)
     assert set(shares) == {"text", "audio"} and all(s.shape == (2,) for s in shares.values())
-    variants, where = Variants(path), places(samples, {})
+    read = Samples.of(samples)
+    variants, where = Variants(path), places(read.clips, {m: s.lengths for m, s in read.stores.items()}, {})
     spec = InputSpec.of(samples, {"text": 6, "audio": 10})
     lossy = Lossy(samples, spec, variants, "cpu")
     for level in LEVELS:
@@ -60,7 +61,12 @@ def test_modality_is_also_judged_by_subset():
 @pytest.mark.parametrize(("name", "same"), [("frames", False), ("modality", True), ("noise", False)])
 def test_variants_that_are_the_same_are_known_as_such(name, same, tmp_path):
     levels = [0.0, "audio"] if name == "modality" else [0.0, 0.5]
-    write_variants(tmp_path / "v.h5", made(), plugin("patterns", name), levels, SEEDS)
+    variants_file(tmp_path / "v.h5", made(), plugin("patterns", name), levels, SEEDS)
     variants = Variants(tmp_path / "v.h5")
     assert variants.identity(0.0, 1) == variants.identity(0.0, 2) != variants.identity(levels[1], 1)
     assert (variants.identity(levels[1], 1) == variants.identity(levels[1], 2)) is same
+
+
+def test_rates_by_modality_are_levels_beside_the_others():
+    told = levels_of("frames", [0.0], ["text", "audio"], True, [{"text": 0.2, "audio": 0.6}, {"vision": 0.5}])
+    assert told == [0.0, "text=0.2+audio=0.6"]

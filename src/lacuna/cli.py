@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterable
@@ -10,10 +11,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from lacuna import __version__
 from lacuna.commands import doctor as diagnosis
+from lacuna.stages import shown, tell_what_is_done, told_in_one_line
+from lacuna.storage.files import reading
 from lacuna.types import MalformedInput
 
 app = typer.Typer(
@@ -21,19 +24,34 @@ app = typer.Typer(
     help="Raw videos in; features, incomplete variants, MMSA pickles and honestly judged robust models out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
-console = Console()
+USE = "a program, folder or weights that the checkpoint asks for: bert.source=…; may be repeated"
+console = Console(markup=False, emoji=False, highlight=False)  # [b] and :b: may stand in names: nothing is markup
 
 
 def main() -> None:
-    """Entry point: what is wrong with the input is told in one line."""
-    try:
+    """Entry point: what goes wrong is told in one line."""
+    for stream in (sys.stdout, sys.stderr):  # file names need not be text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    tell_what_is_done()
+    with told_in_one_line("lacuna"):
         app()
-    except MalformedInput as error:
-        told = Console(stderr=True)  # what is asked for may go into a file or another program
-        told.print(f"[red]lacuna:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
-        sys.exit(1)
+
+
+def _told_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lacuna {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_told_version, is_eager=True, help="and no more")
+    ] = False,
+) -> None:
+    """Raw videos in; features, incomplete variants, MMSA pickles and honestly judged robust models out."""
 
 
 @app.command()
@@ -42,8 +60,17 @@ def doctor() -> None:
     for title, rows in diagnosis.examine().items():
         table = Table(title=title, title_justify="left", show_header=False, box=None)
         for name, verdict in rows:
-            table.add_row(name, verdict)
+            table.add_row(name, shown(verdict))
         console.print(table)
+
+
+@app.command()
+def init(folder: Path) -> None:
+    """Start a project in a new folder: params.yaml, dvc.yaml, pipeline/, raw/, processed/, plugins/ and a README."""
+    from lacuna.commands.init import init as start
+
+    console.print(f"{folder}: wrote {', '.join(start(folder))}", highlight=False, soft_wrap=True)
+    console.print(f"Next: cd {folder} && dvc repro", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -56,11 +83,10 @@ def check(dataset: str) -> None:
     params = load_params()
     settings = params.prepare.of(dataset)
     clips, rejects = prepare(Path("raw", dataset), dataset, settings, params.workers)
-    for reject in rejects:
-        console.print(f"refused  {reject.id}  {reject.file}: {reject.reason}", soft_wrap=True, highlight=False)
+    _say(f"refused  {reject.id}  {reject.file}: {reject.reason}" for reject in rejects)
     splits = {split: sum(c.split == split for c in clips) for split in dict.fromkeys(c.split for c in clips)}
     told = ", ".join(f"{count} {split}" for split, count in splits.items())
-    console.print(f"{dataset}: {len(clips)} clips ({told}), {len(rejects)} refused")
+    _say([f"{dataset}: {len(clips)} clips ({told}), {len(rejects)} refused"])
     try:
         check_share(rejects, len(clips) + len(rejects), settings.max_rejects, Path("raw", dataset))
     except MalformedInput as error:
@@ -74,8 +100,7 @@ def info(path: Path) -> None:
     """What a features file, a variants file, an MMSA pickle or a checkpoint folder holds."""
     from lacuna.commands.info import describe
 
-    for name, value in describe(path):
-        console.print(f"{name:<14} {value}", soft_wrap=True, highlight=False)
+    _say(f"{name:<14} {value}" for name, value in describe(path))
 
 
 @app.command()
@@ -85,7 +110,8 @@ def scores(metric: Annotated[str, typer.Option(help="default: the task's main me
     if not files:
         raise MalformedInput("processed/*/scores: expected scores, found none (run `dvc repro`)")
     for file in files:
-        _print_scores(json.loads(file.read_text(encoding="utf-8")), metric)
+        with reading(file, "a model's scores", "delete it and run `dvc repro evaluate`"):
+            _print_scores(json.loads(file.read_bytes()), metric)
 
 
 def _print_scores(record: dict, metric: str) -> None:
@@ -120,17 +146,10 @@ def extract(
     shard: Annotated[str, typer.Option(help="k/n: every n-th clip from the k-th, into the cache only")] = "",
 ) -> None:
     """Extract features as the stage does; with --shard on many machines at once, merged by the stage afterwards."""
-    from lacuna.extract.run import extract_dataset, extract_shard, extract_together
+    from lacuna.commands.extract import extract as extract_features
     from lacuna.params import load_params
 
-    params = load_params()
-    if len(extractors) > 1:
-        _say([extract_together(params, dataset, extractors, shard)])
-    for extractor in extractors:
-        told = (
-            extract_shard(params, dataset, extractor, shard) if shard else extract_dataset(params, dataset, extractor)
-        )
-        _say([told])
+    _say(extract_features(load_params(), dataset, extractors, shard))
 
 
 @app.command()
@@ -143,12 +162,22 @@ def export(
     out: Annotated[Path | None, typer.Option(help="default: processed/<dataset>/mmsa/…")] = None,
 ) -> None:
     """Write a pickle that MMSA reads, complete or incomplete."""
-    from lacuna.export.run import Variant, export_pickle
+    from lacuna.data.samples import read_clips
+    from lacuna.export.pickle import Settings
+    from lacuna.export.run import Variant, aligned_files, export_pickle, place_of
     from lacuna.params import load_params
 
     variant = Variant(pattern, float(rate) if rate.replace(".", "", 1).isdigit() else rate, seed) if pattern else None
-    for line in export_pickle(load_params(), Path("processed", dataset), out, variant, aligned):
-        console.print(line, soft_wrap=True, highlight=False)
+    settings, folder = load_params().export.of(dataset), Path("processed", dataset)
+    features, clips = folder / "features", read_clips(folder / "clips.jsonl")
+    files = {name: features / f"{name}.h5" for name in settings.features}
+    if aligned:
+        files = aligned_files(features, settings.features)
+    path, chosen = (
+        out or place_of(folder / "mmsa", variant, aligned),
+        Settings(settings.lengths, aligned, bool(variant)),
+    )
+    _say(export_pickle(path, clips, files, features / f"{settings.tokens}.h5", chosen, variant))
 
 
 @app.command("import-mmsa")
@@ -164,7 +193,7 @@ def import_mmsa(
 
 @app.command()
 def convert(
-    model: Annotated[str, typer.Argument(help="a file of lacuna/convert: lnln, misa, dmd")],
+    model: Annotated[str, typer.Argument(help="a file of lacuna/commands/published: lnln, almt, …")],
     published: Annotated[Path, typer.Argument(help="the authors' checkpoint (.pth)")],
     out: Annotated[Path, typer.Option(help="folder for model.safetensors and model.json")],
     homo: Annotated[Path | None, typer.Option(help="dmd: its first distillation unit, if it was saved")] = None,
@@ -181,35 +210,45 @@ def convert(
 
 @app.command()
 def compare(
-    scores: Annotated[list[Path], typer.Argument(help="processed/<dataset>/scores/<model>.json, two or more")],
+    scores: Annotated[list[Path], typer.Argument(help="processed/<dataset>, or scores/<model>.json of it")],
     metric: Annotated[list[str] | None, typer.Option(help="may be repeated; default: the task's main metrics")] = None,
     latex: Annotated[Path | None, typer.Option(help="also write the tables for a paper")] = None,
+    matrix: Annotated[bool, typer.Option(help="only train rate × test rate, under the pattern frames")] = False,
 ) -> None:
-    """Models side by side, tested on the same clips; published numbers stand apart."""
-    from lacuna.evaluate.compare import cells, told
+    """Models ranked and tested on the same clips, corrected for their number; published numbers stand apart."""
+    from lacuna.evaluate.compare import BASELINE, cells, files_of, told
     from lacuna.evaluate.compare import compare as compare_scores
     from lacuna.evaluate.compare import latex as as_latex
+    from lacuna.evaluate.matrix import matrix as matrix_of
 
+    if matrix:
+        _table("train rate × test rate", *matrix_of(files_of(scores), (metric or ["mae"])[0]))
+        return
     tables = compare_scores(scores, metric or ())
     for one in tables:
-        head, rows = cells(one)
-        table = Table(title=f"{one.dataset}, pattern {one.pattern}", title_justify="left")
-        for name in head:
-            table.add_column(name)
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+        _table(f"{one.dataset}, pattern {one.pattern}", *cells(one))
         _say(told(verdict) for verdict in one.verdicts)
+        if not any(row.name == BASELINE for row in one.rows):
+            _say([f"{one.dataset}: no {BASELINE} to compare with; add it to `models` of params.yaml"])
     if latex:
         latex.parent.mkdir(parents=True, exist_ok=True)
         latex.write_text(as_latex(tables), encoding="utf-8")
         _say([f"{latex}: {len(tables)} tables (LaTeX, package booktabs)"])
 
 
+def _table(title: str, head: list[str], rows: list[list[str]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for name in head:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
 @app.command()
 def predict(
     file: Annotated[Path, typer.Argument(help="a video, a sound file or a picture")],
-    checkpoint: Annotated[Path, typer.Option(help="a folder with model.json, as `train` and `convert` write it")],
+    checkpoint: Annotated[str, typer.Option(help="a folder with model.json, or hf://org/name of a model hub")],
     text: Annotated[str | None, typer.Option(help="what is said")] = None,
     transcript: Annotated[Path | None, typer.Option(help="what is said, as .srt, .vtt or .txt")] = None,
     encoding: Annotated[str, typer.Option(help="of the transcript, if it is not utf-8: cp1252, big5 …")] = "",
@@ -219,17 +258,22 @@ def predict(
     drop: Annotated[list[str] | None, typer.Option(help="a modality to leave out; may be repeated")] = None,
     missing: Annotated[list[str] | None, typer.Option(help="text=0.3: lose 30 % of it; may be repeated")] = None,
     seed: Annotated[int, typer.Option(help="decides what is lost")] = 1,
+    use: Annotated[list[str] | None, typer.Option(help=USE)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="the whole answer as JSON")] = False,
 ) -> None:
     """What a model says of one clip: score, contributions, curve by the second, and what was missing."""
+    from lacuna import load
+    from lacuna.commands.own import own_settings
+    from lacuna.commands.share.hub import fetched
     from lacuna.predict.answers import Question, parse_missing
-    from lacuna.predict.run import load
+    from lacuna.predict.trust import parse_use
+    from lacuna.train.checkpoint import read_card
 
     lost = parse_missing(missing or ())
-    answer = load(checkpoint, device)(
-        file, Question(text, transcript, encoding, asr, start, end, drop or (), lost, seed)
-    )
+    folder = fetched(checkpoint)
+    predictor = load(folder, device, own_settings(read_card(folder).dataset) | parse_use(use or ()))
+    answer = predictor(file, Question(text, transcript, asr, start, end, drop or (), lost, seed))
     if as_json:
         typer.echo(json.dumps(answer.as_dict(), ensure_ascii=False, indent=1))
     else:
@@ -238,31 +282,75 @@ def predict(
 
 @app.command()
 def serve(
-    checkpoint: Annotated[Path, typer.Option(help="a folder with model.json")],
+    checkpoint: Annotated[str, typer.Option(help="a folder with model.json, or hf://org/name of a model hub")],
     port: Annotated[int, typer.Option(help="of 127.0.0.1; nothing else is listened to")] = 8080,
+    use: Annotated[list[str] | None, typer.Option(help=USE)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
     asr: Annotated[str, typer.Option(help="a speech recognition model: hub id, directory or sphinx")] = "",
 ) -> None:
     """A page on this machine: drop a video, take parts of it away, watch the answer change."""
+    from lacuna.commands.own import own_settings
+    from lacuna.commands.share.hub import fetched
     from lacuna.predict.page import serve as serve_page
+    from lacuna.predict.trust import parse_use
+    from lacuna.train.checkpoint import read_card
 
-    serve_page(checkpoint, port, device=device, asr=asr)
+    folder = fetched(checkpoint)
+    trusted = own_settings(read_card(folder).dataset) | parse_use(use or ())
+    serve_page(folder, port, device=device, asr=asr, use=trusted)
 
 
 @app.command()
-def docs(page: Annotated[str, typer.Argument(help="params: every key of params.yaml, as docs/params.md")]) -> None:
-    """Print a page of the documentation that is made from the code."""
-    from lacuna.commands.docs import params_page
+def tune(
+    dataset: str,
+    model: Annotated[str, typer.Argument(help="a name in `models`")],
+    trials: Annotated[int, typer.Option(help="in all: what was tried before counts")] = 20,
+    vary: Annotated[
+        list[str] | None, typer.Option(help="training.<setting>=1e-5..1e-3, model.<setting>=a,b; may be repeated")
+    ] = None,
+) -> None:
+    """Search settings by their validation loss with Optuna; what is best comes out as a `like:` block."""
+    from lacuna.commands.tune.run import folder_of, write_study
+    from lacuna.commands.tune.run import tune as search
+    from lacuna.commands.tune.space import DEFAULT, parse
+    from lacuna.params import load_params
 
-    if page != "params":
-        raise MalformedInput(f"docs: expected params, got {page!r}")
-    typer.echo(params_page(), nl=False)
+    params, processed = load_params(), Path("processed", dataset)
+    study = search(params, processed, model, parse(vary or DEFAULT), trials)
+    block = write_study(params, processed, model, study)
+    _say([f"{len(study.trials)} trials, best validation loss {study.best_value:.4f} ({folder_of(processed)})"])
+    _say([f"# for params.yaml; and {model}_tuned in `models`", block.rstrip()])
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="a checkpoint, or processed/<dataset> for its features")],
+    repository: Annotated[str, typer.Argument(help="<organisation>/<name> on the model hub")],
+    private: Annotated[bool, typer.Option(help="for your organisation alone")] = False,
+) -> None:
+    """Publish a checkpoint with a model card, or features as Parquet; lacuna.load("hf://…") reads the model again."""
+    from lacuna.commands.share.hub import push as push_folder
+
+    files = push_folder(folder, repository, private)
+    _say([f"{repository}: {', '.join(files)}"])
+
+
+@app.command()
+def docs(page: Annotated[str, typer.Argument(help="params: docs/params.md; schema: docs/params.schema.json")]) -> None:
+    """Print a page that is made from the code: every key of params.yaml, for people or for editors."""
+    from lacuna.commands.docs import params_page
+    from lacuna.commands.schema import params_schema
+
+    pages = {"params": params_page, "schema": lambda: json.dumps(params_schema(), indent=1, ensure_ascii=False) + "\n"}
+    if page not in pages:
+        raise MalformedInput(f"docs: expected one of {', '.join(pages)}; got {page!r}")
+    typer.echo(pages[page](), nl=False)
 
 
 def _say(lines: Iterable[str]) -> None:
-    """Lines as they are: not wrapped, and with no marks of rich's in them."""
+    """Lines as they are: not wrapped."""
     for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.print(shown(line), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,11 @@ import importlib
 import importlib.metadata
 import os
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -42,6 +44,13 @@ def import_torchvision() -> ModuleType:
 
 
 _KEPT: list[torch.library.Library] = []
+
+
+@cache
+def import_timm() -> ModuleType:
+    """timm, after torchvision has been made importable."""
+    import_torchvision()
+    return importlib.import_module("timm")
 
 
 @cache
@@ -80,7 +89,7 @@ def load(factory: type, source: str, **options: object) -> object:
     """`factory.from_pretrained(source)`, with an error that says what can be done where it cannot be had."""
     try:
         return factory.from_pretrained(source_directory(source), **options)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise MalformedInput(
             f"{source!r}: expected a directory with config.json and weights, a hub id that can be reached from here, "
             f"or {EMBEDDED!r} (the small model installed with Lacuna); {factory.__name__} said: "
@@ -93,9 +102,9 @@ def tokenizer(source: str) -> object:
     return load(import_transformers().AutoTokenizer, source)
 
 
-def encoder(source: str) -> torch.nn.Module:
-    """The encoder (BERT, RoBERTa, XLNet, …) of a source, in evaluation mode, float32."""
-    return load(import_transformers().AutoModel, source, dtype=torch.float32).eval()
+def encoder(source: str, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+    """The network of a source without its head (BERT, GPT, CLIP, wav2vec2, …), in evaluation mode."""
+    return load(import_transformers().AutoModel, source, dtype=dtype).eval()
 
 
 def fingerprint(source: str) -> str:
@@ -108,3 +117,34 @@ def fingerprint(source: str) -> str:
         digest.update(file.name.encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def architecture(source: str) -> dict[str, object]:
+    """What builds a source's encoder with fresh weights: a text encoder's `portable`, without its vocabulary."""
+    config = load(import_transformers().AutoConfig, source)
+    told = config.to_diff_dict() | {"model_type": config.model_type}
+    return {"source": source, "config": told, "unknown": 0, "padding": 0}
+
+
+def check_architecture(encoder: Mapping[str, Any]) -> None:
+    """MalformedInput unless such a record, perhaps a stranger's, builds a text encoder of transformers and no more.
+
+    Some keys of a config make transformers fetch programs or weights.
+    """
+    config = encoder.get("config")
+    if not isinstance(config, Mapping) or not {"unknown", "padding"} <= encoder.keys():
+        raise MalformedInput(f"encoder: expected source, config, unknown and padding, got {', '.join(encoder)}")
+    known = import_transformers().models.auto.modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if config.get("model_type") not in {*known, "xlnet"}:
+        raise MalformedInput(f"encoder: expected a text encoder of transformers, got {config.get('model_type')!r}")
+    for key in config:
+        if key.endswith("_implementation") or key in ("auto_map", "quantization_config", "backbone", "use_kernels"):
+            raise MalformedInput(f"encoder: expected an architecture only, got {key}={config[key]!r:.60}")
+
+
+def unknown_token(tokenizer: Any) -> int:  # noqa: ANN401 (a tokenizer)
+    """The id that stands for a lost word."""
+    if tokenizer.unk_token_id is not None:
+        return int(tokenizer.unk_token_id)
+    # Byte-level tokenizers know every word: their mask says "a word, unknown which".
+    return int(tokenizer.mask_token_id if tokenizer.mask_token_id is not None else tokenizer.pad_token_id or 0)

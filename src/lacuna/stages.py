@@ -1,5 +1,8 @@
 """One run of a stage. In: a script's `main`. Out: its errors in one line, and what it cost in processed/stages.jsonl.
 
+What is wrong with the input, and what is wrong with the machine, both end the stage with status 1: DVC then keeps none
+of its outs.
+
 DVC does not know that file, so it makes nothing run again and is in no out: a stage's outs have the same bytes however
 long they took. The report shows the last run of each stage.
 """
@@ -7,12 +10,16 @@ long they took. The report shows the last run of each stage.
 from __future__ import annotations
 
 import json
+import logging
+import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from lacuna.storage.files import reading
 from lacuna.types import MalformedInput
 
 try:
@@ -35,24 +42,60 @@ class Cost:
 
 
 def run_stage(main: Callable[..., None]) -> None:
-    """Run a stage's `main` with the command line's words; what is wrong with the input is told in one line."""
+    """Run a stage's `main` with the command line's words; what goes wrong is told in one line."""
     stage, words, start = Path(sys.argv[0]).stem, tuple(sys.argv[1:]), time.monotonic()
-    try:
+    tell_what_is_done()
+    with told_in_one_line(stage):
         main(*words)
-    except MalformedInput as error:
-        sys.exit(f"{stage}: {error}")
-    cost = Cost(stage, words, round(time.monotonic() - start, 2), _memory(), _device())
-    LOG.parent.mkdir(exist_ok=True)
-    with LOG.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(cost)) + "\n")
+        cost = Cost(stage, words, round(time.monotonic() - start, 2), _memory(), _device())
+        LOG.parent.mkdir(exist_ok=True)
+        with LOG.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(cost)) + "\n")
+
+
+def tell_what_is_done() -> None:
+    """Show what the library logs, on the error stream: for stages and the command, which are programs of their own."""
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    log = logging.getLogger("lacuna")
+    if not any(isinstance(handler, RichHandler) for handler in log.handlers):
+        log.addHandler(RichHandler(console=Console(stderr=True), show_time=False, show_path=False, show_level=False))
+        log.setLevel(logging.INFO)
+
+
+@contextmanager
+def told_in_one_line(who: str) -> Iterator[None]:
+    """Within it, the input's errors and the machine's (a full disk, no permission, no memory) end the program."""
+    try:
+        yield
+    except (MalformedInput, OSError, MemoryError) as error:
+        sys.exit(shown(" ".join(f"{who}: {told(error)}".split())))
+
+
+def told(error: Exception) -> str:
+    """An error in one line, and whose it is."""
+    if isinstance(error, MalformedInput):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"this machine: out of memory; free some, or set fewer workers or smaller batches ({error})"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"this machine: {error.filename or 'a file'}: {os.strerror(error.errno)}; what was begun is not kept"
+    return f"this machine: {error}; what was begun is not kept"
+
+
+def shown(text: object) -> str:
+    """Text from files and file names as a screen may show it: commands to the terminal stand there as letters."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def read_costs(path: Path, known: Iterable[str]) -> list[Cost]:
     """The last run of each stage with the same words, all of them `known`, by the order in which stages first ran."""
     if not path.is_file():
         return []
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    costs = [Cost(**line | {"words": tuple(line["words"])}) for line in lines]
+    with reading(path, "a stage's cost in each line", "delete it: only the report shows it"):
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        costs = [Cost(**line | {"words": tuple(line["words"])}) for line in lines]
     last = {(cost.stage, cost.words): cost for cost in costs if {*cost.words} <= {*known}}
     order = list(dict.fromkeys(cost.stage for cost in costs))
     return sorted(last.values(), key=lambda cost: order.index(cost.stage))

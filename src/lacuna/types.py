@@ -17,6 +17,18 @@ SPLITS = ("train", "valid", "test")
 MODALITIES = ("text", "audio", "vision", "image")
 LABELS = ("M", "T", "A", "V")  # multimodal, and the unimodal ones of text, audio, vision
 UNKNOWN = "unlabelled"  # the split of clips that are only to be predicted
+TOKEN_COLUMNS = ("input_ids", "attention_mask", "token_type_ids")
+HIDDEN_COLUMN = "hidden_0"  # what a BERT-family encoder calls its first output column
+TAILED_COLUMN = "tailed_hidden_0"  # the same of an encoder whose special tokens both stand at the end (XLNet)
+# How many special tokens stand first and last, by the first column of hidden states; then Llama's, T5's and GPT's.
+SPECIALS = {
+    HIDDEN_COLUMN: (1, 1),
+    TAILED_COLUMN: (0, 2),
+    "led_hidden_0": (1, 0),
+    "closed_hidden_0": (0, 1),
+    "bare_hidden_0": (0, 0),
+}
+LOST_TOKEN = -1  # the id of a lost word: each text encoder puts its own [UNK] there
 
 
 class MalformedInput(ValueError):
@@ -111,6 +123,16 @@ class FeatureSequence:
     def __len__(self) -> int:
         return len(self.times)
 
+    @classmethod
+    def unchecked(
+        cls, values: np.ndarray, times: np.ndarray, seen: np.ndarray, columns: tuple[str, ...]
+    ) -> FeatureSequence:
+        """The sequence of arrays that were checked when they were written: looking at each value again costs more than
+        reading it."""
+        made = object.__new__(cls)
+        vars(made).update(values=values, times=times, seen=seen, columns=columns)
+        return made
+
 
 def empty_sequence(columns: tuple[str, ...], dtype: type = np.float32) -> FeatureSequence:
     """The sequence of a clip that has none of a modality: no frames, the usual columns."""
@@ -124,3 +146,21 @@ def joined(pieces: Iterable[FeatureSequence]) -> FeatureSequence:
         return pieces[0]
     values, times, seen = (np.concatenate([getattr(p, name) for p in pieces]) for name in ("values", "times", "seen"))
     return FeatureSequence(values, times, seen, pieces[0].columns)
+
+
+def is_tokens(sequence: FeatureSequence) -> bool:
+    """Whether a text sequence holds token ids (to be encoded by the model) and not embeddings."""
+    return sequence.columns == TOKEN_COLUMNS
+
+
+def specials(sequence: FeatureSequence) -> np.ndarray:
+    """(T,) bool: which positions are no words but special tokens, of token ids or the hidden states of such.
+
+    BERT's stand at both ends ([CLS] and [SEP]), XLNet's both at the end (<sep> and <cls>, of segment 2).
+    """
+    first, last = SPECIALS.get(sequence.columns[0], (0, 0))
+    if is_tokens(sequence):
+        tailed = len(sequence) > 0 and sequence.values[-1, TOKEN_COLUMNS.index("token_type_ids")] == 2
+        first, last = SPECIALS[TAILED_COLUMN if tailed else HIDDEN_COLUMN]
+    position = np.arange(len(sequence))
+    return (position < first) | (position >= len(sequence) - last)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from lacuna.data.heard import Heard
 from lacuna.prepare.tables import is_blank, read_table
 from lacuna.storage import text as text_files
 from lacuna.types import Clip, MalformedInput
@@ -63,15 +64,28 @@ def file_times(folder: Path, clip: Clip, words: Sequence[str]) -> np.ndarray:
     read = [w for w in read if w.end > 0 and w.start < length]
     if not read:
         raise MalformedInput(f"{path}: expected words within the clip {clip.id}, got none")
+    return matched(words, read, min(length, max(w.end for w in read)))
+
+
+def heard_times(heard: Mapping[str, Heard], clip: Clip, words: Sequence[str]) -> np.ndarray:
+    """(W, 2) spans of the clip's words, by what was heard of them; MalformedInput where nothing was."""
+    said = heard[clip.id].words if clip.id in heard else ()
+    if not said:
+        raise MalformedInput(f"clip {clip.id}: expected word times from stage transcribe (clips: all), found none")
+    return matched(words, [Word(w.text, w.start, w.end) for w in said], said[-1].end)
+
+
+def matched(words: Sequence[str], read: Sequence[Word], length: float) -> np.ndarray:
+    """(W, 2) spans of `words`, matched by spelling with words that have times; others are put between neighbours."""
     spans = np.full((len(words), 2), np.nan)
     matching = _matching(words, [word.text for word in read])
     if words and not matching:
         some = " ".join(word.text for word in read[:5])
-        raise MalformedInput(f"{path}: expected the words of clip {clip.id} ({' '.join(words[:5])} …), got {some} …")
+        raise MalformedInput(f"expected times of the words {' '.join(words[:5])} …, got those of {some} …")
     for ours, theirs, count in matching:
         for k in range(count):
             spans[ours + k] = read[theirs + k].start, read[theirs + k].end
-    return filled(np.maximum(spans, 0), words, min(length, max(w.end for w in read)))
+    return filled(np.maximum(spans, 0), words, length)
 
 
 def _file_of(folder: Path, clip: Clip) -> tuple[Path, float]:

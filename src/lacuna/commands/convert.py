@@ -21,7 +21,8 @@ from lacuna.train.checkpoint import Card
 from lacuna.types import MalformedInput
 
 NESTED = ("state_dict", "model_state_dict", "model", "net")  # where trainers keep a state dict among other things
-UNITS = ("homo", "hetero")  # DMD's distillation units, which only training reads and its authors do not save
+# DMD's distillation units and Self-MM's labels, which only training reads and their authors do not save.
+UNITS = ("homo", "hetero", "own_labels")
 BERT_WIDTHS = (768, 1024)  # text of such a width is hidden states, as in the official pickles
 
 
@@ -46,6 +47,7 @@ def convert(name: str, source: Source, folder: Path) -> list[str]:
         state |= {f"{prefix}.{key}": tensor for key, tensor in read_state(path).items()}
     try:
         settings, spec = renaming.describe(state)
+        spec |= dict(zip(("low", "high"), source.label_range))
         renamed = renaming.rename(state)
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
         raise MalformedInput(f"{source.path}: expected a published checkpoint of {name}; it lacks {error}") from error
@@ -94,10 +96,10 @@ def _card(name: str, module: ModuleType, settings: dict[str, object], spec: Inpu
     return Card(
         model=name,
         settings=asdict(replace(module.PUBLISHED, **settings)),
-        spec=asdict(spec),
+        spec=spec,
         task="regression" if not spec.classes else "polarity" if spec.classes == 3 else "class",
         label_range=source.label_range,
-        origins={m: asdict(_origin(m, width, spec.tokens, source.path)) for m, width in spec.widths.items()},
+        origins={m: _origin(m, width, spec.tokens, source.path) for m, width in spec.widths.items()},
         scaler={},
         training={},
         seed=0,

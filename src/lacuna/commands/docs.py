@@ -22,8 +22,8 @@ from typing import Literal, Union, get_args, get_origin, get_type_hints
 from pydantic import BaseModel
 
 from lacuna.finetune import networks
-from lacuna.params import Incomplete, Params, Section, plugin, plugin_names
-from lacuna.prepare.run import layouts
+from lacuna.params import Incomplete, Params, Section, plugin
+from lacuna.params.plugins import package_names
 from lacuna.train import trainer
 
 HEAD = """# Every key of params.yaml
@@ -84,10 +84,13 @@ def _section(name: str, section: type[BaseModel]) -> Iterator[str]:
         yield from _plugins("extractors", "extract")
     elif name == "mask":
         yield "\nPatterns have no settings:\n"
-        yield from (f"- `{n}`: {_first_sentence(plugin('patterns', n))}" for n in plugin_names("patterns"))
+        yield from (f"- `{n}`: {_first_sentence(plugin('patterns', n))}" for n in package_names("patterns"))
     elif name == "prepare":
         yield "\nThe layout of `raw/<dataset>/` is recognised; these are known:\n"
-        yield from (f"- `{m.__name__.rpartition('.')[2]}`: {m.LOOKED_FOR}" for m in layouts())
+        yield from (
+            f"- `{m.__name__.rpartition('.')[2]}`: {m.LOOKED_FOR}"
+            for m in (plugin("datasets", name) for name in package_names("datasets"))
+        )
     elif name == "export":
         yield "\nEach entry of `export.incomplete`:\n"
         yield _table(_model_rows(Incomplete))
@@ -111,7 +114,7 @@ def _training() -> Iterator[str]:
 
 
 def _plugins(room: str, section: str) -> Iterator[str]:
-    for name in plugin_names(room):
+    for name in package_names(room):
         module = plugin(room, name)
         where = f"{section}.{name}" + (".model" if room == "models" else "")
         yield f"\n### {where}\n\n{_first_sentence(module)}\n"
@@ -164,11 +167,11 @@ def _dataclass_rows(settings: type) -> Iterator[Row]:
 def _kind(hint: object) -> str:
     """A type as readers know it: the words it may be, or Python's name."""
     if get_origin(hint) is Literal:
-        return " | ".join(get_args(hint))
+        return " | ".join(map(str, get_args(hint)))
     if get_origin(hint) in (Union, UnionType):
         return " | ".join("null" if kind is NoneType else _kind(kind) for kind in get_args(hint))
     name = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
-    return re.sub(r"typing\.|Literal\b", "", name)
+    return re.sub(r"typing\.|Literal\b|lacuna\.[a-z_.]+\.", "", name)
 
 
 def _docstring(settings: type) -> tuple[dict[str, str], str]:

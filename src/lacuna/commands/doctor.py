@@ -1,15 +1,21 @@
-"""What this machine can run. In: nothing. Out: (name, verdict) rows by title, for `lacuna doctor`."""
+"""What this machine can run. In: nothing. Out: (name, verdict) rows by title, for `lacuna doctor`.
+
+Nothing is downloaded: weights that are not on this machine yet are told as such.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lacuna import __version__
-from lacuna.params import load_params, plugin, plugin_names
+from lacuna.params import Params, load_params, plugin, plugin_names, plugin_settings
+from lacuna.params.plugins import own_plugins
 from lacuna.types import MalformedInput
 
 Rows = list[tuple[str, str]]
@@ -22,18 +28,22 @@ PACKAGES = (
     "av",
     "h5py",
     "dvc",
-    "mediapipe",
+    "ai-edge-litert",
 )
 
 
 def examine() -> dict[str, Rows]:
     """Everything `lacuna doctor` prints."""
+    params, told = _params()
+    with _offline():
+        extractors = [(name, _extractor(name, params)) for name in plugin_names("extractors")]
     return {
         "Versions": [("lacuna", __version__), ("python", platform.python_version()), *map(_version, PACKAGES)],
         "Device": _device(),
-        "Extractors": [(name, _extractor(name)) for name in plugin_names("extractors")],
+        "Extractors": extractors,
         "Models": [(name, "ready") for name in plugin_names("models")],
-        "Project": _project(),
+        "Plug-ins of this project": [(room, ", ".join(names)) for room, names in own_plugins().items() if names],
+        "Project": told if params is None else _project(params),
     }
 
 
@@ -57,25 +67,41 @@ def _device() -> Rows:
     return rows
 
 
-def _extractor(name: str) -> str:
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Within it, no host is found: libraries use what is here, or say at once that it is not."""
+
+    def nowhere(*_: object, **__: object) -> list:
+        raise socket.gaierror("lacuna doctor downloads nothing")
+
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}  # read when these are first imported
+    found, socket.getaddrinfo = socket.getaddrinfo, nowhere
+    try:
+        yield
+    finally:
+        socket.getaddrinfo = found
+
+
+def _extractor(name: str, params: Params | None) -> str:
     """`ready`, or what the extractor lacks with the settings of params.yaml (its defaults where there are none)."""
-    module = plugin("extractors", name)
-    lacking = [p for p in getattr(module, "REQUIRES", ()) if importlib.util.find_spec(p) is None]
-    if lacking:
-        return f"lacks {', '.join(lacking)} (pip install lacuna[{name}])"
+    values = {} if params is None or not params.datasets else params.extract.plain_settings(name, params.datasets[0])
     try:
-        module.Extractor(module.Settings())
-    except (MalformedInput, TypeError) as error:
-        return f"needs settings or files: {error}"
-    return "ready with its defaults"
+        plugin("extractors", name).Extractor(plugin_settings("extractors", name, values))
+    except (MalformedInput, TypeError, OSError) as error:
+        return f"needs settings or files: {' '.join(str(error).split())}"
+    return "ready with params.yaml's settings" if values else "ready with its defaults"
 
 
-def _project() -> Rows:
+def _params() -> tuple[Params | None, Rows]:
+    """params.yaml, or why there is none."""
     if not Path("params.yaml").is_file():
-        return [("params.yaml", "none here: run from the project's root")]
+        return None, [("params.yaml", "none here: run from the project's root")]
     try:
-        params = load_params()
+        return load_params(), []
     except MalformedInput as error:
-        return [("params.yaml", str(error))]
+        return None, [("params.yaml", str(error))]
+
+
+def _project(params: Params) -> Rows:
     found = ", ".join(f"{d} ({'found' if Path('raw', d).is_dir() else 'no folder raw/' + d})" for d in params.datasets)
     return [("params.yaml", "valid"), ("datasets", found), ("models", ", ".join(params.models))]

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
-import numpy as np
 
 from lacuna.export.pickle import load
-from lacuna.mask.variants import Variants
+from lacuna.mask.variants import REMEDY, axes
 from lacuna.storage.features import FeatureFile
+from lacuna.storage.files import reading
+from lacuna.storage.hdf5 import opened
 from lacuna.train.checkpoint import read_card
 from lacuna.types import MalformedInput
 
@@ -27,7 +28,7 @@ def describe(path: Path) -> Iterator[Row]:
     if path.suffix == ".pkl":
         return _pickle(path)
     if h5py.is_hdf5(path):
-        with h5py.File(path) as file:
+        with opened(path, "a features or variants file", "make it anew") as file:
             variants = "pattern" in file.attrs
         return _variants(path) if variants else _features(path)
     raise MalformedInput(f"{path}: expected a features or variants file (.h5), a pickle (.pkl) or a checkpoint folder")
@@ -36,12 +37,11 @@ def describe(path: Path) -> Iterator[Row]:
 def _features(path: Path) -> Iterator[Row]:
     with FeatureFile(path) as file:
         lengths, origin = file.lengths(), file.origin
-        seen = np.concatenate([file[clip].seen for clip in file.ids]) if len(file) else np.zeros(0, bool)
         yield "features", f"{origin.modality} by {origin.extractor}"
         yield "clips", len(file)
         if len(lengths):
             yield "frames", f"{lengths.sum()} (per clip {lengths.min()} to {lengths.max()}, mean {lengths.mean():.1f})"
-            yield "seen", f"{seen.mean():.1%} of frames" if len(seen) else "no frames"
+            yield "seen", f"{file.seen() / lengths.sum():.1%} of frames" if lengths.any() else "no frames"
             yield "empty", f"{(lengths == 0).sum()} clips without a frame"
         yield "columns", f"{len(origin.columns)}: {_shortened(origin.columns)}"
         yield "settings", json.dumps(origin.settings)
@@ -49,10 +49,11 @@ def _features(path: Path) -> Iterator[Row]:
 
 
 def _variants(path: Path) -> Iterator[Row]:
-    variants = Variants(path)
-    yield "variants", variants.pattern
-    yield "levels", ", ".join(map(str, variants.levels))
-    yield "seeds", ", ".join(map(str, variants.seeds))
+    with opened(path, "incomplete variants", REMEDY) as file, reading(path, "incomplete variants", REMEDY):
+        pattern, levels, seeds = axes(file)
+    yield "variants", pattern
+    yield "levels", ", ".join(map(str, levels))
+    yield "seeds", ", ".join(map(str, seeds))
 
 
 def _pickle(path: Path) -> Iterator[Row]:
@@ -70,9 +71,9 @@ def _checkpoint(path: Path) -> Iterator[Row]:
     yield "model", f"{card.model}, seed {card.seed}, trained on {card.dataset} ({card.task})"
     chosen = "".join(f", chosen on test by {name} = {value:.4f}" for name, value in card.chosen_on_test.items())
     yield "best epoch", f"{card.best_epoch}{chosen}"
-    for modality, width in card.spec["widths"].items():
+    for modality, width in card.spec.widths.items():
         origin = card.origins[modality]
-        yield modality, f"{width} columns by {origin['extractor']} {json.dumps(origin['settings'])}"
+        yield modality, f"{width} columns by {origin.extractor} {json.dumps(origin.settings)}"
     yield "versions", json.dumps(card.versions)
 
 

@@ -58,19 +58,22 @@ def rank() -> int:
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
-@contextmanager
-def sharing(rows: int) -> Iterator[slice]:
-    """Within it, `all_rows` are those of a batch of `rows`; gives which of them are this process's to compute.
-
-    A process for which none is left computes the first, which is not counted.
-    """
-    global _counts
+def own_slice(rows: int) -> slice:
+    """Which of a batch's rows are this process's to compute. One for which none is left computes the first, which is
+    not counted."""
     if world() == 1:
-        yield slice(None)
-        return
-    _counts = [len(range(r, rows, world())) for r in range(world())]
+        return slice(None)
+    return slice(rank(), None, world()) if rank() < rows else slice(0, 1)
+
+
+@contextmanager
+def sharing(rows: int) -> Iterator[None]:
+    """Within it, `all_rows` are those of a batch of `rows`, of which each process has its `own_slice`."""
+    global _counts
+    if world() > 1:
+        _counts = [len(range(r, rows, world())) for r in range(world())]
     try:
-        yield slice(rank(), None, world()) if _counts[rank()] else slice(0, 1)
+        yield
     finally:
         _counts = None
 

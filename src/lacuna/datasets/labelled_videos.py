@@ -1,6 +1,7 @@
 """MMSA-FET's layout. In: label.csv and videos under Raw/. Out: one clip a row, or the reason why not.
 
-label.csv (or meta.csv, as CH-SIMS v2 calls it) has the columns of `REQUIRED`, and any of label_T, label_A, label_V,
+label.csv (or meta.csv, as CH-SIMS v2 calls it) has the columns of `REQUIRED`, and any of text (where it is absent or
+empty, stage transcribe can hear it), label_T, label_A, label_V,
 annotation, start, end. A row's video is Raw/<video_id>/<clip_id>.<suffix>. A row with `start` or `end` (seconds) is a
 span of that file, or, where there is none, of the longer Raw/<video_id>.<suffix>. A row with neither a label nor a mode
 (CH-SIMS v2's unsupervised part) is unlabelled. What need not be filled may also say NaN, NA, None or null.
@@ -19,7 +20,7 @@ from lacuna.prepare.tables import Table, Videos, find_file, is_blank, read_table
 from lacuna.types import SPLITS, UNKNOWN, Clip, MalformedInput, Reject
 
 LOOKED_FOR = "label.csv (or meta.csv) and Raw/<video_id>/<clip_id>.<video suffix>"
-REQUIRED = ("video_id", "clip_id", "text", "label", "mode")
+REQUIRED = ("video_id", "clip_id", "label", "mode")
 LABELS = {"M": "label", "T": "label_T", "A": "label_A", "V": "label_V"}
 EARLY = 0.5  # s by which a span may begin before its video
 _SPLITS = {split: split for split in (*SPLITS, UNKNOWN)} | {"val": "valid", "dev": "valid", "validation": "valid"}
@@ -84,7 +85,7 @@ class _Row:
         start = self._start(name, dataset) if "start" in timed else 0.0
         end = self.number("end", (start, math.inf)) if "end" in timed else None
         path = videos.find(_plain(row["video_id"]), row["clip_id"], spans=bool(timed))
-        return Clip(name, dataset, split, row["text"], labels, path, start, end)
+        return Clip(name, dataset, split, row.get("text", ""), labels, path, start, end)
 
     def number(self, column: str, limits: tuple[float, float]) -> float:
         value = self.table.number(self.row[column])

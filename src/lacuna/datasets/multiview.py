@@ -15,6 +15,7 @@ from scipy.io.matlab import MatReadError
 
 from lacuna.prepare.run import Settings
 from lacuna.storage.features import Origin
+from lacuna.storage.files import reading
 from lacuna.types import SPLITS, Clip, FeatureSequence, MalformedInput, Reject
 
 LOOKED_FOR = "<name>.mat with X (a cell array of views) and gt or Y"
@@ -78,12 +79,13 @@ def _ids(path: Path, count: int) -> list[str]:
 
 def read_file(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
     """V views (N, D_v) float64, and the (N,) classes 0 … K-1."""
-    try:
-        content = scipy.io.loadmat(path)
-    except NotImplementedError as error:
-        raise MalformedInput(f"{path}: expected a MATLAB file before 7.3 (save it with '-v7')") from error
-    except (MatReadError, ValueError, OSError) as error:
-        raise MalformedInput(f"{path}: expected a MATLAB file: {error}") from error
+    with reading(path, "a MATLAB file", "save it anew"):
+        try:
+            content = scipy.io.loadmat(path)
+        except NotImplementedError as error:
+            raise MalformedInput(f"{path}: expected a MATLAB file before 7.3 (save it with '-v7')") from error
+        except MatReadError as error:
+            raise MalformedInput(f"{path}: expected a MATLAB file: {error}") from error
     key = next((name for name in CLASSES if name in content), None)
     if key is None or "X" not in content:
         found = ", ".join(name for name in content if not name.startswith("__"))

@@ -7,7 +7,7 @@ as tensors: a whole table costs little more than its forward passes.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,36 +16,61 @@ from sklearn.linear_model import RidgeClassifierCV, RidgeCV
 from torch import Tensor, nn
 
 from lacuna.compute import linear
-from lacuna.data.batches import Batch, InputSpec, Padded, collate, cut_positions
-from lacuna.data.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample, is_tokens
+from lacuna.data.batches import Batch, InputSpec, Padded, collate, collate_places, standardized
+from lacuna.data.samples import Sample, Samples
+from lacuna.data.stores import Room, cut_positions
 from lacuna.evaluate import metrics
 from lacuna.evaluate.judged import Judged
 from lacuna.mask.mask import Level
 from lacuna.mask.variants import Variants
-from lacuna.types import FeatureSequence
+from lacuna.types import TOKEN_COLUMNS, FeatureSequence
 
 BATCH = 64
 
 
 @torch.inference_mode()
 def predict_variants(
-    model: nn.Module, samples: Sequence[Sample], spec: InputSpec, variants: Variants, device: torch.device
+    model: nn.Module,
+    samples: Sequence[Sample],
+    spec: InputSpec,
+    variants: Variants,
+    device: torch.device,
+    kept: Sequence[str] | None = None,
 ) -> Iterator[tuple[Level, int, dict[str, np.ndarray]]]:
-    """(level, mask seed, outputs in the samples' order) for every seed and level of a variants file."""
+    """(level, mask seed, outputs in the samples' order) for every seed and level of a variants file.
+
+    Beside the model's outputs stands `kept`, the share of each clip that is left.
+
+    Each batch is read once and asked under every variant, so that no more than one is in memory; of what the model
+    tells, the outputs named in `kept` (None: all) are held. Variants that are the same are asked once.
+    """
     model.to(device).eval()
-    order = np.argsort([sum(len(f) for f in s.features.values()) for s in samples], kind="stable")
-    groups = [
-        Lossy([samples[i] for i in order[k : k + BATCH]], spec, variants, device) for k in range(0, len(order), BATCH)
-    ]
-    back = np.argsort(order)
-    asked: dict[str, dict[str, np.ndarray]] = {}
-    for seed, level in itertools.product(variants.seeds, variants.levels):
-        same = variants.identity(level, seed)
-        if same not in asked:
+    read = Samples.of(samples)
+    order = np.argsort(read.frames, kind="stable")
+    pairs = list(itertools.product(variants.seeds, variants.levels))
+    same = {(seed, level): variants.identity(level, seed) for seed, level in pairs}
+    first = {name: pair for pair, name in reversed(same.items())}
+    told: dict[str, list[dict[str, Tensor]]] = {name: [] for name in first}
+    groups = np.split(order, range(BATCH, len(order), BATCH))
+    for places in groups:
+        lossy = Lossy(read.select(places), spec, variants, device)
+        for seed, level in (pair for pair in pairs if first[same[pair]] == pair):
             with linear.fast(device):
-                outputs = [model(group(level, seed)) for group in groups]
-            asked[same] = _joined(outputs, [len(group.whole) for group in groups], back)
-        yield level, seed, asked[same]
+                outputs = _asked(model, lossy.whole, lossy(level, seed))
+            chosen = outputs if kept is None else {n: outputs[n] for n in (*kept, "kept") if n in outputs}
+            told[same[seed, level]].append({name: value.float().cpu() for name, value in chosen.items()})
+    back, sizes = np.argsort(order), [len(places) for places in groups]
+    joined = {name: _joined(outputs, sizes, back) for name, outputs in told.items()}
+    for seed, level in pairs:
+        yield level, seed, joined[same[seed, level]]
+
+
+def _asked(model: nn.Module, whole: Batch, lossy: Batch) -> dict[str, Tensor]:
+    """The outputs, and `kept` (B,): the share of what was seen that is left, a mean over each clip's modalities."""
+    counts = {m: padded.seen.sum(1) for m, padded in whole.modalities.items()}
+    shares = torch.stack([lossy[m].seen.sum(1) / count.clamp(min=1) for m, count in counts.items()])
+    there = torch.stack([count > 0 for count in counts.values()])
+    return model(lossy) | {"kept": (shares * there).sum(0) / there.sum(0).clamp(min=1)}
 
 
 class Lossy:
@@ -55,30 +80,40 @@ class Lossy:
     def __init__(
         self, samples: Sequence[Sample], spec: InputSpec, variants: Variants, device: torch.device | str
     ) -> None:
-        self.whole = collate(samples, spec.lengths).to(device)
-        self._samples, self._spec, self._variants, self._device = samples, spec, variants, device
-        self._rows = {m: self._places(m) for m in self.whole.modalities}
+        self._samples, self._spec, self._variants, self._device = Samples.of(samples), spec, variants, device
+        batch = collate_places(self._samples, range(len(samples)), spec.lengths, Room()).to(device)
+        self.whole = standardized(batch, self._samples.scaler)
+        self._left = {m: torch.from_numpy(self._masks(m)).to(device) for m in batch.modalities}
         self._spoilt: tuple[int, Batch] | None = None
 
     def __call__(self, level: Level, seed: int) -> Batch:
         spoilt, modalities = self._disturbed(seed) if self._variants.spoils else None, {}
+        at = self._variants.levels.index(level), self._variants.seeds.index(seed)
         for modality, padded in self.whole.modalities.items():
-            rows = self._rows[modality]
-            left = self._variants.frames(modality, level, seed)[rows] & (rows >= 0)
-            survives = torch.from_numpy(left).to(self._device)
-            if spoilt is None:
-                modalities[modality] = _emptied(padded, survives, is_tokens(self._samples[0].features[modality]))
+            survives = self._left[modality][at]
+            if self._variants.swaps or (modality in self._samples.bonds.again and spoilt is None):
+                modalities[modality] = self._one_by_one(modality, level, seed)
+            elif spoilt is None:
+                tokens = self._samples.stores[modality].columns == TOKEN_COLUMNS
+                modalities[modality] = padded.lost(survives, tokens)
             else:
                 modalities[modality] = _mixed(padded, spoilt[modality], survives)
         return replace(self.whole, modalities=modalities)
 
-    def _places(self, modality: str) -> np.ndarray:
-        """(B, T) int64: each frame's place among those of all clips in the variants file, -1 on padding."""
-        places = np.full(self.whole[modality].seen.shape, -1)
-        for i, sample in enumerate(self._samples):
-            kept = cut_positions(sample.features[modality], self._spec.lengths.get(modality))
-            places[i, : len(kept)] = self._variants.rows(sample.clip.id, modality).start + kept
-        return places
+    def _one_by_one(self, modality: str, level: Level, seed: int) -> Padded:
+        """A modality whose frames are made anew of what is left, or are another clip's."""
+        alone = [self._variants.apply(sample, level, seed, [modality]) for sample in self._samples]
+        return collate(alone, self._spec.lengths)[modality].to(self._device)
+
+    def _masks(self, modality: str) -> np.ndarray:
+        """(levels, seeds, B, T) bool: what survives in each variant; padding does."""
+        store, most = self._samples.stores[modality], self._spec.lengths.get(modality)
+        shape = (len(self._variants.levels), len(self._variants.seeds), *self.whole[modality].seen.shape)
+        left = np.ones(shape, bool)
+        for i, clip in enumerate(self._samples.clips):
+            kept = cut_positions(int(store.lengths[i]), most, store.columns == TOKEN_COLUMNS)
+            left[:, :, i, : len(kept)] = self._variants.masks(clip.id, modality)[:, :, kept]
+        return left
 
     def _disturbed(self, seed: int) -> Batch:
         if self._spoilt is None or self._spoilt[0] != seed:
@@ -92,20 +127,11 @@ def _mixed(clean: Padded, spoilt: Padded, survives: Tensor) -> Padded:
     return replace(clean, values=values, seen=torch.where(survives, clean.seen, spoilt.seen))
 
 
-def _emptied(padded: Padded, survives: Tensor, tokens: bool) -> Padded:
-    if tokens:
-        values = padded.values.clone()
-        values[..., TOKEN_COLUMNS.index("input_ids")].masked_fill_(~survives & padded.real, LOST_TOKEN)
-    else:
-        values = padded.values * survives[..., None]
-    return replace(padded, values=values, seen=padded.seen & survives)
-
-
 def _joined(outputs: list[dict[str, Tensor]], sizes: list[int], back: np.ndarray) -> dict[str, np.ndarray]:
     """One array per output that has a row per sample; frames that other batches have not are zeros."""
     joined = {}
     for name, first in outputs[0].items():
-        parts = [o[name].float().cpu().numpy() for o in outputs]
+        parts = [o[name].numpy() for o in outputs]
         if first.ndim and all(len(p) == n for p, n in zip(parts, sizes)):
             shape = [max(p.shape[k] for p in parts) for k in range(1, first.ndim)]
             pads = [[(0, 0), *((0, most - size) for most, size in zip(shape, p.shape[1:]))] for p in parts]
@@ -123,7 +149,7 @@ def linear_baseline(rows: np.ndarray, labels: np.ndarray, asked: np.ndarray, jud
     return RidgeCV(alphas=alphas).fit(rows[known], labels[known]).predict(asked)
 
 
-def mean_embeddings(sequences: Sequence[FeatureSequence]) -> np.ndarray:
+def mean_embeddings(sequences: Iterable[FeatureSequence]) -> np.ndarray:
     """(N, D) means over what was seen of each sequence; zeros where nothing was."""
     return np.stack([s.values[s.seen].mean(0) if s.seen.any() else np.zeros(len(s.columns)) for s in sequences])
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lacuna.data.batches import InputSpec
 from lacuna.datasets.image_text import write_tags
 from lacuna.train import checkpoint
 from lacuna.train.run import Corpus
@@ -21,16 +20,17 @@ from lacuna.types import UNKNOWN
 
 def answer(corpus: Corpus, folders: Sequence[Path], path: Path, device: str) -> int:
     """Write the tags of the corpus's unlabelled clips; how many there are."""
-    samples = [s for s in corpus.splits[UNKNOWN] if any(len(f) for f in s.features.values())]
+    unlabelled = corpus.splits[UNKNOWN]
+    samples = unlabelled.select(np.flatnonzero(unlabelled.frames))
     if corpus.task.task == "class" or not samples:
         write_tags(path, ())
         return 0
     outputs = []
     for folder in folders:
         network, card = checkpoint.load(folder)
-        outputs.append(predict(network, samples, InputSpec(**card.spec), choose_device(device))["prediction"])
+        outputs.append(predict(network, samples, card.spec, choose_device(device))["prediction"])
     classes = polarity_of(np.mean(outputs, 0))
-    write_tags(path, zip((s.clip.id for s in samples), classes.tolist()))
+    write_tags(path, zip((clip.id for clip in samples.clips), classes.tolist()))
     return len(samples)
 
 

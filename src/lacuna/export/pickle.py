@@ -12,14 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
-from lacuna.data.samples import LOST_TOKEN, Sample, is_tokens, specials
+from lacuna.data.samples import Samples
 from lacuna.storage import pickles
 from lacuna.storage.features import Origin, replacing
-from lacuna.types import SPLITS, FeatureSequence, MalformedInput
+from lacuna.storage.pickles import Rows
+from lacuna.types import LOST_TOKEN, SPLITS, TOKEN_COLUMNS, Clip, FeatureSequence, MalformedInput, specials
 
 # SHA-256 of the files that papers were written with
 OFFICIAL = {
@@ -35,24 +36,18 @@ _ANNOTATIONS = ("Negative", "Neutral", "Positive")
 _BATCH_SIZES = (16, 32, 64, 128)
 
 
-class Tokens(Protocol):
-    """Token ids by clip id: a FeatureFile of them, or a dict."""
-
-    origin: Origin
-
-    def __getitem__(self, clip_id: str) -> FeatureSequence: ...
-
-
 @dataclass(frozen=True)
 class Settings:
     """lengths: {"text", "audio", "vision": frames kept, or "auto" for MMSA-FET's rule on train}; the longest if absent.
 
     aligned: audio and vision have a frame for each token, and no lengths are written. incomplete: also write masks.
+    notes: what a reader of the file must know of its features.
     """
 
     lengths: Mapping[str, int | Literal["auto"]] = field(default_factory=dict)
     aligned: bool = False
     incomplete: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,85 +65,167 @@ def fet_length(lengths: Sequence[int]) -> int:
     return max(1, int(np.mean(lengths) + 3 * np.std(lengths)))
 
 
-def dump(
-    path: Path, samples: Sequence[Sample], tokens: Tokens, origins: Mapping[str, Origin], settings: Settings
-) -> Written:
-    """Write `samples` (features text, audio, vision) and their `tokens` as MMSA_PICKLE; the same bytes on every run.
+def dump(path: Path, samples: Samples, origins: Mapping[str, Origin], settings: Settings) -> Written:
+    """Write `samples` (features text, audio, vision, and their tokens) as MMSA_PICKLE; the same bytes on every run."""
+    return Dump(path, samples, origins, settings).write()
+
+
+class Dump:
+    """A pickle that is to be written. `size` is known before: its arrays are made while they are written.
 
     A clip outside the three splits or without a label is left out. MalformedInput: a split without clips, or, where
     `aligned`, a clip whose audio or vision has another number of frames than tokens.
     """
-    usable = [(i, s) for i, s in enumerate(samples) if "M" in s.clip.labels]
-    rows = {split: [_row(i, s, tokens) for i, s in usable if s.clip.split == split] for split in SPLITS}
-    for split, members in rows.items():
-        if not members:
-            raise MalformedInput(f"{path}: expected clips with labels in train, valid and test, got none in {split}")
-    origins = {"tokens": tokens.origin} | {m: origins[m] for m in KINDS if m in origins}
-    if settings.aligned:
-        _check_aligned(rows, origins)
-    lengths = _lengths(rows, origins, settings)
-    cuts = {kind: sum(len(row[kind]) > lengths[kind] for part in rows.values() for row in part) for kind in origins}
-    rows = {split: [_cut_row(row, lengths, settings.aligned) for row in part] for split, part in rows.items()}
-    content = {split: _split(members, origins, lengths, settings) for split, members in rows.items()}
-    kept = {split: _kept(members, origins) for split, members in rows.items()}
-    own = {"layout": 1, "origins": {kind: json.dumps(asdict(o), sort_keys=True) for kind, o in origins.items()}, **kept}
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        pickles.dumps_to(file, content | {"lacuna": own})
-    counts = {split: len(members) for split, members in rows.items()}
-    return Written(counts, lengths, cuts, _notes(samples, rows, origins))
+
+    def __init__(self, path: Path, samples: Samples, origins: Mapping[str, Origin], settings: Settings) -> None:
+        self.path, self.settings, self.samples = path, settings, samples
+        self.origins = {kind: origins[kind] for kind in KINDS if kind in origins}
+        self.places = {
+            split: [i for i, clip in enumerate(samples.clips) if clip.split == split and "M" in clip.labels]
+            for split in SPLITS
+        }
+        for split, members in self.places.items():
+            if not members:
+                raise MalformedInput(
+                    f"{path}: expected clips with labels in train, valid and test, got none in {split}"
+                )
+        tokens = samples.stores["tokens"]
+        if tokens.columns != TOKEN_COLUMNS:
+            raise MalformedInput(f"{path}: expected token ids for text_bert, got {tokens.columns[0]}, …")
+        self._everyone = [i for members in self.places.values() for i in members]
+        if settings.aligned:
+            self._check_aligned()
+        self.lengths = self._lengths()
+        self._content = {split: self._split(members) for split, members in self.places.items()}
+        self._own = {split: self._kept(members) for split, members in self.places.items()}
+
+    @property
+    def size(self) -> int:
+        """Bytes of its arrays."""
+        parts = [*self._content.values(), *self._own.values()]
+        return sum(value.nbytes for part in parts for value in part.values() if isinstance(value, Rows | np.ndarray))
+
+    def write(self) -> Written:
+        """Write the file, holding a clip at a time."""
+        origins = {kind: json.dumps(asdict(o), sort_keys=True) for kind, o in self.origins.items()}
+        own = {"layout": 1, "origins": origins, **self._own}
+        own |= {"notes": list(self.settings.notes)} if self.settings.notes else {}
+        with replacing(self.path) as temporary, temporary.open("wb") as file:
+            pickles.dumps_to(file, self._content | {"lacuna": own})
+        counts = {split: len(members) for split, members in self.places.items()}
+        cuts = {k: int((self._counted(k, self._everyone) > most).sum()) for k, most in self.lengths.items()}
+        notes = (*_notes(self.samples.clips, self.places, self.origins), *_lacks(self.samples, self.places))
+        return Written(counts, self.lengths, cuts, (*self.settings.notes, *notes))
+
+    def _counted(self, kind: str, places: Sequence[int]) -> np.ndarray:
+        """(N,) frames before any cut."""
+        return self.samples.stores[kind].lengths[np.asarray(places)]
+
+    def _check_aligned(self) -> None:
+        wanted = self._counted("tokens", self._everyone)
+        for kind in self.origins:
+            given = self._counted(kind, self._everyone)
+            for i in np.flatnonzero((given != 0) & (given != wanted)):
+                clip = self.samples.clips[self._everyone[i]].id
+                raise MalformedInput(f"clip {clip}: expected {wanted[i]} frames of aligned {kind}, got {given[i]}")
+
+    def _lengths(self) -> dict[str, int]:
+        """Most frames kept of each kind; text's tokens and embeddings have the same, and so has all that is aligned."""
+        result = {}
+        for kind in self.origins:
+            name = "text" if kind == "tokens" or self.settings.aligned else kind
+            source = "tokens" if name == "text" else kind
+            wanted = self.settings.lengths.get(name, max(1, int(self._counted(source, self._everyone).max())))
+            if wanted == "auto":
+                wanted = fet_length(self._counted(source, self.places["train"]).tolist())
+            if not (isinstance(wanted, int) and wanted >= 1):
+                raise MalformedInput(f"lengths.{name}: expected at least 1 frame, or auto; got {wanted!r}")
+            result[kind] = wanted
+        return result
+
+    def _sequence(self, kind: str, place: int, marked: bool = False) -> FeatureSequence:
+        """A sequence after its cut (`marked`: without values); what [SEP] closes stays closed."""
+        store, most = self.samples.stores[kind], self.lengths[kind]
+        sequence = store.marked(place) if marked else store[place]
+        if len(sequence) <= most:
+            return sequence
+        kept = np.arange(most)
+        closing = int(specials(self.samples.stores["tokens"][place])[-2:].sum())
+        if closing and (self.settings.aligned or specials(sequence).any()):
+            kept[-closing:] = np.arange(len(sequence) - closing, len(sequence))[-most:]
+        parts = (sequence.values[kept], sequence.times[kept], sequence.seen[kept])
+        return FeatureSequence.unchecked(*parts, sequence.columns)
+
+    def _frames(self, kind: str, places: Sequence[int]) -> list[int]:
+        """Frames after the cut."""
+        return np.minimum(self._counted(kind, places), self.lengths[kind]).tolist()
+
+    def _split(self, places: list[int]) -> dict[str, object]:
+        content = _labels([self.samples.clips[i] for i in places])
+        # MISA packs audio and vision with the text's length: their padding must reach as far.
+        text, count = self.lengths["tokens"], len(places)
+        content["text_bert"] = Rows(
+            (count, 3, text), np.dtype(np.int64), lambda: (_bert(self._sequence("tokens", i), text) for i in places)
+        )
+        for kind in ("text", "audio", "vision"):
+            if kind in self.origins:
+                content[kind] = self._padded(kind, places)
+            elif kind != "text":
+                content[kind] = np.zeros((count, text, 1), np.float32)
+            if kind != "text":
+                frames = self._frames(kind, places) if kind in self.origins else [1] * count
+                content[f"{kind}_lengths"] = [max(1, n) for n in frames]
+        if self.settings.incomplete:
+            content |= self._missing(places, content)
+        if self.settings.aligned:
+            content = {key: value for key, value in content.items() if not key.endswith("_lengths")}
+        return content
+
+    def _padded(self, kind: str, places: list[int]) -> Rows:
+        store, padded = self.samples.stores[kind], max(self.lengths["tokens"], self.lengths[kind])
+        return Rows(
+            (len(places), padded, len(store.columns)),
+            store.dtype,
+            lambda: (_padded(self._sequence(kind, i).values, padded) for i in places),
+        )
+
+    def _missing(self, places: list[int], content: Mapping[str, Any]) -> dict[str, object]:
+        """Masks (N, T), 1 where a frame is present, and the share of real frames that is not, (N, 1)."""
+        result: dict[str, object] = {}
+        for letter, kind, source in (("l", "text", "tokens"), ("a", "audio", "audio"), ("v", "vision", "vision")):
+            padded = content["text_bert"].shape[2] if kind == "text" else content[kind].shape[1]
+            result[f"{kind}_missing_mask"] = Rows(
+                (len(places), padded),
+                np.dtype(np.int64),
+                lambda source=source, padded=padded: (
+                    _padded(self._seen(source, i).astype(np.int64), padded) for i in places
+                ),
+            )
+            seen = (self._seen(source, i) for i in places)
+            lost = [1 - one.mean() if len(one) else 1 for one in seen]
+            result[f"missing_rate_{letter}"] = np.array(lost, np.float32)[:, None]
+        return result
+
+    def _seen(self, kind: str, place: int) -> np.ndarray:
+        return self._sequence(kind, place, marked=True).seen if kind in self.origins else np.zeros(0, bool)
+
+    def _kept(self, places: list[int]) -> dict[str, object]:
+        """Places among the samples, labels in full; per kind true lengths (N,), times and seen of all frames."""
+        result: dict[str, object] = {"places": np.array(places, np.int64)}
+        result["labels"] = [json.dumps(self.samples.clips[i].labels, sort_keys=True) for i in places]
+        for kind in self.origins:
+            frames = self._frames(kind, places)
+            result[f"{kind}_lengths"] = np.array(frames, np.int64)
+            for name, dtype in (("times", np.float64), ("seen", bool)):
+                result[f"{kind}_{name}"] = Rows(
+                    (sum(frames),),
+                    np.dtype(dtype),
+                    lambda kind=kind, name=name: (getattr(self._sequence(kind, i, marked=True), name) for i in places),
+                )
+        return result
 
 
-Row = dict  # {"place": int, "sample": Sample, kind: FeatureSequence}
-
-
-def _row(place: int, sample: Sample, tokens: Tokens) -> Row:
-    given = tokens[sample.clip.id]
-    if len(given) and not is_tokens(given):
-        raise MalformedInput(f"clip {sample.clip.id}: expected token ids for text_bert, got {given.columns[0]}, …")
-    return {"place": place, "sample": sample, "tokens": given, **sample.features}
-
-
-def _check_aligned(rows: dict[str, list[Row]], origins: Mapping[str, Origin]) -> None:
-    for row in (row for members in rows.values() for row in members):
-        for kind in origins:
-            if len(row[kind]) not in (0, len(row["tokens"])):
-                clip, expected = row["sample"].clip.id, len(row["tokens"])
-                raise MalformedInput(f"clip {clip}: expected {expected} frames of aligned {kind}, got {len(row[kind])}")
-
-
-def _lengths(rows: dict[str, list[Row]], origins: Mapping[str, Origin], settings: Settings) -> dict[str, int]:
-    """Most frames kept of each kind; text's tokens and embeddings have the same, and so has all that is aligned."""
-    result = {}
-    for kind in origins:
-        name = "text" if kind == "tokens" or settings.aligned else kind
-        source = "tokens" if name == "text" else kind
-        longest = max(1, *(len(row[source]) for members in rows.values() for row in members))
-        wanted = settings.lengths.get(name, longest)
-        if wanted == "auto":
-            wanted = fet_length([len(row[source]) for row in rows["train"]])
-        if not (isinstance(wanted, int) and wanted >= 1):
-            raise MalformedInput(f"lengths.{name}: expected at least 1 frame, or auto; got {wanted!r}")
-        result[kind] = wanted
-    return result
-
-
-def _cut_row(row: Row, lengths: dict[str, int], aligned: bool) -> Row:
-    """The row with its sequences cut; what [SEP] closes, or has a frame for it, stays closed by it."""
-    result = dict(row)
-    closing = int(specials(row["tokens"])[-2:].sum())
-    for kind, most in lengths.items():
-        sequence = row[kind]
-        if len(sequence) > most:
-            kept = np.arange(most)
-            if closing and (aligned or specials(sequence).any()):
-                kept[-closing:] = np.arange(len(sequence) - closing, len(sequence))[-most:]
-            parts = (sequence.values[kept], sequence.times[kept], sequence.seen[kept])
-            result[kind] = FeatureSequence(*parts, sequence.columns)
-    return result
-
-
-def _split(rows: list[Row], origins: Mapping[str, Origin], lengths: dict[str, int], settings: Settings) -> dict:
-    clips = [row["sample"].clip for row in rows]
+def _labels(clips: Sequence[Clip]) -> dict[str, object]:
     scores = np.array([clip.labels["M"] for clip in clips], np.float32)
     signs = np.sign(scores).astype(np.int64) + 1
     content: dict[str, object] = {
@@ -161,23 +238,6 @@ def _split(rows: list[Row], origins: Mapping[str, Origin], lengths: dict[str, in
     for name in "TAV":
         if all(name in clip.labels for clip in clips):
             content[f"regression_labels_{name}"] = np.array([clip.labels[name] for clip in clips], np.float32)
-    # MISA packs audio and vision with the text's length: their padding must reach as far.
-    text = lengths["tokens"]
-    content["text_bert"] = np.stack([_bert(row["tokens"], text) for row in rows])
-    for kind in ("text", "audio", "vision"):
-        if kind not in origins:
-            if kind != "text":
-                content[kind] = np.zeros((len(rows), text, 1), np.float32)
-                content[f"{kind}_lengths"] = [1] * len(rows)
-            continue
-        padded = max(text, lengths[kind])
-        content[kind] = np.stack([_padded(row[kind].values, padded) for row in rows])
-        if kind != "text":
-            content[f"{kind}_lengths"] = [max(1, len(row[kind])) for row in rows]
-    if settings.incomplete:
-        content |= _missing(rows, content)
-    if settings.aligned:
-        content = {key: value for key, value in content.items() if not key.endswith("_lengths")}
     return content
 
 
@@ -193,57 +253,33 @@ def _bert(tokens: FeatureSequence, length: int) -> np.ndarray:
     return _padded(values, length).T
 
 
-def _missing(rows: list[Row], content: Mapping[str, object]) -> dict[str, np.ndarray]:
-    """Masks (N, T), 1 where a frame is present, and the share of real frames that is not, (N, 1)."""
-    result = {}
-    for letter, kind, source in (("l", "text", "tokens"), ("a", "audio", "audio"), ("v", "vision", "vision")):
-        padded = content["text_bert"].shape[2] if kind == "text" else content[kind].shape[1]
-        masks, rates = np.zeros((len(rows), padded), np.int64), np.zeros((len(rows), 1), np.float32)
-        for i, row in enumerate(rows):
-            seen = row[source].seen if source in row else np.zeros(0, bool)
-            masks[i, : len(seen)] = seen
-            rates[i] = 1 - seen.mean() if len(seen) else 1
-        result[f"{kind}_missing_mask"], result[f"missing_rate_{letter}"] = masks, rates
-    return result
-
-
-def _kept(rows: list[Row], origins: Mapping[str, Origin]) -> dict[str, object]:
-    """Places among the samples, labels in full; per kind true lengths (N,), times and seen of all frames."""
-    result: dict[str, object] = {"places": np.array([row["place"] for row in rows], np.int64)}
-    result["labels"] = [json.dumps(row["sample"].clip.labels, sort_keys=True) for row in rows]
-    for kind in origins:
-        result[f"{kind}_lengths"] = np.array([len(row[kind]) for row in rows], np.int64)
-        result[f"{kind}_times"] = np.concatenate([row[kind].times for row in rows]).astype(np.float64)
-        result[f"{kind}_seen"] = np.concatenate([row[kind].seen for row in rows])
-    return result
-
-
-def _notes(samples: Sequence[Sample], rows: dict[str, list[Row]], origins: Mapping[str, Origin]) -> tuple[str, ...]:
+def _notes(clips: Sequence[Clip], places: dict[str, list[int]], origins: Mapping[str, Origin]) -> tuple[str, ...]:
     """What MMSA would stumble over, and what is not in the file."""
     notes = []
-    left = len(samples) - sum(map(len, rows.values()))
+    left = len(clips) - sum(map(len, places.values()))
     if left:
         notes.append(f"{left} clips without a split or a label are not in it")
     notes += [f"{kind}: the clips have none; zeros of width 1" for kind in ("audio", "vision") if kind not in origins]
-    count = len(rows["train"])
+    count = len(places["train"])
     sizes = [size for size in _BATCH_SIZES if count % size == 1]
     if sizes:
         notes.append(f"{count} training clips leave a last batch of one at batch size {sizes}: MISA cannot train on it")
-    notes += _lacks(rows)
-    for split, members in rows.items():
-        if not any(row["sample"].clip.labels["M"] for row in members):
+    for split, members in places.items():
+        if not any(clips[i].labels["M"] for i in members):
             notes.append(f"{split}: no label differs from 0: MMSA's metrics of MOSI fail")
     return tuple(notes)
 
 
-def _lacks(rows: dict[str, list[Row]]) -> Iterator[str]:
+def _lacks(samples: Samples, places: dict[str, list[int]]) -> Iterator[str]:
     """Unimodal labels that are left out because some clips have none, and words where there are none at all."""
     for name in "TAV":
-        counts = {split: sum(name in row["sample"].clip.labels for row in part) for split, part in rows.items()}
-        told = [f"{counts[split]} of {len(part)} {split}" for split, part in rows.items() if counts[split] < len(part)]
+        counts = {split: sum(name in samples.clips[i].labels for i in part) for split, part in places.items()}
+        told = [
+            f"{counts[split]} of {len(part)} {split}" for split, part in places.items() if counts[split] < len(part)
+        ]
         if told and any(counts.values()):
             yield f"regression_labels_{name}: left out where not every clip has one ({', '.join(told)} clips do)"
-    if not any(len(row["tokens"]) for part in rows.values() for row in part):
+    if not samples.stores["tokens"].lengths.any():
         yield "text: no clip has words; each is [CLS] [SEP]"
 
 

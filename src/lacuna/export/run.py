@@ -1,18 +1,24 @@
-"""Pickles for MMSA. In: processed/<dataset> and which pickle is wanted. Out: the file, and what it came to."""
+"""Pickles for MMSA. In: clips, features files and which pickle is wanted. Out: the file, and what it came to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 
-from lacuna.data.samples import Sample, read_samples
-from lacuna.export.pickle import Settings, Written, dump
-from lacuna.mask.mask import Level, mask
+from lacuna.data.samples import Again, Samples, open_samples
+from lacuna.data.scaler import Scaler
+from lacuna.data.stores import Filed
+from lacuna.export.pickle import Dump, Settings, Written
+from lacuna.extract.after_loss import leaks, made_again
+from lacuna.mask.mask import Level
+from lacuna.mask.masked import Drawn, Encoded, Masked
 from lacuna.mask.variants import places
-from lacuna.params import Params, plugin
+from lacuna.params import plugin
 from lacuna.storage.features import FeatureFile, Origin
+from lacuna.storage.files import note_digest
+from lacuna.storage.packed import pack
+from lacuna.types import Clip
 
 ALIGNED = "aligned_"  # what the align stage puts before an extractor's name
 
@@ -31,75 +37,69 @@ class Variant:
 
 
 def export_pickle(
-    params: Params, processed: Path, path: Path | None = None, variant: Variant | None = None, aligned: bool = False
+    path: Path,
+    clips: Sequence[Clip],
+    files: Mapping[str, Path],
+    tokens: Path,
+    settings: Settings,
+    variant: Variant | None = None,
 ) -> Iterator[str]:
-    """Write one pickle (`mmsa/unaligned.pkl`, `aligned.pkl` or `incomplete/<variant>.pkl`), and tell what it holds."""
-    settings = params.export.of(processed.name)
-    path = path or _place(processed, variant, aligned)
-    samples, origins, tokens = _read(processed, settings.tokens, settings.features, aligned)
+    """Write one pickle of these features files, {extractor: path}, and of token ids; tell its size, then what it holds.
+
+    A clip at a time is in memory, whatever the size.
+    """
+    samples, origins = open_samples(clips, files, needed=False)
+    again, told = (made_again(origins, Scaler({}, {})), leaks(origins)) if variant else ({}, [])
+    ids = pack(tokens)
+    samples = Samples(clips, samples.stores | {"tokens": Filed(ids, [clip.id for clip in clips])})
     if variant:
-        samples, tokens = _lossy(samples, origins, tokens, variant)
-    source = _Tokens(tokens.origin, {s.clip.id: s.features["tokens"] for s in tokens.samples})
-    plain = [replace(s, features={m: s.features[m] for m in origins}) for s in samples]
-    written = dump(path, plain, source, origins, Settings(settings.lengths, aligned, variant is not None))
+        samples = _lossy(samples, origins, variant, again)
+    dump = Dump(path, samples, origins | {"tokens": ids.origin}, replace(settings, notes=tuple(told)))
+    yield f"{path}: {dump.size / 1e6:,.1f} MB"
+    written = dump.write()
+    note_digest(path)
     yield from _told(path, written)
 
 
-def can_export(params: Params, processed: Path) -> bool:
+def aligned_files(folder: Path, features: Sequence[str]) -> dict[str, Path]:
+    """The features files of `folder` for an aligned pickle: audio and vision as stage align left them."""
+    names = {name: name if _is_text(folder / f"{name}.h5") else f"{ALIGNED}{name}" for name in features}
+    return {name: folder / f"{file}.h5" for name, file in names.items()}
+
+
+def can_export(files: Sequence[Path]) -> bool:
     """Whether the exported features hold sound or video; else there is nothing that MMSA's models could read."""
-    for name in params.export.of(processed.name).features:
-        with FeatureFile(processed / "features" / f"{name}.h5") as file:
+    for path in files:
+        with FeatureFile(path) as file:
             if file.origin.modality in ("audio", "vision") and file.lengths().any():
                 return True
     return False
 
 
-class _Tokens:
-    """Token ids by clip id, as `mmsa.dump` reads them."""
-
-    def __init__(self, origin: Origin, sequences: dict[str, object]) -> None:
-        self.origin, self._sequences = origin, sequences
-
-    def __getitem__(self, clip_id: str) -> object:
-        return self._sequences[clip_id]
-
-
-def _place(processed: Path, variant: Variant | None, aligned: bool) -> Path:
+def place_of(folder: Path, variant: Variant | None, aligned: bool) -> Path:
+    """Where a pickle goes: `unaligned.pkl`, `aligned.pkl` or `incomplete/<variant>.pkl`."""
     if variant:
-        return processed / "mmsa" / "incomplete" / f"{variant.name}{'-aligned' * aligned}.pkl"
-    return processed / "mmsa" / ("aligned.pkl" if aligned else "unaligned.pkl")
+        return folder / "incomplete" / f"{variant.name}{'-aligned' * aligned}.pkl"
+    return folder / ("aligned.pkl" if aligned else "unaligned.pkl")
 
 
-def _read(
-    processed: Path, tokens: str, features: list[str], aligned: bool
-) -> tuple[list[Sample], dict[str, Origin], SimpleNamespace]:
-    """Samples of the exported features, their origins, and the same clips with token ids only."""
-    names = [f"{ALIGNED}{n}" if aligned and _is_aligned(processed, n) else n for n in features]
-    samples, origins = read_samples(processed, names)
-    with FeatureFile(processed / "features" / f"{tokens}.h5") as file:
-        found = file.many([s.clip.id for s in samples])
-        words = [Sample(s.clip, {"tokens": ids}) for s, ids in zip(samples, found)]
-        return samples, origins, SimpleNamespace(origin=file.origin, samples=words)
+def _is_text(path: Path) -> bool:
+    with FeatureFile(path) as file:
+        return file.origin.modality == "text"
 
 
-def _is_aligned(processed: Path, name: str) -> bool:
-    with FeatureFile(processed / "features" / f"{name}.h5") as file:
-        return file.origin.modality != "text"
-
-
-def _lossy(
-    samples: list[Sample], origins: dict[str, Origin], tokens: SimpleNamespace, variant: Variant
-) -> tuple[list[Sample], SimpleNamespace]:
-    """Samples and tokens as a variant leaves them: a word's id and its embedding are lost together."""
-    pattern = plugin("patterns", variant.pattern)
-    where, words = places(samples, origins), []
-    for sample in tokens.samples:
-        # Masks are drawn by modality: the ids are text, as their embeddings are.
-        as_text = replace(sample, features={"text": sample.features["tokens"]})
-        lost = mask(as_text, pattern, variant.level, variant.seed, 0, where[sample.clip.id])
-        words.append(replace(sample, features={"tokens": lost.features["text"]}))
-    lossy = [mask(s, pattern, variant.level, variant.seed, 0, where[s.clip.id]) for s in samples]
-    return lossy, SimpleNamespace(origin=tokens.origin, samples=words)
+def _lossy(samples: Samples, origins: Mapping[str, Origin], variant: Variant, again: Mapping[str, Again]) -> Samples:
+    """The samples as a variant leaves them. Masks are drawn by modality: token ids are text, as their embeddings are,
+    so that a word's id and its embedding are lost together, and words before they are encoded."""
+    pattern, stores = plugin("patterns", variant.pattern), {}
+    lengths = {m: store.lengths for m, store in samples.stores.items() if m != "tokens"}
+    where = places(samples.clips, lengths, {m: origin.settings for m, origin in origins.items()})
+    for kind, store in samples.stores.items():
+        modality = "text" if kind == "tokens" else kind
+        stores[kind] = Masked(store, samples.clips, modality, pattern, Drawn(variant.level, variant.seed), where)
+        if kind in again and not hasattr(pattern, "spoil"):
+            stores[kind] = Encoded(stores[kind], samples.clips, again[kind])
+    return Samples(samples.clips, stores)
 
 
 def _told(path: Path, written: Written) -> Iterator[str]:

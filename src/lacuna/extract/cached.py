@@ -2,6 +2,9 @@
 
 A clip's result is kept under the hash of its media's bytes (or its words), its span, and the extractor's name, version,
 settings and libraries: a changed label, another order or a second run costs nothing, a killed run goes on where it was.
+
+Only what is wrong with a clip's own media or words refuses it. What is wrong with the machine (a full disk, no
+permission, a killed worker) or with the settings is raised, so that it stops whoever asked, and nothing is written.
 """
 
 from __future__ import annotations
@@ -21,13 +24,21 @@ from threadpoolctl import ThreadpoolController
 from lacuna.compute.workers import Engine, Lost, map_items, progress
 from lacuna.media.shared import together
 from lacuna.params import plugin, plugin_settings
-from lacuna.storage.cache import Cache, digest_of, digest_of_file
+from lacuna.params.plugins import own_plugins
+from lacuna.source.closure import digest, plugin_file
+from lacuna.storage.cache import Cache, digest_of
 from lacuna.storage.features import Origin
+from lacuna.storage.files import digest_of_file
 from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, empty_sequence, joined
 
 WEIGHTS = ("weights", "source", "file")  # settings that name weights; `versions()` holds their fingerprint
 STREAMS = {"vision": "video", "image": "video", "audio": "audio"}  # what is decoded for a modality
 BATCH = 64  # clips given at once to an extractor that takes many
+
+
+def _own_code(name: str) -> dict[str, str]:
+    """The digest of a plug-in of the user's own, whose VERSION is easily forgotten while it is being written."""
+    return {"code": digest([plugin_file("extractors", name)])} if name in own_plugins()["extractors"] else {}
 
 
 def one_thread() -> AbstractContextManager:
@@ -73,10 +84,10 @@ class Extraction:
         module = plugin("extractors", self.name)
         return Origin(
             extractor=self.name,
-            modality=module.MODALITY,
+            modality=getattr(self.extractor, "modality", module.MODALITY),  # `image` may be told to be vision
             columns=tuple(self.extractor.columns),
             settings=asdict(self._settings),
-            versions={"lacuna_extractor": str(module.VERSION), **self.extractor.versions()},
+            versions={"lacuna_extractor": str(module.VERSION), **_own_code(self.name), **self.extractor.versions()},
             dtype=getattr(module, "DTYPE", "float32"),
         )
 
@@ -92,24 +103,25 @@ class Extraction:
         return digest_of(*made_by, digest_of_file(clip.path), clip.start, clip.end, *read)
 
     def __call__(self, clip: Clip) -> FeatureSequence | MalformedInput:
-        """The clip's features, from the cache where they are there; an error is returned, for it is one clip's."""
+        """The clip's features, from the cache where they are there; its own fault is returned, as `fill` does."""
         key = self.fill(clip)
         return key if isinstance(key, MalformedInput) else joined(self.pieces(key, clip))
 
     def fill(self, clip: Clip) -> str | MalformedInput:
-        """See to it that the cache has the clip's features; their key.
+        """See to it that the cache has the clip's features; their key, or what is wrong with the clip.
 
-        What a worker sends back is the key alone, whatever the clip's length.
+        What a worker sends back is the key alone, whatever the clip's length. MalformedInput is raised where the
+        extractor cannot be made, OSError where the machine fails.
         """
-        try:
-            key = self.key(clip)
-            if key not in self.cache:
+        key = self.key(clip)
+        if key not in self.cache:
+            try:
                 # Sums of products depend in their last bits on how many threads share them: one, wherever this runs.
                 with one_thread():
                     self.cache.put(key, map(_arrays, self._made(clip)))
-            return key
-        except (MalformedInput, OSError) as error:
-            return MalformedInput(f"{clip.id}: {error}")
+            except MalformedInput as error:
+                return MalformedInput(f"{clip.id}: {error}")
+        return key
 
     def _made(self, clip: Clip) -> Iterable[FeatureSequence]:
         pieces = getattr(self.extractor, "pieces", None)
@@ -137,16 +149,13 @@ class Extraction:
         try:
             for clip, sequence in zip(missing, self.extractor.many(missing) if missing else ()):
                 self.cache.put(self.key(clip), [_arrays(sequence)])
-        except (MalformedInput, OSError):
+        except MalformedInput:
             pass  # one of them is malformed: `fill` below meets it alone, and names it
         return [self.fill(clip) for clip in clips]
 
     def _key_in_cache(self, clip: Clip) -> str | None:
         """The clip's key where the cache has it."""
-        try:
-            key = self.key(clip)
-        except OSError:  # the media cannot be read: whoever is to extract from it will tell
-            return None
+        key = self.key(clip)
         return key if key in self.cache else None
 
     def each(self, clips: Sequence[Clip], engine: Engine | int | str) -> Iterator[str | MalformedInput | Lost]:
@@ -165,6 +174,24 @@ class Extraction:
             if made is not None:
                 looked_at.popleft()
                 yield made
+
+
+@dataclass(frozen=True)
+class Work:
+    """Where clips are worked on, and the largest share of them that may fail with an error."""
+
+    engine: Engine | int | str = 1
+    max_rejects: float = 1.0
+
+    def check(self, failed: int, total: int, rejects: Sequence[Reject]) -> None:
+        """MalformedInput where too many failed: then the settings are wrong, and not the clips."""
+        if failed > self.max_rejects * total:
+            last = rejects[-1]
+            raise MalformedInput(
+                f"extract.max_rejects: expected at most {self.max_rejects:.0%} of {total} clips refused with an error "
+                f"by {last.stage}, got {failed} so far; the last: {last.reason} (mend these clips or the settings of "
+                f"extract.{last.stage}, or raise extract.max_rejects)"
+            )
 
 
 @dataclass(frozen=True)
@@ -196,20 +223,20 @@ def _arrays(sequence: FeatureSequence) -> dict[str, np.ndarray]:
 
 
 def extract(
-    extraction: Extraction, clips: Sequence[Clip], engine: Engine | int | str, rejects: list[Reject]
+    extraction: Extraction, clips: Sequence[Clip], work: Work, rejects: list[Reject]
 ) -> Iterator[tuple[str, FeatureSequence]]:
     """(clip id, features) in order, a long clip's in several pieces.
 
-    A clip that fails has no frames and is added to `rejects`, as is one unseen.
+    A clip with an error has no frames and is added to `rejects`, as is one in which nothing is seen or heard.
+    MalformedInput: more errors than `work.max_rejects`. ChildProcessError: workers were killed from outside.
     """
-    if extraction.batched:
-        parts = (clips[i : i + BATCH] for i in range(0, len(clips), BATCH))
-        results = (result for part in parts for result in extraction.fill_many(part))
-    else:
-        results = extraction.each(clips, engine)
-    for result, clip in zip(progress(results, len(clips), f"{extraction.name:<10}"), clips):
+    failed = 0
+    for result, clip in zip(_results(extraction, clips, work.engine), clips):
         if isinstance(result, Lost | MalformedInput):
+            if isinstance(result, Lost) and result.machine:
+                raise ChildProcessError(f"{clip.id}: {result.reason}; free memory, or set fewer workers")
             reason = result.reason if isinstance(result, Lost) else str(result)
+            failed += 1
             yield clip.id, empty_sequence(extraction.origin.columns, np.dtype(extraction.origin.dtype).type)
         else:
             frames, seen = 0, False
@@ -219,6 +246,19 @@ def extract(
             reason = "" if seen else _unseen(extraction.origin.modality, frames)
         if reason:
             rejects.append(Reject(clip.id, clip.path.as_posix() if clip.path else "", reason, extraction.name))
+        work.check(failed, len(clips), rejects)
+
+
+def _results(
+    extraction: Extraction, clips: Sequence[Clip], engine: Engine | int | str
+) -> Iterator[str | MalformedInput | Lost]:
+    """The key of each clip, or its error, with a bar."""
+    if extraction.batched:
+        parts = (clips[i : i + BATCH] for i in range(0, len(clips), BATCH))
+        results = (result for part in parts for result in extraction.fill_many(part))
+    else:
+        results = extraction.each(clips, engine)
+    return progress(results, len(clips), f"{extraction.name:<10}")
 
 
 def _unseen(modality: str, frames: int) -> str:

@@ -1,4 +1,4 @@
-"""Extract a dataset, whole or in shards. In: params.yaml's values and clips.jsonl. Out: features and rejects.
+"""Extract a dataset, whole or in shards. In: clips, an extractor and its settings. Out: features and rejects.
 
 A shard fills the content-addressed cache and writes nothing else, so that many machines may work at once; whoever then
 extracts the whole finds all of it there and writes the same bytes as one machine alone.
@@ -8,108 +8,126 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from lacuna.compute.workers import Engine, Lost, map_items, progress
-from lacuna.data.samples import read_clips
-from lacuna.extract.cached import Extraction, Together, extract
+from lacuna.compute.workers import Lost, map_items, progress
+from lacuna.extract.cached import Extraction, Together, Work, extract
 from lacuna.media import decode
-from lacuna.params import FINETUNED, TUNED_FILES, Params, plugin
+from lacuna.params import FINETUNED, TUNED_FILES, plugin
 from lacuna.prepare.rejects import write_rejects
 from lacuna.prepare.run import check_within, given_features
-from lacuna.storage.cache import default_root
-from lacuna.storage.features import Origin, write_features
+from lacuna.storage.features import NOTHING, Origin, write_features
 from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, empty_sequence
 
-
-def engine_of(params: Params) -> Engine:
-    """Where params.yaml wants clips to be worked on."""
-    return Engine(params.compute.engine, params.workers, params.compute.address, params.compute.retries)
+Content = tuple[Origin, Iterator[tuple[str, FeatureSequence]]]
 
 
-def extract_dataset(params: Params, dataset: str, extractor: str) -> str:
-    """Write features/<extractor>.h5 and <extractor>.rejects.csv; the line to print."""
-    out = Path("processed", dataset)
-    clips, rejects = read_clips(out / "clips.jsonl"), []
-    path, longer = out / "features" / f"{extractor}.h5", 0
-    given = given_features(Path("raw", dataset), dataset, extractor)
-    if given is not None:
-        write_features(path, *given)
-    elif lacked := _lacked(extractor, clips):
-        write_features(path, *_nothing(extractor, lacked, clips))
-        reason = f"all {len(clips)} clips are still pictures: kept without {lacked}"
-        rejects.append(Reject("*", Path("raw", dataset).as_posix(), reason, extractor))
-    else:
-        extraction = _extraction(params, dataset, extractor)
-        write_features(path, extraction.origin, extract(extraction, clips, engine_of(params), rejects))
-        longer = getattr(extraction.extractor, "longer", lambda clips: 0)(clips)
-    write_rejects(path.with_suffix(".rejects.csv"), rejects)
-    without = len(clips) if any(r.id == "*" for r in rejects) else len(rejects)
-    told = f"{dataset}: {extractor} of {len(clips)} clips; {without} have none of it ({path.stem}.rejects.csv)"
-    return f"{told}; {longer} texts are cut at max_length" if longer else told
+@dataclass(frozen=True)
+class Job:
+    """One extractor, its settings and its cache, over the clips of a dataset, whose own files are in `raw`."""
+
+    dataset: str
+    raw: Path
+    clips: Sequence[Clip]
+    extractor: str
+    settings: dict[str, object]
+    cache: Path
+
+    @property
+    def given(self) -> Content | None:
+        """Features that the dataset brings along."""
+        return given_features(self.raw, self.dataset, self.extractor)
+
+    @cached_property
+    def lacked(self) -> str:
+        """The extractor's modality where no clip of the dataset can have it: sound or video of still pictures."""
+        modality = plugin("extractors", self.extractor).MODALITY
+        still = bool(self.clips) and all(decode.is_picture(clip.path) for clip in self.clips)
+        return modality if still and modality in ("audio", "vision") else ""
+
+    @cached_property
+    def extraction(self) -> Extraction:
+        """What makes the features; MalformedInput where it needs weights that are not there yet."""
+        for key in getattr(plugin("extractors", self.extractor), "FOLDERS", ()):
+            if self.settings.get(key):
+                check_within(Path(str(self.settings[key])), self.raw, f"extract.{self.extractor}.{key}")
+        for key, value in self.settings.items():
+            if key in TUNED_FILES and isinstance(value, str) and _not_yet_tuned(Path(value)):
+                network = "resnet50" if key == "weights" else "bert"
+                raise MalformedInput(
+                    f"extract.{self.extractor}.{key}: expected weights tuned on {self.dataset}, found none at {value} "
+                    f"(name {network} in finetune.networks, then `dvc repro finetune`)"
+                )
+        return Extraction(self.extractor, self.settings, self.cache)
 
 
-def extract_shard(params: Params, dataset: str, extractor: str, shard: str) -> str:
-    """Extract one shard's clips into the cache; the line to print."""
-    clips = shard_of(read_clips(Path("processed", dataset, "clips.jsonl")), shard)
-    if given_features(Path("raw", dataset), dataset, extractor) is not None:
-        return f"{dataset}: {extractor} is given, there is nothing to extract"
-    if lacked := _lacked(extractor, clips):
-        return f"{dataset}: {extractor} of shard {shard}: still pictures have no {lacked}, there is nothing to extract"
+def _not_yet_tuned(file: Path) -> bool:
+    return file.parent.name == FINETUNED and not file.exists()
+
+
+def extract_dataset(job: Job, folder: Path, work: Work) -> str:
+    """Write <extractor>.h5 and <extractor>.rejects.csv into `folder`; the line to print."""
     rejects: list[Reject] = []
-    for _ in extract(_extraction(params, dataset, extractor), clips, engine_of(params), rejects):
-        pass  # each is in the cache by now
-    return (
-        f"{dataset}: {extractor} of shard {shard}, {len(clips)} clips, is in the cache; {len(rejects)} have none of it"
+    path = folder / f"{job.extractor}.h5"
+    write_features(path, *_content(job, work, rejects))
+    write_rejects(path.with_suffix(".rejects.csv"), rejects)
+    without = len(job.clips) if any(r.id == "*" for r in rejects) else len(rejects)
+    told = (
+        f"{job.dataset}: {job.extractor} of {len(job.clips)} clips; {without} have none of it ({path.stem}.rejects.csv)"
     )
+    return f"{told}; {longer} texts are cut at max_length" if (longer := _longer(job)) else told
 
 
-def extract_together(params: Params, dataset: str, extractors: Sequence[str], shard: str = "") -> str:
+def _longer(job: Job) -> int:
+    """How many texts are longer than what is read of them."""
+    if job.given is not None or job.lacked or not hasattr(plugin("extractors", job.extractor).Extractor, "longer"):
+        return 0
+    return job.extraction.extractor.longer(job.clips)
+
+
+def _content(job: Job, work: Work, rejects: list[Reject]) -> Content:
+    """What the features file is to hold; `rejects` is filled while it is written."""
+    if (given := job.given) is not None:
+        return given
+    if job.lacked:
+        reason = f"all {len(job.clips)} clips are still pictures: kept without {job.lacked}"
+        rejects.append(Reject("*", job.raw.as_posix(), reason, job.extractor))
+        origin = Origin(job.extractor, job.lacked, NOTHING, {}, {})  # the extractor itself is not even built
+        return origin, ((clip.id, empty_sequence(origin.columns)) for clip in job.clips)
+    return job.extraction.origin, extract(job.extraction, job.clips, work, rejects)
+
+
+def extract_shard(job: Job, shard: str, work: Work) -> str:
+    """Extract one shard's clips into the cache; the line to print. What fails is judged when the whole is written."""
+    clips, name = shard_of(job.clips, shard), f"{job.dataset}: {job.extractor}"
+    if job.given is not None:
+        return f"{name} is given, there is nothing to extract"
+    if job.lacked:
+        return f"{name} of shard {shard}: still pictures have no {job.lacked}, there is nothing to extract"
+    rejects: list[Reject] = []
+    for _ in extract(job.extraction, clips, Work(work.engine), rejects):
+        pass  # each is in the cache by now
+    return f"{name} of shard {shard}, {len(clips)} clips, is in the cache; {len(rejects)} have none of it"
+
+
+def extract_together(jobs: Sequence[Job], shard: str, work: Work) -> str:
     """Fill the cache with the features of several extractors, each clip being decoded once; the line to print.
 
     `extract_dataset`, or `extract_shard`, of each then finds all of it there.
     """
-    clips = read_clips(Path("processed", dataset, "clips.jsonl"))
-    clips = shard_of(clips, shard) if shard else clips
-    raw = Path("raw", dataset)
-    wanted = [e for e in extractors if given_features(raw, dataset, e) is None and not _lacked(e, clips)]
-    both = Together(tuple(_extraction(params, dataset, extractor) for extractor in wanted))
+    clips = shard_of(jobs[0].clips, shard) if shard else jobs[0].clips
+    wanted = [job for job in jobs if job.given is None and not job.lacked]
+    both = Together(tuple(job.extraction for job in wanted))
     missing = [clip for clip in clips if both.lacks(clip)]
     failed = 0
-    for made in progress(map_items(both, missing, engine_of(params)), len(missing), "together  "):
+    for made in progress(map_items(both, missing, work.engine), len(missing), "together  "):
+        if isinstance(made, Lost) and made.machine:
+            raise ChildProcessError(f"{jobs[0].dataset}: {made.reason}; free memory, or set fewer workers")
         failed += isinstance(made, Lost) or any(isinstance(key, MalformedInput) for key in made)
-    return f"{dataset}: {', '.join(wanted)} of {len(missing)} clips together, of which {failed} failed in part or whole"
-
-
-def _extraction(params: Params, dataset: str, extractor: str) -> Extraction:
-    values = params.extract.plain_settings(extractor, dataset)
-    for key in getattr(plugin("extractors", extractor), "FOLDERS", ()):
-        if values.get(key):
-            check_within(Path(str(values[key])), Path("raw", dataset), f"extract.{extractor}.{key}")
-    tuned = Path("processed", dataset, FINETUNED)
-    for key, value in values.items():
-        if key in TUNED_FILES and isinstance(value, str) and Path(value).parent == tuned and not Path(value).exists():
-            network = "resnet50" if key == "weights" else "bert"
-            raise MalformedInput(
-                f"extract.{extractor}.{key}: expected weights tuned on {dataset}, found none at {value} (name "
-                f"{network} in finetune.networks, then `dvc repro finetune`)"
-            )
-    return Extraction(extractor, values, default_root())
-
-
-def _lacked(extractor: str, clips: Sequence[Clip]) -> str:
-    """The extractor's modality where no clip of the dataset can have it: sound or video of still pictures."""
-    modality = plugin("extractors", extractor).MODALITY
-    still = bool(clips) and all(decode.is_picture(clip.path) for clip in clips)
-    return modality if still and modality in ("audio", "vision") else ""
-
-
-def _nothing(
-    extractor: str, modality: str, clips: Sequence[Clip]
-) -> tuple[Origin, Iterator[tuple[str, FeatureSequence]]]:
-    """A features file's content in which no clip has a frame; the extractor itself is not even built."""
-    origin = Origin(extractor, modality, ("none",), {}, {})
-    return origin, ((clip.id, empty_sequence(origin.columns)) for clip in clips)
+    names = ", ".join(job.extractor for job in wanted)
+    return f"{jobs[0].dataset}: {names} of {len(missing)} clips together, of which {failed} failed in part or whole"
 
 
 def shard_of(clips: Sequence[Clip], shard: str) -> list[Clip]:

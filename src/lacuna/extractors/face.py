@@ -1,27 +1,28 @@
 """Faces in OpenFace 2.2's 709 columns. In: a clip's video. Out: a FeatureSequence, one row per sampled frame.
 
-Three backends share one layout: `mesh` (MediaPipe's face mesh, embedded), `blendshapes` (MediaPipe's Face Landmarker
-with a user's .task file: its scores give the action units) and `openface` (a user's FeatureExtraction binary, or a
-folder of its finished CSV files). What each column is, and how far it can be trusted: docs/features.md.
+Three backends share one layout: `mesh` (Google's face landmarker: its points, and for action units its blendshape
+scores too), `blendshapes` (the same, but action units from the scores alone) and `openface` (a user's FeatureExtraction
+binary, or a folder of its finished CSV files). What each column is, and how well it agrees with OpenFace's own:
+docs/features.md.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
-from lacuna.extractors._openface import speaker, units
-from lacuna.extractors._openface.blendshapes import Landmarker, units_of
+from lacuna.extractors._openface import distances, mixed, points, scores, speaker, units
 from lacuna.extractors._openface.columns import GROUPS, join, names
 from lacuna.extractors._openface.geometry import Camera
+from lacuna.extractors._openface.landmarker import Landmarker
 from lacuna.extractors._openface.measure import measure
-from lacuna.extractors._openface.mesh import Face, Mesh
 from lacuna.extractors._openface.motions import MOTIONS
 from lacuna.extractors._openface.pdm import ShapeModel
+from lacuna.extractors._openface.predictors.track import ActionUnits
 from lacuna.extractors._openface.tables import OpenFace
 from lacuna.extractors._openface.tracks import Track, Tracks, continued
 from lacuna.extractors._rows import Rows
@@ -51,7 +52,8 @@ class Settings:
     min_confidence: float = 0.5  # below it a frame counts as having no face
     openface: str | None = None  # backend openface: the FeatureExtraction binary
     csv: str | None = None  # backend openface: folder within raw/<dataset> of <clip id>.csv or <video id>/<clip id>.csv
-    task: str | None = None  # backend blendshapes: a face_landmarker.task file
+    task: str | None = None  # a face_landmarker.task of your own, instead of the official one
+    au_predictors: str | None = None  # backend mesh: OpenFace's folder AU_predictors, for its own action units
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "groups", tuple(self.groups))  # a list in params.yaml
@@ -69,10 +71,8 @@ class Settings:
             )
         if not 0 <= self.min_confidence <= 1:
             raise MalformedInput(f"face: expected min_confidence in 0..1, got {self.min_confidence}")
-        if self.backend == "blendshapes" and not self.task:
-            raise MalformedInput(
-                "face: backend blendshapes: expected task, the path of a face_landmarker.task, got none"
-            )
+        if self.au_predictors is not None and self.backend != "mesh":
+            raise MalformedInput(f"face: au_predictors: expected backend mesh beside it, got {self.backend}")
         if self.backend == "openface" and bool(self.openface) == bool(self.csv):
             raise MalformedInput(
                 "face: backend openface: expected either openface, the path of FeatureExtraction, or csv, a folder of "
@@ -86,14 +86,6 @@ def _among(key: str, given: tuple[str, ...], allowed: tuple[str, ...]) -> None:
             raise MalformedInput(f"face: {key}: expected one of {', '.join(allowed)}, got {name!r}")
 
 
-class _Detector(Protocol):
-    version: str
-
-    def start(self) -> None: ...
-
-    def __call__(self, image: np.ndarray, time: float) -> list[Face]: ...
-
-
 class Extractor:
     """`extractor(clip)` measures the face of a clip."""
 
@@ -101,17 +93,23 @@ class Extractor:
         self.settings = settings
         self.columns = names(settings.groups)
         self._tables: OpenFace | None = None
+        self._predictors: ActionUnits | None = None
         if settings.backend == "openface":
             self._tables = OpenFace(settings.openface, settings.csv, settings.min_confidence)
             return
-        self._detector = _detector(settings)
+        if settings.au_predictors is not None:
+            self._predictors = ActionUnits(Path(settings.au_predictors))
+        scored = "aus" in settings.groups and self._predictors is None
+        self._landmarker = Landmarker(settings.task, settings.max_faces, settings.min_confidence, scored)
         self._model = ShapeModel()
 
     def versions(self) -> dict[str, str]:
         """What else the values depend on."""
         if self._tables is not None:
             return {"openface": self._tables.version}
-        return {"mediapipe": self._detector.version}
+        packages = {name: importlib.metadata.version(name) for name in ("ai-edge-litert", "opencv-contrib-python")}
+        made = {"face_landmarker": self._landmarker.version, **packages}
+        return made if self._predictors is None else {**made, "au_predictors": self._predictors.version}
 
     def files(self, clip: Clip) -> tuple[Path, ...]:
         """What is read for a clip beside its media: its finished CSV."""
@@ -133,51 +131,82 @@ class Extractor:
 
     def _watch(self, clip: Clip, path: Path) -> Iterator[FeatureSequence]:
         """Rows of a clip's frames, which are looked at one by one and measured when all have been seen."""
+        times, track, camera = self._followed(clip, path)
+        said = self._said(clip, path, track, camera, len(times)) if track.frames else {}
+        shown, frames = _sampled(times, self.settings.fps if self._predictors else None)
+        over = self.settings.average_over
+        step = max(1, BLOCK // over) * over
+        for first in range(0, len(shown), step):
+            part = slice(first, first + step)
+            seen, values = self._rows(track, frames[part], camera, said)
+            yield _averaged(shown[part], seen, values, over, self.columns)
+
+    def _followed(self, clip: Clip, path: Path) -> tuple[np.ndarray, Track, Camera]:
+        """The times of the frames looked at, and the face that is measured. OpenFace's predictors want every frame."""
         times: list[float] = []
         tracks, camera = Tracks(), Camera(0, 0, 0)
-        self._detector.start()
-        for frame in decode.frames(path, clip.start, clip.end, self.settings.fps):
+        self._landmarker.start()
+        for frame in decode.frames(path, clip.start, clip.end, None if self._predictors else self.settings.fps):
             if not times:
                 camera = Camera.of_picture(frame.image.shape[1], frame.image.shape[0])
-            tracks.add(len(times), frame.time, self._detector(frame.image, frame.time))
+            tracks.add(len(times), frame.time, self._landmarker(frame.image, frame.time))
             times.append(frame.time)
         track = continued(self._chosen(clip, path, tracks.all), tracks.all) if tracks.all else Track()
-        found = self._units(track, camera) if "aus" in self.settings.groups and track.frames else None
-        frames, over = np.array(track.frames, int), self.settings.average_over
-        for first in range(0, len(times), max(1, BLOCK // over) * over):
-            shown = np.array(times[first : first + max(1, BLOCK // over) * over])
-            part = slice(*np.searchsorted(frames, [first, first + len(shown)]))
-            values, seen = np.zeros((len(shown), len(self.columns)), np.float32), np.zeros(len(shown), bool)
-            if part.stop > part.start:
-                rows = frames[part] - first
-                seen[rows] = True
-                values[rows] = self._measured(track.kept[part], None if found is None else found[part], camera)
-            yield _averaged(shown, seen, values, over, self.columns)
+        return np.array(times), track, camera
+
+    def _said(self, clip: Clip, path: Path, track: Track, camera: Camera, count: int) -> dict[str, np.ndarray]:
+        """Groups that need the whole clip, by row of the track: action units, and what comes with OpenFace's."""
+        if self._predictors is not None:
+            aus, parameters = self._predictors(_looked(clip, path, track), photo=count == 1)
+            return {"aus": aus[track.frames], "pdm": parameters[track.frames]}
+        return {"aus": self._units(track, camera)} if "aus" in self.settings.groups else {}
+
+    def _rows(
+        self, track: Track, frames: np.ndarray, camera: Camera, said: dict[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Which of some frames show the face (n,), and the columns (n, D)."""
+        known = np.array(track.frames, int)
+        place = np.searchsorted(known, frames)
+        low, high = (int(end) for end in np.searchsorted(known, [frames[0], frames[-1] + 1]))
+        values, seen = np.zeros((len(frames), len(self.columns)), np.float32), np.isin(frames, known)
+        if high > low:
+            parts = measure(track.kept[low:high], camera, self._model)
+            whole = {**parts, **{name: group[low:high] for name, group in said.items()}}
+            values[seen] = join(whole, self.settings.groups)[place[seen] - low]
+        return seen, values
 
     def _chosen(self, clip: Clip, path: Path, tracks: list[Track]) -> Track:
         if self.settings.speaker == "active" and len(tracks) > 1:
             return speaker.active(tracks, decode.audio(path, speaker.RATE, clip.start, clip.end))
         return max(tracks, key=lambda track: track.area)
 
-    def _measured(self, kept: np.ndarray, found: np.ndarray | None, camera: Camera) -> np.ndarray:
-        """The columns (T, D) of faces (T, KEPT, 3), of which the action units are `found`."""
-        parts = measure(kept, camera, self._model)
-        return join(parts if found is None else {**parts, "aus": found}, self.settings.groups)
-
     def _units(self, track: Track, camera: Camera) -> np.ndarray:
         """The columns of action units (T, 35)."""
-        if track.scores is not None:
-            return units_of(track.scores[:])
-        shapes = Rows(MOTIONS.shape[1], 3)
-        for low in range(0, len(track.kept), BLOCK):
-            shapes.extend(units.head_shapes(track.kept[low : low + BLOCK], camera))
-        return units.columns_of(units.intensities(shapes, self.settings.neutral == "people"))
+        blocks = range(0, len(track.kept), BLOCK)
+        found = np.concatenate([scores.intensities(track.scores[low : low + BLOCK]) for low in blocks])
+        found = mixed.filled(found, np.array(track.times))
+        if self.settings.backend == "mesh":
+            shapes = Rows(MOTIONS.shape[1], 3)
+            for low in blocks:
+                shapes.extend(units.head_shapes(track.kept[low : low + BLOCK], camera))
+            moved = units.intensities(shapes, self.settings.neutral == "people")
+            found = mixed.mixed(moved, distances.intensities(shapes), found)
+        return mixed.columns_of(mixed.smoothed(found, np.array(track.times)))
 
 
-def _detector(settings: Settings) -> _Detector:
-    if settings.backend == "blendshapes":
-        return Landmarker(Path(settings.task or ""), settings.max_faces, settings.min_confidence)
-    return Mesh(settings.max_faces, settings.min_confidence)
+def _looked(clip: Clip, path: Path, track: Track) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Every frame of a clip once more, with the landmarks (68, 2) px of the track's face."""
+    rows = {frame: row for row, frame in enumerate(track.frames)}
+    for i, frame in enumerate(decode.frames(path, clip.start, clip.end)):
+        yield frame.image, points.landmarks(track.kept[rows[i]])[:, :2] if i in rows else None
+
+
+def _sampled(times: np.ndarray, fps: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """At each k / fps from the first frame to the last, the number of the frame on screen then; all if None."""
+    if fps is None:
+        return times, np.arange(len(times))
+    grid = np.arange(np.ceil(times[0] * fps - 1e-6), np.floor(times[-1] * fps + 1e-6) + 1) / fps
+    return grid, np.searchsorted(times, grid + 1e-6, side="right") - 1
 
 
 def _averaged(

@@ -9,35 +9,37 @@ from typing import Any
 import numpy as np
 
 from lacuna import pretrained
+from lacuna.data.heard import FILE as HEARD
+from lacuna.data.heard import read_heard
 from lacuna.data.samples import is_tokens
 from lacuna.figures.faces import Shot
 from lacuna.figures.player import encoded
 from lacuna.figures.sections.clip import Masks, Scene
 from lacuna.mask.variants import Variants
 from lacuna.media import RATE, decode
-from lacuna.params import Params
 from lacuna.storage.features import FeatureFile, Origin
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 MOST_SECONDS = 60.0  # of a longer clip, the beginning is shown
 
 
-def stage_scene(params: Params, processed: Path, clips: Sequence[Clip]) -> Scene:
-    """The clip that params names, or the first complete one of the test split."""
+def stage_scene(processed: Path, clips: Sequence[Clip], names: Sequence[str], wanted: str, frames: int) -> Scene:
+    """The clip of the id `wanted`, or the first complete one of the test split, with the features of these names."""
     features, origins = {}, {}
-    with_features = [processed / "features" / f"{name}.h5" for name in params.train.of(processed.name).features]
-    clip = choose(clips, with_features, params.figures.of(processed.name).clip)
+    with_features = [processed / "features" / f"{name}.h5" for name in names]
+    clip = choose(clips, with_features, wanted)
     for path in with_features:
         with FeatureFile(path) as file:
             if len(file[clip.id]):
                 features[file.origin.modality], origins[file.origin.modality] = file[clip.id], file.origin
     return Scene(
         clip=clip,
-        shots=shots(clip, features.get("vision"), params.figures.of(processed.name).frames),
+        shots=shots(clip, features.get("vision"), frames),
         samples=_samples(clip),
         rate=RATE,
         features=features,
         tokens=tokens(clip, features.get("text"), origins.get("text")),
+        heard=read_heard(processed / HEARD).get(clip.id),
         video=encoded(clip, _shown_end(clip)) if _runs(clip) else None,
         masks=[_masks(path, clip, features) for path in sorted((processed / "variants").glob("*.h5"))],
     )
@@ -126,7 +128,7 @@ def _tokenized(words: str, text: FeatureSequence, origin: Origin) -> list[str]:
 
 
 def _masks(path: Path, clip: Clip, features: dict[str, FeatureSequence]) -> Masks:
-    variants = Variants(path)
+    variants = Variants(path, [clip.id])
     left = {
         m: np.stack([variants.survivors(clip.id, m, level, variants.seeds[0]) for level in variants.levels])
         for m in features

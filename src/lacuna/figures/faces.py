@@ -47,7 +47,7 @@ def _picture(index: int, shot: Shot) -> Picture:
         axes.imshow(shot.image, interpolation="bilinear")
         axes.set_axis_off()
         axes.set(xlim=(left, right), ylim=(bottom, top))
-        if points is not None:
+        if points is not None and shot.face is not None:
             _landmarks(axes, points)
             _gaze(axes, points, shot.face)
             _pose(axes, points, shot.face)

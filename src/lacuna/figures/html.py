@@ -50,20 +50,16 @@ def heading(text: str) -> str:
 
 def figure(picture: Picture) -> str:
     """The picture with its title and caption."""
-    uri = _raster(picture.png) if picture.raster else _uri("image/svg+xml", picture.svg)
+    uri = _raster(picture.png) if picture.raster else data_uri("image/svg+xml", picture.svg)
     image = f'<img alt="{escape(f"{picture.title}. {picture.caption}")}" src="{uri}">'
     caption = f"<b>{escape(picture.title)}.</b> {escape(picture.caption)}"
     kinds = "wide" if picture.wide else ""
     return f'<figure{_class(kinds)}><div class="scroll">{image}</div><figcaption>{caption}</figcaption></figure>\n'
 
 
-def video(mp4: bytes, still: bytes, told: str) -> str:
-    """Something to play, with its sound, and the picture (JPEG) that is shown before; not printed."""
-    source = f'src="{_uri("video/mp4", mp4)}" poster="{_uri("image/jpeg", still)}"'
-    return (
-        f'<figure class="video"><video controls playsinline preload="metadata" {source}></video>'
-        f"<figcaption>{escape(told)}</figcaption></figure>\n"
-    )
+def data_uri(kind: str, content: bytes) -> str:
+    """A file inside the page, of a media type such as image/png."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _raster(png: bytes) -> str:
@@ -71,11 +67,7 @@ def _raster(png: bytes) -> str:
     buffer = io.BytesIO()
     Image.open(io.BytesIO(png)).convert("RGB").save(buffer, "JPEG", quality=88)
     jpeg = buffer.getvalue()
-    return _uri("image/jpeg", jpeg) if len(jpeg) < len(png) else _uri("image/png", png)
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    return data_uri("image/jpeg", jpeg) if len(jpeg) < len(png) else data_uri("image/png", png)
 
 
 def grid(pictures: Iterable[Picture], kind: str = "") -> str:

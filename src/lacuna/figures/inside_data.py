@@ -2,43 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from lacuna.data.batches import InputSpec
-from lacuna.data.samples import Sample, specials
+from lacuna.data.samples import Sample, Samples
 from lacuna.figures.sections.inside import Asked
 from lacuna.mask.variants import Variants
-from lacuna.params import Params
+from lacuna.params import Train
 from lacuna.train import checkpoint
 from lacuna.train.run import read_corpus
 from lacuna.train.trainer import choose_device, predict
+from lacuna.types import specials
 
 TOLD_BY_RATE = ("completeness", "uncertainty")  # outputs that are worth asking for at every missing rate
 
 
-def ask(params: Params, processed: Path) -> list[Asked]:
-    """Each model's first seed, on at most `figures.asked` clips of the test split."""
-    dataset, most = processed.name, params.figures.of(processed.name).asked
-    variants, asked = _frames(processed / "variants"), []
-    for model in params.models:
-        folder, train = processed / "models" / model / str(params.seeds[0]), params.train.of_model(model, dataset)
+def ask(
+    processed: Path, models: Mapping[str, Train], seed: int, label_range: tuple[float, float], most: int
+) -> list[Asked]:
+    """Each model trained with `seed`, on at most `most` clips of the test split."""
+    asked = []
+    for model, train in models.items():
+        folder = processed / "models" / model / str(seed)
         if (folder / "model.json").is_file():
-            corpus = read_corpus(processed, train, params.prepare.of(dataset).label_range)
-            asked.append(_ask(model, folder, corpus.splits["test"][:most], variants, train.device))
+            corpus = read_corpus(processed, train, label_range, checkpoint.scaler_of(checkpoint.read_card(folder)))
+            test = corpus.splits["test"][:most]
+            asked.append(_ask(model, folder, test, _frames(processed / "variants", test), train.device))
     return asked
 
 
-def _frames(folder: Path) -> Variants | None:
+def _frames(folder: Path, test: Samples) -> Variants | None:
     """The pattern that loses single frames, for a missing rate that means the same for each clip."""
     path = folder / "frames.h5"
-    return Variants(path) if path.is_file() else None
+    return Variants(path, [clip.id for clip in test.clips]) if path.is_file() else None
 
 
-def _ask(model: str, folder: Path, test: list[Sample], variants: Variants | None, device: str) -> Asked:
+def _ask(model: str, folder: Path, test: Samples, variants: Variants | None, device: str) -> Asked:
     network, card = checkpoint.load(folder)
-    spec, place = InputSpec(**card.spec), choose_device(device)
+    spec, place = card.spec, choose_device(device)
     outputs = predict(network, test, spec, place)
     by_rate, left = {}, {}
     if variants is not None and any(name in outputs for name in TOLD_BY_RATE):
@@ -49,7 +52,7 @@ def _ask(model: str, folder: Path, test: list[Sample], variants: Variants | None
             left[rate] = np.array([_left(sample) for sample in lossy])
     return Asked(
         model=model,
-        labels=np.array([sample.clip.label for sample in test]),
+        labels=test.labels,
         classes=spec.classes,
         outputs=outputs,
         by_rate=by_rate,

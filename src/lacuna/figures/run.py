@@ -6,15 +6,15 @@ This gathers from disk, media and models what the room `report` draws from plain
 from __future__ import annotations
 
 import csv
-import json
+import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
-from safetensors import safe_open
 
 from lacuna.data.samples import read_clips
 from lacuna.evaluate.compare import Table, compare
@@ -22,36 +22,63 @@ from lacuna.figures.clip_data import stage_scene
 from lacuna.figures.html import FRAGMENT, Section
 from lacuna.figures.inside_data import ask
 from lacuna.figures.posts_data import posts_section
-from lacuna.figures.sections import calibration, clip, corpus, differences, inside, overview, published, robustness
+from lacuna.figures.sections import (
+    calibration,
+    clip,
+    corpus,
+    differences,
+    inside,
+    overview,
+    protocols,
+    published,
+    robustness,
+)
 from lacuna.figures.sections import training as learning
 from lacuna.figures.sections.corpus import Measured
 from lacuna.figures.sections.training import Learning
-from lacuna.params import Params
-from lacuna.storage.features import FeatureFile, replacing
+from lacuna.params import Train
+from lacuna.storage.features import FeatureFile
+from lacuna.storage.files import read_json, reading, replacing
+from lacuna.storage.tensors import shapes_of
 from lacuna.train import checkpoint
 from lacuna.types import Clip, MalformedInput, Reject
 
 
-def illustrate(params: Params, raw: Path, processed: Path, out: Path) -> list[Section]:
+@dataclass(frozen=True)
+class Wanted:
+    """What is shown: a clip (empty: the first complete one of the test split) in so many `frames` with `features`,
+    models by name, as each was trained, on at most `asked` test clips, and their seeds."""
+
+    features: Sequence[str]
+    models: Mapping[str, Train]
+    seeds: Sequence[int]
+    label_range: tuple[float, float]
+    clip: str = ""
+    frames: int = 6
+    asked: int = 500
+
+
+def illustrate(wanted: Wanted, raw: Path, processed: Path, out: Path) -> list[Section]:
     """Write section.html and an SVG and a PNG of each picture into `out`; returns the sections."""
     dataset = processed.name
     clips = read_clips(processed / "clips.jsonl")
-    records = read_records(processed, params.models)
+    records = read_records(processed, list(wanted.models))
     synthetic = is_synthetic(raw)
     sections = [
         overview.section(dataset, clips, records, synthetic),
         corpus.section(dataset, clips, read_rejects(processed), measure(processed, clips), synthetic),
-        clip.section(dataset, stage_scene(params, processed, clips)),
+        clip.section(dataset, stage_scene(processed, clips, wanted.features, wanted.clip, wanted.frames)),
     ]
-    runs = read_learning(processed, params.models, params.seeds)
+    runs = read_learning(processed, list(wanted.models), wanted.seeds)
     if runs:
         sections.append(learning.section(dataset, runs))
     if records:
         sections.append(robustness.section(dataset, records, synthetic))
-    asked = ask(params, processed) if runs else []
+    asked = ask(processed, wanted.models, wanted.seeds[0], wanted.label_range, wanted.asked) if runs else []
     optional = [
         differences.section(dataset, compared(processed, records)),
         calibration.section(dataset, records),
+        protocols.section(dataset, records),
         posts_section(dataset, processed, clips, records, asked),
         inside.section(dataset, asked) if asked else None,
         published.section(dataset, records),
@@ -70,7 +97,7 @@ def is_synthetic(raw: Path) -> bool:
 def read_records(processed: Path, models: Sequence[str]) -> list[dict[str, object]]:
     """scores/<model>.json of the models, those that were judged."""
     files = [processed / "scores" / f"{model}.json" for model in models]
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+    return [read_json(file, "delete it and run `dvc repro evaluate`") for file in files if file.is_file()]
 
 
 def compared(processed: Path, records: Sequence[dict[str, object]]) -> list[Table]:
@@ -87,7 +114,11 @@ def read_rejects(processed: Path) -> list[Reject]:
     for file in files:
         if not file.is_file():
             raise MalformedInput(f"{file}: expected the list of what was refused, found none (run `dvc repro prepare`)")
-        with file.open(encoding="utf-8-sig", newline="") as lines:
+        remedy = "delete it and run `dvc repro` of its stage"
+        with (
+            reading(file, "the list of what was refused", remedy),
+            file.open(encoding="utf-8-sig", newline="") as lines,
+        ):
             rejects += [Reject(row["id"], row["file"], row["reason"], row["stage"]) for row in csv.DictReader(lines)]
     return rejects
 
@@ -130,9 +161,10 @@ def read_learning(processed: Path, models: Sequence[str], seeds: Sequence[int]) 
 
 
 def _learning(folder: Path, seed: int) -> Learning:
-    table = pd.read_csv(folder / "history.csv")
-    with safe_open(folder / "model.safetensors", "np") as file:
-        weights = sum(int(np.prod(file.get_slice(name).get_shape())) for name in file.keys())  # noqa: SIM118 (no dict)
+    remedy = "delete it and run `dvc repro train`"
+    with reading(folder / "history.csv", "the history of a training run", remedy):
+        table = pd.read_csv(folder / "history.csv")
+    weights = sum(math.prod(shape) for shape in shapes_of(folder / checkpoint.WEIGHTS, remedy).values())
     history = {str(name): table[name].to_numpy() for name in table.columns}
     return Learning(seed, history, checkpoint.read_card(folder).best_epoch, weights)
 

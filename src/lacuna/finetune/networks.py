@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,11 +26,13 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from lacuna import pretrained
+from lacuna.compute.device import autocast, dtype_of
 from lacuna.extractors import _resnet, _text
 from lacuna.media import decode
 from lacuna.storage.features import replacing
-from lacuna.train.trainer import autocast
 from lacuna.types import Clip, MalformedInput, require_words
+
+LOG = logging.getLogger(__name__)
 
 Task = Literal["polarity", "class", "regression"]
 Part = Literal["image", "text"]
@@ -229,7 +231,7 @@ def _fit(job: _Job, labels: _Labels, settings: Settings, device: torch.device) -
             best = copy.deepcopy({name: value.cpu() for name, value in job.network.state_dict().items()})
         told = ", ".join(f"{k} {v:.4g}" for k, v in row.items())
         memory = f", {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB" if device.type == "cuda" else ""
-        print(f"finetune {job.name}: {told}, {rate:.1f} clips/s{memory}", file=sys.stderr)
+        LOG.info("finetune %s: %s, %.1f clips/s%s", job.name, told, rate, memory)
     if not best:
         raise MalformedInput(f"finetune {job.name}: expected a finite validation loss, got none in {job.epochs} epochs")
     job.network.load_state_dict(best)
@@ -251,7 +253,7 @@ def _train(
     # A last batch of one has no variance for the batch norms: it waits for the next epoch's order.
     batches = [some for some in _batches(order, settings.batch_size) if len(some) > 1 or len(order) == 1]
     for some, inputs in tqdm(_ahead(job, batches, generator), f"tuning {job.name}", len(batches), unit="batch"):
-        with autocast(settings.precision, device):
+        with autocast(dtype_of(settings.precision, device), device):
             outputs_BK = job.network(*inputs)
         loss = labels.loss(outputs_BK.float(), some)
         loss.backward()
@@ -266,7 +268,7 @@ def _validate(job: _Job, labels: _Labels, settings: Settings, device: torch.devi
     job.network.eval()
     outputs = []
     for _, inputs in _ahead(job, list(_batches(labels.valid, settings.batch_size)), None):
-        with autocast(settings.precision, device):
+        with autocast(dtype_of(settings.precision, device), device):
             outputs.append(job.network(*inputs).float().cpu())
     outputs_NK = torch.cat(outputs)
     row = {"valid_loss": float(labels.loss(outputs_NK, labels.valid))}

@@ -6,7 +6,7 @@ in both spaces. B samples, T frames, D width, M modalities, P = M (M - 1) ordere
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import Literal
 
@@ -16,13 +16,22 @@ from torch.nn import functional as F
 
 from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec
-from lacuna.models.parts.crossmodal import CrossmodalTransformer, Frames, Shape, dropout
+from lacuna.models.parts.crossmodal import (
+    CrossmodalTransformer,
+    Frames,
+    ResidualHead,
+    Shape,
+    convolved,
+    dropout,
+    require_streams,
+)
 from lacuna.models.parts.distillation import DistillationUnit, cosine, imitation, margin_loss
-from lacuna.models.parts.text import Source, fit_to, pad_to, text_encoder_of
-from lacuna.types import MODALITIES, MalformedInput, require_words
+from lacuna.models.parts.reading import Padding, read
+from lacuna.models.parts.terms import absolute_error, cross_entropy, mean_of_known
+from lacuna.models.parts.text import Finetune, Source, text_encoder_of
+from lacuna.types import MODALITIES, require_words
 
 ORDER = ("text", "vision", "audio", "image")  # of everything that is concatenated or stacked, as published
-Padding = Literal["masked", "read"]
 HeteroTerm = Literal["pull", "push"]
 Orthogonality = Literal["features", "batch"]
 Representation = Literal["linear", "rectified"]
@@ -33,7 +42,7 @@ class Settings:
     """The architecture and the weights of the losses: MOSI's published ones, with the errata mended."""
 
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
     width: int = 50  # D; 30 for MOSEI
     heads: int = 10  # 6 for MOSEI
     depth: int = 4
@@ -64,16 +73,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         require_words(self)
-        for name, known in (("kernels", self.kernels), ("attention_dropout", self.attention_dropout)):
-            if unknown := set(known) - set(MODALITIES):
-                raise MalformedInput(f"dmd.{name}: expected {', '.join(MODALITIES)}; got {', '.join(sorted(unknown))}")
-        if min(self.kernels.values(), default=1) < 1:
-            raise MalformedInput(f"dmd.kernels: expected at least 1, got {min(self.kernels.values())}")
-        if self.width % self.heads:
-            raise MalformedInput(f"dmd.width: expected a multiple of {self.heads} heads, got {self.width}")
+        require_streams("dmd", self)
 
 
 PUBLISHED = Settings(
+    finetune=True,
     encoder="bert-base-uncased",
     padding="read",
     hetero_term="push",
@@ -91,26 +95,8 @@ TRAINING = {
     "epochs": 100,
     "early_stop": 10,
     "clip_value": 0.6,
+    "pattern": "mixed",
 }
-
-
-class ResidualHead(nn.Module):
-    """x + linear(dropout(ReLU(linear(x)))), then a linear to K outputs."""
-
-    def __init__(self, width: int, hidden: int, outputs: int, dropout: float) -> None:
-        super().__init__()
-        self.first, self.second, self.out = (
-            nn.Linear(width, hidden),
-            nn.Linear(hidden, width),
-            nn.Linear(width, outputs),
-        )
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x_BD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Outputs (B, K), the hidden layer before its ReLU, and what the outputs are read from (B, D)."""
-        hidden = self.first(x_BD)
-        x_BD = self.second(self.dropout(F.relu(hidden))) + x_BD
-        return self.out(x_BD), hidden, x_BD
 
 
 @dataclass(frozen=True)
@@ -232,8 +218,7 @@ class Model(nn.Module):
         terms["recon"] = sum(p.error(p.rebuilt_BTD, p.origin.values_BTD) for p in parts.values())
         terms["cycle"] = sum(p.error(p.again_BTD, p.private_BTD) for p in parts.values())
         terms["orthogonality"] = sum(self._overlap(p) for p in parts.values())
-        known_B = ~labels_B.isnan()
-        terms["margin"] = margin_loss(all_rows(self.aligned(parts))[known_B], labels_B[known_B], s.margin)
+        terms["margin"] = margin_loss(all_rows(self.aligned(parts)), labels_B, s.margin)
         decoupling = terms["cycle"] + terms["recon"] + s.margin_weight * (terms["margin"] + terms["orthogonality"])
         total = terms["task"] + s.decoupling_weight * decoupling
         if self.pairs:
@@ -254,23 +239,10 @@ class Model(nn.Module):
 
     def _convolved(self, m: str, batch: Batch) -> Frames:
         """(B, T - kernel + 1, D) frames; a sequence shorter than the kernel gives one."""
-        padded, kernel = fit_to(batch[m], self.spec.lengths[m]), self.kernels[m]
-        read = self.settings.padding == "read"
-        if read:
-            padded = pad_to(padded, self.spec.lengths[m])
-        x_BTW = self.text_encoder(padded) if m == "text" else padded.values
+        frames = read(batch, m, self.text_encoder, self.spec, self.settings.padding)
         if m == "text":
-            x_BTW = dropout(x_BTW, self.settings.text_dropout, self.training)
-        if not read:
-            x_BTW = torch.where(padded.real[..., None], x_BTW, 0)  # padding may hold anything, NaN included
-        x_BTW = F.pad(x_BTW, (0, 0, 0, max(0, kernel - x_BTW.shape[1])))
-        x_BTD = self.project[m](x_BTW.transpose(1, 2)).transpose(1, 2) if m in self.project else x_BTW
-        lengths_B = torch.full_like(padded.lengths, x_BTD.shape[1])
-        if not read:
-            lengths_B = (padded.lengths - kernel + 1).clamp(min=1)
-            # Windows that reach into padding are no frames.
-            x_BTD = x_BTD * Frames(x_BTD, lengths_B).real_BT[..., None]
-        return Frames(x_BTD, lengths_B)
+            frames = replace(frames, values_BTD=dropout(frames.values_BTD, self.settings.text_dropout, self.training))
+        return convolved(frames, dict(self.project.items()).get(m), self.settings.padding == "masked")
 
     def aligned(self, parts: dict[str, Decoupled]) -> Tensor:
         """(B, M, D): the shared sequences as one vector each, for the margin loss."""
@@ -309,12 +281,9 @@ class Model(nn.Module):
 
     def _task(self, output_BK: Tensor, labels_B: Tensor) -> Tensor:
         """Mean absolute error, or cross-entropy; samples without a label count for nothing."""
-        known_B = ~labels_B.isnan()
-        if not known_B.any():
-            return output_BK.sum() * 0
         if self.spec.classes:
-            return F.cross_entropy(output_BK[known_B], labels_B[known_B].long())
-        return F.l1_loss(output_BK[known_B, 0], labels_B[known_B])
+            return mean_of_known(cross_entropy(output_BK, labels_B), labels_B)
+        return mean_of_known(absolute_error(output_BK[:, 0], labels_B), labels_B)
 
     def _overlap(self, part: Decoupled) -> Tensor:
         """Mean positive cosine of private and shared: of each frame's features, or (published) across the batch."""

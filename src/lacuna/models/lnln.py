@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from lacuna.compute import linear
 from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec, Padded
-from lacuna.models.parts.lnln_blocks import CrossTransformer, HyperLayer, Transformer
-from lacuna.models.parts.text import Source, fit_to, pad_to, reverse_gradient, text_encoder_of
+from lacuna.models.parts.lnln_blocks import CrossTransformer, Embedding, HyperLayer, Transformer
+from lacuna.models.parts.text import Finetune, Source, fit_to, pad_to, reverse_gradient, text_encoder_of
 from lacuna.types import MODALITIES, MalformedInput, require_words
 
 Completeness = Literal["predicted", "counted"]
@@ -33,7 +33,7 @@ class Settings:
     """The architecture and the weights of the losses; the defaults are the mended form."""
 
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
     dominant: str = "text"  # where the data lacks it, the first that it has of text, audio, vision, image
     width: int = 128  # D
     tokens: int = 8  # K, what is kept of each modality
@@ -68,7 +68,7 @@ class Settings:
             raise MalformedInput(f"lnln.width: expected a multiple of {self.heads} heads, got {self.width}")
 
 
-PUBLISHED = Settings(encoder="bert-base-uncased", reversal="proxy", padding="read", hyper_start="ones")
+PUBLISHED = Settings(finetune=True, encoder="bert-base-uncased", reversal="proxy", padding="read", hyper_start="ones")
 TRAINING = {
     "optimizer": "adamw",
     "learning_rate": 1e-4,
@@ -79,20 +79,6 @@ TRAINING = {
     "warmup": 0.1,
     "pattern": "mixed",
 }
-
-
-class Embedding(nn.Module):
-    """Linear, then a transformer over [K learnt tokens ; T frames], whose first K outputs are H¹_m."""
-
-    def __init__(self, features: int, frames: int, settings: Settings) -> None:
-        super().__init__()
-        s = settings
-        self.project = nn.Linear(features, s.width)
-        self.transformer = Transformer(frames, s.tokens, s.width, s.heads, s.hidden, s.depth)
-        self.tokens = s.tokens
-
-    def forward(self, x_BTD: Tensor, real_BT: Tensor | None) -> Tensor:
-        return self.transformer(self.project(x_BTD), self.tokens, real_BT)
 
 
 class CompletenessCheck(nn.Module):
@@ -122,11 +108,13 @@ class Model(nn.Module):
         self.dominant = s.dominant if s.dominant in spec.widths else self.modalities[0]
         self.others = [m for m in self.modalities if m != self.dominant] or [self.dominant]
 
-        self.embeddings = nn.ModuleDict({m: Embedding(widths[m], spec.lengths[m], s) for m in self.modalities})
+        block = (s.width, s.heads, s.hidden)
+        self.embeddings = nn.ModuleDict(
+            {m: Embedding(widths[m], spec.lengths[m], s.tokens, block, s.depth) for m in self.modalities}
+        )
         start = torch.ones if s.hyper_start == "ones" else torch.randn
         self.hyper = nn.Parameter(start(1, s.tokens, s.width))
         self.proxy_start = nn.Parameter(torch.ones(1, s.tokens, s.width))
-        block = (s.width, s.heads, s.hidden)
         self.proxy = Transformer((1 + len(self.others)) * s.tokens, s.tokens, *block, s.proxy_depth)
         self.completeness = CompletenessCheck(s) if s.completeness == "predicted" else None
         self.discriminator = nn.Sequential(
@@ -149,7 +137,10 @@ class Model(nn.Module):
         return {"prediction": prediction, "completeness": w_B1.squeeze(-1)}
 
     def loss(self, batch: Batch, complete: Batch, epoch: int) -> dict[str, Tensor]:
-        """α·cc + β·adv + γ·rec + δ·sp and its terms."""
+        """α·cc + β·adv + γ·rec + δ·sp and its terms.
+
+        In evaluation mode the total is `sp` alone: adversarial terms do not tell which epoch predicts best.
+        """
         s = self.settings
         features, targets = self.embed_both(batch, complete)
         w_B1, proxy_BKD = self._weigh(features, batch)
@@ -163,7 +154,7 @@ class Model(nn.Module):
         if self.completeness is not None:
             terms["cc"] = F.mse_loss(all_rows(w_B1), all_rows(self.true_completeness(batch)))
             total = total + s.alpha * terms["cc"]
-        return {"loss": total, **terms}
+        return {"loss": total if self.training else terms["sp"], **terms}
 
     def true_completeness(self, batch: Batch) -> Tensor:
         """(B, 1): the label "completeness" (1 - the drawn rate) where given, else the seen part of what can be lost."""
@@ -189,7 +180,7 @@ class Model(nn.Module):
         """H¹ of one modality (B, K, D)."""
         x_BTD = self.text_encoder(padded) if modality == "text" else padded.values
         real_BT = padded.real
-        if self.settings.padding == "read" or bool(real_BT.all()):  # attention without a mask is faster
+        if self.settings.padding == "read" or padded.full:  # attention without a mask is faster
             real_BT = None
         with linear.fast(x_BTD.device):
             return self.embeddings[modality](x_BTD, real_BT)
@@ -200,13 +191,12 @@ class Model(nn.Module):
         # The longest first: its gradients come last, when what the others kept for theirs is gone.
         for m in sorted(self.modalities, key=lambda m: -self.spec.lengths[m]):
             lossy, whole = self._framed(m, batch[m]), self._framed(m, complete[m])
-            same_B = (lossy.values == whole.values).flatten(1).all(1) & (lossy.seen == whole.seen).all(1)
-            changed = (~same_B).nonzero().squeeze(1)
-            h_BKD = self._embed(m, _joined(lossy, whole.rows(changed)))
-            row_B = torch.arange(len(batch), device=h_BKD.device)
+            changed = torch.arange(0) if batch is complete else _changed(lossy, whole)
+            h_BKD = self._embed(m, lossy.followed_by(whole.rows(changed)))
+            row_B = torch.arange(len(batch))
+            row_B[changed] = len(batch) + torch.arange(len(changed))
             features[m] = h_BKD[: len(batch)]
-            row_B[changed] = len(batch) + torch.arange(len(changed), device=row_B.device)
-            targets[m] = h_BKD[row_B]
+            targets[m] = h_BKD[row_B.to(h_BKD.device, non_blocking=True)]
         return {m: features[m] for m in self.modalities}, {m: targets[m] for m in self.modalities}
 
     def _weigh(self, features: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
@@ -263,7 +253,9 @@ def _corrected(dominant_BKD: Tensor, w_B1: Tensor, proxy_BKD: Tensor) -> Tensor:
     return proxy_BKD * (1 - w_B11) + dominant_BKD * w_B11
 
 
-def _joined(a: Padded, b: Padded) -> Padded:
-    """The samples of both, of equal padding."""
-    pairs = ((a.values, b.values), (a.times, b.times), (a.seen, b.seen), (a.lengths, b.lengths))
-    return Padded(*(torch.cat(pair) for pair in pairs))
+def _changed(lossy: Padded, whole: Padded) -> Tensor:
+    """(K,) the sequences that differ from the complete ones, on the CPU: as noted, or found by looking at all."""
+    if lossy.changed is not None:
+        return lossy.changed
+    same_B = (lossy.values == whole.values).flatten(1).all(1) & (lossy.seen == whole.seen).all(1)
+    return (~same_B).nonzero()[:, 0].cpu()

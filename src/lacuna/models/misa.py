@@ -25,7 +25,8 @@ from lacuna.models.parts.subspaces import (
     difference,
     reconstruction,
 )
-from lacuna.models.parts.text import Source, pad_to, reverse_gradient, text_encoder_of
+from lacuna.models.parts.terms import cross_entropy, mean_of_known, squared_error
+from lacuna.models.parts.text import Finetune, Source, pad_to, reverse_gradient, text_encoder_of
 from lacuna.types import MalformedInput, require_words
 
 ORDER = ("text", "vision", "audio", "image")  # the order of the vectors that are fused, as published
@@ -41,7 +42,7 @@ class Settings:
     """MISA's architecture and loss weights; the defaults are the published ones of MOSI, with the errata mended."""
 
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
     size: int = 128  # D
     heads: int = 2
     dropout: float = 0.2  # of the head and the discriminator
@@ -64,7 +65,7 @@ class Settings:
             raise MalformedInput(f"misa.size: expected a multiple of heads = {self.heads}, got {self.size}")
 
 
-PUBLISHED = Settings(encoder="bert-base-uncased", lengths="text")
+PUBLISHED = Settings(finetune=True, encoder="bert-base-uncased", lengths="text")
 TRAINING = {
     "optimizer": "adam",
     "learning_rate": 1e-4,
@@ -74,6 +75,7 @@ TRAINING = {
     "epochs": 100,
     "early_stop": 8,
     "clip_value": 0.8,
+    "pattern": "mixed",
 }
 
 
@@ -91,9 +93,9 @@ class Recurrence(nn.Module):
                 if "weight_hh" in name:
                     nn.init.orthogonal_(parameter)
 
-    def forward(self, x_BTW: Tensor, lengths_B: Tensor) -> Tensor:
-        """Only the first `lengths_B` frames of each sequence are read."""
-        packed = pack_padded_sequence(x_BTW, lengths_B.cpu(), batch_first=True, enforce_sorted=False)
+    def forward(self, x_BTW: Tensor, counts_B: Tensor) -> Tensor:
+        """Only the first `counts_B` (on the CPU) frames of each sequence are read."""
+        packed = pack_padded_sequence(x_BTW, counts_B, batch_first=True, enforce_sorted=False)
         hidden, final_first = self.first(packed)
         hidden = PackedSequence(self.norm(hidden.data), *hidden[1:])  # the norm needs no padding
         _, final_second = self.second(hidden)
@@ -164,12 +166,9 @@ class Model(nn.Module):
         return {"loss": total if self.training else terms["task"], **terms}
 
     def _task(self, output_BK: Tensor, labels_B: Tensor) -> Tensor:
-        known = ~labels_B.isnan()
-        if not known.any():
-            return output_BK.sum() * 0
         if self.spec.classes:
-            return F.cross_entropy(output_BK[known], labels_B[known].long())
-        return F.mse_loss(output_BK[known, 0], labels_B[known])
+            return mean_of_known(cross_entropy(output_BK, labels_B), labels_B)
+        return mean_of_known(squared_error(output_BK[:, 0], labels_B), labels_B)
 
     def _similarity(self, split: Split) -> Tensor:
         """CMD of the shared vectors, or how well a discriminator tells their modalities, its gradient reversed."""
@@ -209,9 +208,9 @@ class Model(nn.Module):
         return x_BTW.sum(1) / padded.lengths[:, None]
 
     def _recur(self, modality: str, x_BTW: Tensor, padded: Padded, batch: Batch) -> Tensor:
-        lengths_B = padded.lengths
+        counts_B = padded.counts
         if self.settings.lengths == "text" and "text" in batch.modalities:
             # Published: every sequence is read as far as the text is long, and no further.
-            lengths_B = batch["text"].lengths
-            x_BTW = pad_to(replace(padded, values=x_BTW), max(x_BTW.shape[1], int(lengths_B.max()))).values
-        return self.recurrence[modality](x_BTW, lengths_B)
+            counts_B = batch["text"].counts
+            x_BTW = pad_to(replace(padded, values=x_BTW), max(x_BTW.shape[1], int(counts_B.max()))).values
+        return self.recurrence[modality](x_BTW, counts_B)

@@ -2,7 +2,7 @@
 
 from lacuna.params.file import load_params
 from lacuna.params.plugins import PlainSettings, checked, merged, plugin, plugin_names, plugin_settings
-from lacuna.params.sections import FINETUNED, TUNED_FILES, Incomplete, Params, Section, Train
+from lacuna.params.sections import FINETUNED, TUNED_FILES, Incomplete, Params, Prepare, Section, Train, resolved
 
 __all__ = [
     "FINETUNED",
@@ -10,6 +10,7 @@ __all__ = [
     "Incomplete",
     "Params",
     "PlainSettings",
+    "Prepare",
     "Section",
     "Train",
     "checked",
@@ -18,4 +19,5 @@ __all__ = [
     "plugin",
     "plugin_names",
     "plugin_settings",
+    "resolved",
 ]

@@ -44,6 +44,11 @@ def plugin_names(room: str) -> list[str]:
     return sorted(own | ours)
 
 
+def package_names(room: str) -> list[str]:
+    """The names of a room's files in the package itself."""
+    return sorted(_names_in(importlib.import_module(f"lacuna.{room}").__path__[0]))
+
+
 def own_plugins() -> dict[str, list[str]]:
     """{room: names} of the user's own plug-ins."""
     return {room: sorted(_names_in(own_folder(room))) for room in ROOMS}
@@ -102,6 +107,8 @@ def validated(make: Callable[[], Value], where: str) -> Value:
         return make()
     except ValidationError as error:
         first = error.errors()[0]
+        if isinstance(told := first.get("ctx", {}).get("error"), MalformedInput):
+            raise MalformedInput(f"{where}: {told}") from error
         key, found = ".".join(map(str, first["loc"])), repr(first["input"])
         found = found if len(found) <= MOST_SHOWN else f"{found[:MOST_SHOWN]}…"
-        raise MalformedInput(f"{where}: {key}: {first['msg']}; got {found}") from error
+        raise MalformedInput(f"{where}: {key}: {first['msg'].removeprefix('Value error, ')}; got {found}") from error

@@ -5,6 +5,7 @@ A key that no one reads stops the run. `per_dataset: {<dataset>: {…}}` inside 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,6 +87,9 @@ class Prepare(Section):
     seed: Seed = Field(7, description="decides splits that the raw data do not name")
     fractions: tuple[float, float, float] = Field((0.7, 0.15, 0.15), description="train, valid, test of such splits")
     encoding: str = Field("", description="of tables and texts: cp1252, big5 …; empty: utf-8, or evident gb18030")
+    target: Literal["emotion", "sentiment"] = Field(
+        "emotion", description="which label of data sets that have both: MELD, IEMOCAP, MER2023"
+    )
     speakers_apart: bool = Field(False, description="such splits part speakers too (MUStARD: test is Friends)")
 
 
@@ -106,6 +110,8 @@ class Extract(Section):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     extractors: Names = Field(description="names of files in lacuna/extractors")
+    max_rejects: float = Field(0.1, ge=0, le=1, description="the stage fails when a larger share ends in an error")
+    max_seconds: float = Field(1800.0, gt=0, description="s one clip may take before it is refused")
 
     @model_validator(mode="after")
     def _known(self) -> Extract:
@@ -121,15 +127,34 @@ class Extract(Section):
 
 class Align(Section):
     extractors: Names = Field([], description="features to average over words, into aligned_<extractor>.h5")
-    words: Literal["proportional", "files", "ctc", "sphinx"] = Field(
-        "proportional", description="where word times come from; sphinx: English forced alignment, lacuna[speech]"
+    words: Literal["proportional", "files", "ctc", "sphinx", "heard"] = Field(
+        "proportional",
+        description="where word times come from; sphinx: English, lacuna[speech]; heard: from stage transcribe",
     )
     source: str = Field("", description="wav2vec2 CTC model (hub id or directory), or folder of word-time files")
+
+
+class Transcribe(Section):
+    """Words of clips that come without them, heard in their sound."""
+
+    engine: Literal["none", "faster-whisper", "transformers", "sphinx"] = Field(
+        "none", description="faster-whisper: any language, with word times, lacuna[transcribe]; sphinx: English"
+    )
+    model: str = Field("", description="a folder or hub id; for faster-whisper also a size: tiny, base, small …")
+    language: str = Field("auto", description="its code (en, zh, es …), or auto: told by faster-whisper, clip by clip")
+    clips: Literal["wordless", "all"] = Field(
+        "wordless", description="which are heard; all: given words are kept, and align can use the times (words: heard)"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda")
 
 
 class Mask(Section):
     patterns: Names = Field(["frames", "modality"], description="names of files in lacuna/patterns")
     rates: list[Annotated[float, Field(ge=0, le=1)]] = Field([i / 10 for i in range(10)], description="missing rates")
+    imbalanced: list[dict[str, float]] = Field(
+        [], description="rates by modality, as {text: 0.2, audio: 0.6, vision: 0.8}"
+    )
+    grid: dict[str, list[float]] = Field({}, description="rates of each modality, all combinations of which are drawn")
     subsets: bool = Field(True, description="pattern modality: also each subset of modalities by name")
     seeds: Seeds = Field([1, 2, 3], description="each level is drawn once per seed")
 
@@ -137,6 +162,12 @@ class Mask(Section):
     def _known(self) -> Mask:
         require_names("mask.patterns", self.patterns, plugin_names("patterns"))
         return self
+
+    @property
+    def by_modality(self) -> list[dict[str, float]]:
+        """Every combination of rates by modality that is drawn."""
+        combined = [dict(zip(self.grid, rates)) for rates in itertools.product(*self.grid.values())]
+        return [*self.imbalanced, *(combined if self.grid else [])]
 
 
 class Incomplete(Section):
@@ -164,7 +195,9 @@ class Train(Section):
     lengths: dict[str, int] = Field({}, description="most frames of a modality; others keep their longest")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 …")
     processes: int = Field(1, ge=1, description="that share each batch (one GPU each)")
-    live: bool = Field(False, description="metrics of each epoch, as they come, in live/<dataset>/<model>/<seed>")
+    track: list[Literal["tensorboard", "wandb", "mlflow", "dvclive"]] = Field(
+        [], description="trackers that are told each epoch's metrics; files go to live/<dataset>/<model>/<seed>"
+    )
     protocol: Literal["validation", "paper"] = Field(
         "validation", description="what checkpoints are chosen by: validation loss; paper: one a metric, best on test"
     )
@@ -219,7 +252,16 @@ class Train(Section):
 
 class Evaluate(Section):
     patterns: Names = Field(["frames", "modality"], description="patterns to judge under")
+    calibrate: Literal["none", "shift", "shrink", "both"] = Field(
+        "both", description="move answers toward validation's mean by the share lost; scores are told with and without"
+    )
     bootstrap: int = Field(1000, ge=0, description="resamples behind each 95 % interval")
+
+
+class Across(Section):
+    """Cross-corpus evaluation."""
+
+    datasets: Names = Field([], description="data sets with the same columns whose test split judges all models too")
 
 
 class Figures(Section):
@@ -247,12 +289,14 @@ class Params(BaseModel):
     demo: Demo = Field(default_factory=Demo)
     prepare: Prepare = Field(default_factory=Prepare)
     finetune: Finetune = Field(default_factory=Finetune)
+    transcribe: Transcribe = Field(default_factory=Transcribe)
     extract: Extract
     align: Align = Field(default_factory=Align)
     mask: Mask = Field(default_factory=Mask)
     export: Export
     train: Train
     evaluate: Evaluate = Field(default_factory=Evaluate)
+    across: Across = Field(default_factory=Across)
     figures: Figures = Field(default_factory=Figures)
     report: Report = Field(default_factory=Report)
 

@@ -14,6 +14,8 @@ import numpy as np
 from lacuna.mask.mask import Draw
 from lacuna.types import FeatureSequence, MalformedInput
 
+RATES = True
+
 
 def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
     """(T,) bool: `uniform > level` in the clip's row; a text's first and last position always survive.
@@ -30,11 +32,11 @@ def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
             f"in the split of clip {draw.clip}"
         )
     padded = draw.place.padded[draw.modality]
-    row = _uniform(draw.seed, draw.place.count, padded)[draw.place.index] > float(draw.level)
-    survives = np.ones(len(sequence), bool)
-    survives[:padded] = row[: len(sequence)]
+    row = _uniform(draw.seed, draw.place.count, padded)[draw.place.index] > draw.level
+    survives = np.ones((*row.shape[:-1], len(sequence)), bool)
+    survives[..., :padded] = row[..., : len(sequence)]
     if draw.modality == "text" and len(sequence):
-        survives[[0, -1]] = True
+        survives[..., [0, -1]] = True
     return survives
 
 

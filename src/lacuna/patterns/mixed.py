@@ -6,7 +6,10 @@ import numpy as np
 
 from lacuna.data.samples import specials
 from lacuna.mask.mask import Draw
+from lacuna.mask.together import Draws
 from lacuna.types import FeatureSequence
+
+RATES = True
 
 
 def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
@@ -15,3 +18,10 @@ def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
     rate = generator.uniform() if generator.uniform() < 0.5 else 0.0
     survives = generator.uniform(size=len(sequence)) >= rate
     return survives | specials(sequence)
+
+
+def survivors_together(draws: Draws, special_BT: np.ndarray) -> np.ndarray:
+    """(B, T) bool: the same of a batch, by other numbers."""
+    drawn_B2 = draws.uniform(2, salt=1)
+    rate_B1 = drawn_B2[:, 1:] * (drawn_B2[:, :1] < 0.5)
+    return (draws.uniform(special_BT.shape[1]) >= rate_B1) | special_BT

@@ -6,7 +6,10 @@ import numpy as np
 
 from lacuna.data.samples import specials
 from lacuna.mask.mask import Draw
+from lacuna.mask.together import Draws
 from lacuna.types import FeatureSequence
+
+RATES = True
 
 
 def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
@@ -15,5 +18,9 @@ def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
         present = draw.modality in draw.level.split("+")
     else:
         present = draw.generator().uniform() >= draw.level
-    survives = np.full(len(sequence), present)
-    return survives | specials(sequence)
+    return present | specials(sequence)
+
+
+def survivors_together(draws: Draws, special_BT: np.ndarray) -> np.ndarray:
+    """(B, T) bool: the same of a batch, by other numbers."""
+    return (draws.uniform(1) >= draws.level) | special_BT

@@ -16,10 +16,12 @@ from lacuna.data.samples import is_tokens, specials
 from lacuna.mask.mask import Draw
 from lacuna.types import FeatureSequence
 
+RATES = True
+
 
 def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
     """(T,) bool: the frames that stay clean. [CLS] and [SEP] of a text always do."""
-    survives = draw.generator().uniform(size=len(sequence)) >= float(draw.level)
+    survives = draw.generator().uniform(size=len(sequence)) >= draw.level
     return survives | specials(sequence)
 
 

@@ -8,6 +8,7 @@ from lacuna.data.samples import specials
 from lacuna.mask.mask import Draw
 from lacuna.types import FeatureSequence
 
+RATES = True
 MOST = 3  # outages in a clip, before they grow into each other
 
 
@@ -22,7 +23,9 @@ def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
     frames = len(words)
     starts = generator.uniform(0, frames, size=generator.integers(1, MOST + 1))
     distance = np.abs(np.arange(frames)[:, None] + 0.5 - starts).min(1)
-    lost = int(float(draw.level) * frames + generator.uniform())
-    survives = np.ones(len(sequence), bool)
-    survives[words[np.argsort(distance, kind="stable")[:lost]]] = False
+    lost = np.floor(np.multiply(draw.level, frames) + generator.uniform())
+    rank = np.empty(frames)
+    rank[np.argsort(distance, kind="stable")] = np.arange(frames)
+    survives = np.ones((*np.shape(draw.level)[:-1], len(sequence)), bool)
+    survives[..., words] = rank >= lost
     return survives

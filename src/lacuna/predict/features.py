@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,26 +19,31 @@ from lacuna.storage.features import Origin
 from lacuna.train.checkpoint import Card, check_features
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
+if TYPE_CHECKING:
+    from lacuna.figures.overlay import Preview  # which draws with what an answer alone does not need
+
 
 @dataclass(frozen=True)
 class Given:
-    """A clip's features, unscaled; what they lack; when each frame (or token) of a modality is, s; its length."""
+    """A clip's features, unscaled; what they lack; when each frame (or token) of a modality is, s; its length, s.
+
+    `preview`: a small copy to play, where one was asked for.
+    """
 
     sample: Sample
     notes: tuple[str, ...]
     middles: dict[str, np.ndarray]
     seconds: float
-
-
-def origins_of(card: Card) -> dict[str, Origin]:
-    """What made the features of each modality that the checkpoint reads."""
-    return {m: Origin(**o | {"columns": tuple(o["columns"])}) for m, o in card.origins.items()}
+    preview: Preview | None = None
 
 
 def extractions_of(card: Card, cache: Path) -> dict[str, Extraction]:
-    """The extractors that make such features; MalformedInput where the model was trained on given ones."""
+    """The extractors that make such features; MalformedInput where the model was trained on given ones.
+
+    The card is a `trusted` one: nothing here asks who named the programs and weights in it.
+    """
     extractions = {}
-    for modality, origin in origins_of(card).items():
+    for modality, origin in card.origins.items():
         if origin.extractor not in plugin_names("extractors"):
             raise MalformedInput(
                 f"{modality}: expected a model of features that can be made from a video, but it was trained on given "
@@ -50,7 +56,7 @@ def extractions_of(card: Card, cache: Path) -> dict[str, Extraction]:
 
 def features_of(clip: Clip, transcript: Transcript, card: Card, extractions: Mapping[str, Extraction]) -> Given:
     """Every modality that the checkpoint reads; one that cannot be had has no frames, and a note says why."""
-    origins = origins_of(card)
+    origins = card.origins
     spans = _spans(clip, transcript, origins)
     features, notes = {}, []
     for modality, origin in origins.items():

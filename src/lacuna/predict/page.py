@@ -1,18 +1,23 @@
 """`lacuna serve`: a page on this machine. In: a checkpoint. Out: drop a video, take parts of it away, watch the answer.
 
-Built with NiceGUI (extra `ui`), whose parts are all served from here: the page works offline. Bound to 127.0.0.1 and to
-requests that name it, so that no other page in the browser can talk to it.
+Built with NiceGUI (extra `ui`), whose parts are all served from here: the page works offline. Bound to 127.0.0.1, to
+requests that name it and to pages that came from it, so that no other page in the browser can talk to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import json
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lacuna.figures import overlay
+from lacuna.figures.overlay import Preview
 from lacuna.predict.answers import Answer, Question
 from lacuna.predict.features import Given
 from lacuna.predict.uploads import Desk, Limits
+from lacuna.stages import told
 from lacuna.types import MalformedInput
 
 HOST = "127.0.0.1"
@@ -21,16 +26,26 @@ USUAL = Limits()
 Message = MutableMapping[str, Any]
 
 
-def serve(checkpoint: Path, port: int = 8080, limits: Limits = USUAL, device: str = "auto", asr: str = "") -> None:
-    """Serve until interrupted. `asr`: a speech recognition model for videos whose words nobody types in."""
+def serve(
+    checkpoint: Path,
+    port: int = 8080,
+    limits: Limits = USUAL,
+    device: str = "auto",
+    asr: str = "",
+    use: Mapping[str, str] | None = None,
+) -> None:
+    """Serve until interrupted. `asr`: a speech recognition model for videos whose words nobody types in; `use`: as of
+    `lacuna.load`."""
     try:
         from nicegui import app, ui
     except ImportError as error:
         raise MalformedInput(f"serve: expected the extra ui (pip install 'lacuna[ui]'), got: {error}") from error
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    desk = Desk(checkpoint, limits, device)
+    desk = Desk(checkpoint, limits, device, use)
+    tempfile.tempdir = str(desk.folder)  # where NiceGUI keeps an upload until it has come whole
     app.add_middleware(BodyLimit, most=limits.bytes + FORM)
+    app.add_middleware(SameOrigin, origins=[f"http://{host}:{port}" for host in (HOST, "localhost")])
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     app.on_shutdown(desk.close)
 
@@ -74,6 +89,26 @@ class BodyLimit:
         await self.app(scope, counted, send)
 
 
+class SameOrigin:
+    """Refuses requests and sockets of pages that came from elsewhere: browsers say where a page came from."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]], origins: Sequence[str]) -> None:
+        self.app, self.origins = app, {origin.encode() for origin in origins}
+
+    async def __call__(
+        self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+    ) -> None:
+        origin = dict(scope.get("headers", ())).get(b"origin")
+        if origin is None or origin in self.origins:
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body", "body": b""})
+
+
 class View:
     """One browser's page: its upload's features, its sliders, and what the model says."""
 
@@ -89,6 +124,7 @@ class View:
         ui = self.ui
         ui.colors(primary="#00588a")
         ui.query("body").style("background: #f5f7f9")
+        ui.add_head_html(f"<script>{overlay.script()}</script>")
         with ui.header().classes("items-baseline"):
             ui.label("Lacuna").classes("text-2xl font-bold")
             card = self.desk.predictor.card
@@ -135,6 +171,7 @@ class View:
         ui = self.ui
         with ui.card().classes("w-full"):
             ui.label("3. What the model says").classes("text-lg font-bold")
+            self.player = ui.column().classes("w-full max-w-sm")
             self.sentiment = ui.label("Nothing yet.").classes("text-3xl font-bold text-primary")
             self.detail = ui.label("").classes("text-sm opacity-80")
             self.parts = ui.echart(_bars({})).classes("w-full h-44")
@@ -149,16 +186,31 @@ class View:
         self.upload.reset()
         self.busy.set_visibility(True)
         self._say(f"Reading {name} …")
-        await event.file.save(path)
         question = Question(text=self.words.value.strip() or (None if self.asr else ""), asr=self.asr)
         try:
+            await event.file.save(path)
             self.given = await self.run.io_bound(self.desk.take, path, name, question)
-        except MalformedInput as error:
-            self._say(f"Refused: {error}")
-        else:
             self._say(f"{name} was read, and deleted.")
+        except (MalformedInput, OSError) as error:
+            self._say(f"Refused: {told(error)}")
+        else:
+            self._play(self.given.preview)
             await self._refresh()
-        self.busy.set_visibility(False)
+        finally:
+            self.busy.set_visibility(False)
+
+    def _play(self, preview: Preview | None) -> None:
+        """The upload beside the answer, with what was measured of its face."""
+        self.player.clear()
+        if preview is None:
+            return
+        with self.player:
+            shown = self.ui.html(overlay.frame(preview.mp4, preview.still), sanitize=False).classes("w-full")
+        drawn = json.dumps(preview.faces or {"frames": []})
+        self.ui.run_javascript(
+            f"(function go() {{ const e = getHtmlElement({shown.id}); e && e.querySelector('canvas')"
+            f" ? lacunaFaces(e, {drawn}) : setTimeout(go, 50); }})()"
+        )
 
     async def _refresh(self) -> None:
         if self.given is None:
@@ -168,7 +220,10 @@ class View:
             drop=[m for m, share in shares.items() if share >= 1],
             missing={m: share for m, share in shares.items() if 0 < share < 1},
         )
-        self._fill(await self.run.io_bound(self.desk.answer, self.given, question))
+        try:
+            self._fill(await self.run.io_bound(self.desk.answer, self.given, question))
+        except MalformedInput as error:
+            self._say(f"No answer: {error}")
 
     def _fill(self, answer: Answer) -> None:
         self.sentiment.set_text(answer.sentiment)

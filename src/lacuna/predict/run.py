@@ -10,27 +10,27 @@ sound track, no face.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from lacuna.data.batches import InputSpec
-from lacuna.data.samples import Sample, specials
+from lacuna.data.samples import Sample, Samples, specials
 from lacuna.extract.cached import Extraction
 from lacuna.mask.mask import Draw, lose
 from lacuna.media import decode
 from lacuna.params import plugin
 from lacuna.predict.answers import Answer, Moment, Question
 from lacuna.predict.features import Given, extractions_of, features_of
-from lacuna.predict.hearing import transcribe
-from lacuna.predict.transcript import Transcript, read_transcript
+from lacuna.predict.transcript import Cue, Transcript, read_transcript
+from lacuna.predict.trust import trusted
 from lacuna.storage.cache import default_root
 from lacuna.train import checkpoint as checkpoints
 from lacuna.train.trainer import choose_device
 from lacuna.train.trainer import predict as predict_samples
+from lacuna.transcribe import engines
 from lacuna.types import MODALITIES, Clip, FeatureSequence
 
 STEP, REACH = 1.0, 0.5  # s: one point of the curve a second, and how far it looks to both sides of its second
@@ -43,12 +43,21 @@ SIMS_EDGES = (-0.7, -0.1, 0.1, 0.7)  # of the five classes of scores in [-1, 1]
 class Predictor:
     """A trained model that answers for files."""
 
-    def __init__(self, checkpoint: Path | str, device: str = "auto", cache: Path | None = None) -> None:
-        self.network, self.card = checkpoints.load(Path(checkpoint))
-        self.spec = InputSpec(**self.card.spec)
+    def __init__(
+        self,
+        checkpoint: Path | str,
+        device: str = "auto",
+        cache: Path | None = None,
+        use: Mapping[str, str] | None = None,
+    ) -> None:
+        folder = Path(checkpoint)
+        self.card = trusted(checkpoints.read_card(folder), use or {})  # before anything that it names is read
+        encoder = self.card.settings.get("encoder") if self.card.spec.tokens else None
+        self.network, _ = checkpoints.load(folder, encoder if isinstance(encoder, str) else "")
+        self.spec = self.card.spec
         self.device = choose_device(device)
         self.cache = default_root() if cache is None else cache
-        self._scale = checkpoints.scaler_of(self.card)
+        self._scaler = checkpoints.scaler_of(self.card)
 
     @cached_property
     def extractions(self) -> dict[str, Extraction]:
@@ -84,7 +93,7 @@ class Predictor:
             if question.transcript is not None:
                 return read_transcript(Path(question.transcript), question.start, question.end, question.encoding)
             if question.asr:
-                return Transcript(transcribe(path, question.asr, question.start, question.end))
+                return _heard(path, question)
         return Transcript("")
 
     def answer(self, given: Given, question: Question) -> Answer:
@@ -94,7 +103,7 @@ class Predictor:
         seen = {m: float(s.seen.mean()) if len(s) else 0.0 for m, s in lossy.features.items()}
         present, windows = [m for m in self.modalities if seen[m]], _windows(given.seconds)
         asked = [lossy, *(_without(lossy, m) for m in present), *(_window(lossy, given, w) for w in windows)]
-        outputs = predict_samples(self.network, [self._scale(s) for s in asked], self.spec, self.device)
+        outputs = predict_samples(self.network, Samples.of(asked).scaled(self._scaler), self.spec, self.device)
         told = outputs["prediction"]
         names = self.class_names()
         chosen = int(told[0].argmax()) if names else 0
@@ -118,7 +127,8 @@ class Predictor:
         """Names of a classifier's classes; none for scores."""
         if self.spec.classes == 3 and self.card.task == "polarity":
             return ["negative", "neutral", "positive"]
-        return [str(k) for k in range(self.spec.classes)]
+        named = list(self.card.classes)[: self.spec.classes]  # a class that no clip of training has is never told
+        return named or [str(k) for k in range(self.spec.classes)]
 
     def _named(self, score: float) -> str:
         """A score as the field's class of it: of seven in [-3, 3], of five in [-1, 1], else its sign."""
@@ -130,14 +140,11 @@ class Predictor:
         return "negative" if score < 0 else "positive" if score > 0 else "neutral"
 
 
-def load(checkpoint: Path | str, device: str = "auto") -> Predictor:
-    """A trained model that answers for files: `load(folder)("clip.mp4", text="…")`."""
-    return Predictor(checkpoint, device)
-
-
-def predict(path: Path | str, checkpoint: Path | str, **options: object) -> Answer:
-    """The answer of a checkpoint for one file; `options` are fields of `Question`."""
-    return load(checkpoint)(path, **options)
+def _heard(path: Path, question: Question) -> Transcript:
+    """What is said in the file, with the times of words where the recogniser tells them."""
+    recogniser = engines.engine(engines.engine_for(question.asr), question.asr)
+    heard = engines.hear(path, recogniser, question.start, question.end)
+    return Transcript(heard.text, tuple(Cue(word.text, word.start, word.end) for word in heard.words))
 
 
 def _lossy(sample: Sample, question: Question) -> Sample:

@@ -9,14 +9,13 @@ Each module of lacuna/datasets knows one layout:
 - `features(root, modality) -> (Origin, Iterator[(clip id, FeatureSequence)]) | None` (optional): given features, with
   modality "tokens" for token ids, "text" for embeddings, "audio", "vision" or "image";
 - `modalities(root) -> list[str]` (optional): names of modalities that no extractor has;
+- `classes(settings) -> tuple[str, ...]` (optional): names of the classes that labels count;
 - `SPEAKERS = True` (optional): the layout knows who speaks, and heeds `settings.speakers_apart`.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
-import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,8 @@ from typing import Protocol
 
 from tqdm import tqdm
 
-from lacuna.storage.features import Origin
+from lacuna.params.plugins import plugin, plugin_names
+from lacuna.storage.features import NOTHING, Origin
 from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject
 
 __all__ = ["Clip", "Reject", "Settings", "given_features", "layout_of", "prepare"]
@@ -51,13 +51,13 @@ class Settings(Protocol):
     @property
     def speakers_apart(self) -> bool: ...
 
+    @property
+    def target(self) -> str: ...
+
 
 def layouts() -> list[ModuleType]:
-    """The modules of this room that know a layout, by name."""
-    room = importlib.import_module("lacuna.datasets")
-    names = sorted(m.name for m in pkgutil.iter_modules(room.__path__) if not m.name.startswith("_"))
-    modules = [importlib.import_module(f"lacuna.datasets.{name}") for name in names]
-    return [module for module in modules if hasattr(module, "matches")]
+    """Every layout, by name."""
+    return [plugin("datasets", name) for name in plugin_names("datasets")]
 
 
 def layout_of(root: Path) -> ModuleType:
@@ -103,6 +103,11 @@ def check_within(folder: Path, root: Path, key: str) -> None:
 def _contents(root: Path) -> str:
     names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
     return "it holds " + (", ".join(names[:8]) + ", …" * (len(names) > 8) if names else "nothing")
+
+
+def classes_of(layout: ModuleType, settings: Settings) -> list[str]:
+    """Names of the classes that a layout's labels count; none where they are scores, or have no names."""
+    return list(layout.classes(settings)) if hasattr(layout, "classes") else []
 
 
 def prepare(root: Path, dataset: str, settings: Settings, workers: int | str = 1) -> tuple[list[Clip], list[Reject]]:
@@ -165,9 +170,9 @@ def given_features(
         return None
     if extractor in getattr(layout, "modalities", lambda _: ())(root):
         return layout.features(root, extractor)
-    module = importlib.import_module(f"lacuna.extractors.{extractor}")
+    module = plugin("extractors", extractor)
     tokens = module.MODALITY == "text" and getattr(module, "DTYPE", "float32") == "int64"
     given = layout.features(root, "tokens" if tokens else module.MODALITY)
     if given is None and module.MODALITY != "text":
-        return Origin("given", module.MODALITY, ("none",), {}, {}), iter(())
+        return Origin("given", module.MODALITY, NOTHING, {}, {}), iter(())
     return given

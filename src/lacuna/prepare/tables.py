@@ -8,7 +8,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -133,6 +133,23 @@ def _decimal(rows: Sequence[tuple[int, dict[str, str]]], delimiter: str) -> str:
         return "."
     values = [value for _, row in rows for value in row.values()]
     return "," if any(map(_COMMA.fullmatch, values)) and not any(map(_POINT.fullmatch, values)) else "."
+
+
+def class_of(word: str, names: Sequence[str], column: str) -> float:
+    """The index of a class, whatever the case of its name."""
+    if word.lower() not in names:
+        raise MalformedInput(f"{column}: expected one of {', '.join(names)}; got {word!r}")
+    return float(names.index(word.lower()))
+
+
+def number_of(row: Mapping[str, str], column: str, limits: tuple[float, float]) -> float:
+    """A row's finite number within the limits."""
+    text = row.get(column, "")
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
+    if not (math.isfinite(value) and limits[0] <= value <= limits[1]):
+        got = row.get(column, "")
+        raise MalformedInput(f"{column}: expected a number from {limits[0]:g} to {limits[1]:g}, got {got!r}")
+    return value
 
 
 def find_file(folder: Path, name: str) -> Path | None:

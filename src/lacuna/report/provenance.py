@@ -14,7 +14,7 @@ PACKAGES = (
     "transformers",
     "numpy",
     "librosa",
-    "mediapipe",
+    "ai-edge-litert",
     "opencv-contrib-python",
     "av",
     "scikit-learn",

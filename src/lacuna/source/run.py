@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from lacuna.params import Params
@@ -11,6 +12,7 @@ from lacuna.source.reads import sources
 
 def write_sources(params: Params, folder: Path) -> int:
     """One file a run under `folder`; how many there are. Equal input gives equal bytes."""
+    shutil.rmtree(folder, ignore_errors=True)  # a run that is no more leaves nothing behind
     count = 0
     for name, source in sources(params):
         path = folder / f"{name}.json"

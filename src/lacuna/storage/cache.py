@@ -6,20 +6,23 @@ lie outside the outs, each under the hash of all that made it, written beside it
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
+
+from lacuna.storage.files import CONTENT, replacing
+from lacuna.storage.files import digest_of_file as digest_of_file
 
 DEFAULT_ROOT = Path(".cache/lacuna")
 ROWS = 512  # that are read at once
@@ -34,15 +37,6 @@ def default_root() -> Path:
 def digest_of(*parts: object) -> str:
     """SHA-256 (hex) of JSON-able parts, independent of the order of keys."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def digest_of_file(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes, read in blocks."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 class Cache:
@@ -63,28 +57,34 @@ class Cache:
         None, too, where a damaged disk left half of them.
         """
         path = self._path(key)
-        try:
-            with ZipFile(path) as file:
-                if file.testzip() is None:
-                    return _pieces(path)
-        except FileNotFoundError:
+        if not path.is_file():
             return None
-        except (BadZipFile, EOFError):
-            pass
+        if _whole(path):
+            return _pieces(path)
         path.unlink(missing_ok=True)
         return None
 
     def put(self, key: str, pieces: Iterable[Mapping[str, np.ndarray]]) -> None:
         """Keep arrays that come piece by piece, rows after rows; no more than one piece is in memory."""
-        path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Not the process's number: two machines that share the folder may have the same one.
-        temporary = path.with_name(f".{key}.{secrets.token_hex(8)}.tmp")
-        try:
+        with replacing(self._path(key)) as temporary:
             _write(temporary, pieces)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+
+
+def _whole(path: Path) -> bool:
+    """Whether every member has the CRC that the archive says, and no member is lost (an older Lacuna noted none)."""
+    try:
+        with ZipFile(path) as file:
+            return file.comment in (b"", _names(file)) and file.testzip() is None
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # EINVAL: a place before the file's start
+            raise
+    except CONTENT:
+        pass
+    return False
+
+
+def _names(file: ZipFile) -> bytes:
+    return " ".join(file.namelist()).encode()
 
 
 def _write(path: Path, pieces: Iterable[Mapping[str, np.ndarray]]) -> None:
@@ -107,6 +107,7 @@ def _write(path: Path, pieces: Iterable[Mapping[str, np.ndarray]]) -> None:
             with file.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array_header_1_0(member, header)
                 shutil.copyfileobj(waiting, member, _BLOCK)
+        file.comment = _names(file)
 
 
 def _pieces(path: Path) -> Iterator[dict[str, np.ndarray]]:

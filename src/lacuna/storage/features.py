@@ -8,9 +8,8 @@ Files carry no time stamps, so equal content gives equal bytes. gzip is used bec
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,12 +17,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from lacuna.types import FeatureSequence, MalformedInput, empty_sequence
+from lacuna.storage.files import damaged, reading, replacing
+from lacuna.storage.hdf5 import created, opened, require_room
+from lacuna.types import TOKEN_COLUMNS, FeatureSequence, MalformedInput, empty_sequence
 
+NOTHING = ("none",)  # the columns of a modality that a dataset cannot have
 LAYOUT = 1  # raised when a file of an older Lacuna can no longer be read
 CHUNK_BYTES = 1 << 18
-_UMASK = os.umask(0)
-os.umask(_UMASK)  # the only way to ask is to set
+REMEDY = "delete it and run `dvc repro extract`"
 READ_BYTES = 1 << 24  # of values at once, where many clips are wanted
 WRITE_BYTES = 1 << 22  # frames gathered before a write: one clip at a time would write (and compress) chunks again
 
@@ -40,25 +41,12 @@ class Origin:
     dtype: str = "float32"
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of `path` that takes its place on success and vanishes on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~_UMASK)  # some writers make files that only their owner may read
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_features(path: Path, origin: Origin, sequences: Iterable[tuple[str, FeatureSequence]]) -> int:
     """Write all sequences, holding a few megabytes at a time; return the number of clips.
 
     A long clip may come in pieces, one after another under its id.
     """
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with replacing(path, digest=True) as temporary, created(temporary) as file:
         _write_attributes(file, origin)
         rows = _Rows(file, len(origin.columns), np.dtype(origin.dtype))
         ids: list[str] = []
@@ -68,6 +56,7 @@ def write_features(path: Path, origin: Origin, sequences: Iterable[tuple[str, Fe
             rows.append(sequence, goes_on=ids[-1:] == [clip_id])
             ids += [] if ids[-1:] == [clip_id] else [clip_id]
         rows.flush()
+        require_room(file, sum(len(clip_id) + 64 for clip_id in ids))
         file["offsets"] = np.asarray(rows.offsets, np.int64)
         file.create_dataset("ids", data=ids, shape=(len(ids),), dtype=h5py.string_dtype())
     return len(ids)
@@ -92,6 +81,7 @@ class _Rows:
             "times": _growing(file, "times", (), np.dtype(np.float64), frames),
             "seen": _growing(file, "seen", (), np.dtype(bool), frames),
         }
+        self._file = file
         self._pending: list[FeatureSequence] = []
         self._bytes = 0
         self.offsets = [0]
@@ -110,6 +100,7 @@ class _Rows:
     def flush(self) -> None:
         if not self._pending:
             return
+        require_room(self._file, self._bytes)
         for name, dataset in self._sets.items():
             rows = np.concatenate([getattr(s, name) for s in self._pending])
             dataset.resize(len(dataset) + len(rows), axis=0)
@@ -127,30 +118,42 @@ class FeatureFile:
     """A features file opened for reading: `file[clip_id]` is a FeatureSequence, `file.origin` says what made it."""
 
     def __init__(self, path: Path) -> None:
-        if not Path(path).is_file():
+        self.path = Path(path)
+        if not self.path.is_file():
             raise MalformedInput(f"{path}: expected a features file, found none (run `dvc repro extract`)")
-        try:
-            self._file = h5py.File(path, "r")
+        self._file = opened(self.path, "a Lacuna features file", REMEDY)
+        with self._reading():
             self._offsets = self._file["offsets"][:]
             self.ids: tuple[str, ...] = tuple(self._file["ids"].asstr()[:])
             self.origin = self._read_origin()
-        except (OSError, KeyError) as error:
-            raise MalformedInput(f"{path}: expected a Lacuna features file: {error}") from error
-        self.path = Path(path)
+        self._check_shapes()
         self._index = {clip_id: i for i, clip_id in enumerate(self.ids)}
+
+    def _reading(self) -> AbstractContextManager[None]:
+        return reading(self.path, "a Lacuna features file", REMEDY)
 
     def _read_origin(self) -> Origin:
         attrs = self._file.attrs
         if attrs["layout"] != LAYOUT:
-            raise MalformedInput(f"{self._file.filename}: expected layout {LAYOUT}, got {attrs['layout']}")
+            raise MalformedInput(f"{self.path}: expected layout {LAYOUT}, got {attrs['layout']}")
         return Origin(
-            extractor=attrs["extractor"],
-            modality=attrs["modality"],
-            columns=tuple(json.loads(attrs["columns"])),
-            settings=json.loads(attrs["settings"]),
-            versions=json.loads(attrs["versions"]),
+            extractor=str(attrs["extractor"]),
+            modality=str(attrs["modality"]),
+            columns=tuple(map(str, json.loads(attrs["columns"]))),
+            settings=dict(json.loads(attrs["settings"])),
+            versions=dict(json.loads(attrs["versions"])),
             dtype=str(self._file["values"].dtype),
         )
+
+    def _check_shapes(self) -> None:
+        """The parts must fit each other, so that no clip is given another's rows."""
+        offsets, frames, width = self._offsets, self._file["times"].shape, len(self.origin.columns)
+        if offsets.shape != (len(self.ids) + 1,) or offsets[0] or (np.diff(offsets) < 0).any():
+            raise damaged(self.path, f"{len(self.ids) + 1} growing offsets", offsets.shape, REMEDY)
+        wanted = {"values": (*frames, width), "times": (offsets[-1],), "seen": frames}
+        for name, shape in wanted.items():
+            if self._file[name].shape != shape:
+                raise damaged(self.path, f"{name} of shape {shape}", self._file[name].shape, REMEDY)
 
     def __contains__(self, clip_id: str) -> bool:
         return clip_id in self._index
@@ -165,33 +168,73 @@ class FeatureFile:
         (sequence,) = self._clips(i, i + 1)
         return sequence
 
-    def many(self, clip_ids: Sequence[str]) -> list[FeatureSequence]:
-        """The clips in this order, read in large pieces: much faster than one by one."""
-        wanted, found = set(clip_ids), {}
-        for clip_id, sequence in self._all():
-            if clip_id in wanted:
-                found[clip_id] = sequence
-        return [found[clip_id] if clip_id in found else self[clip_id] for clip_id in clip_ids]
+    def each(self, clip_ids: Sequence[str]) -> Iterator[FeatureSequence]:
+        """The clips in this order, read in large pieces as long as the order is the file's: much faster than one by
+        one, and no more than a piece is in memory."""
+        row = np.dtype(self.origin.dtype).itemsize * len(self.origin.columns)
+        return self._each(clip_ids, ("values", "times", "seen"), READ_BYTES // row)
 
-    def _all(self) -> Iterator[tuple[str, FeatureSequence]]:
-        row = self._file["values"].dtype.itemsize * len(self.origin.columns)
+    def marked(self, clip_ids: Sequence[str]) -> Iterator[FeatureSequence]:
+        """The same with times and `seen` alone: values, unless they are token ids, are zeros that take no memory."""
+        tokens = self.origin.columns == TOKEN_COLUMNS
+        return self._each(clip_ids, ("values", "times", "seen") if tokens else ("times", "seen"), READ_BYTES // 16)
+
+    def _each(self, clip_ids: Sequence[str], names: Sequence[str], rows: int) -> Iterator[FeatureSequence]:
+        columns, zero = self.origin.columns, np.zeros((), self.origin.dtype)
+        first = last = 0
+        for clip_id in clip_ids:
+            i = self._index.get(clip_id)
+            if i is None:
+                yield self[clip_id]
+                continue
+            if not first <= i < last:
+                first, last = i, self._last_of(i, rows)
+                pieces = dict(zip(names, self.arrays(first, last, names)))
+            own = slice(*(self._offsets[i : i + 2] - self._offsets[first]))
+            times, seen = pieces["times"][own], pieces["seen"][own]
+            values = pieces["values"][own] if "values" in pieces else np.broadcast_to(zero, (len(times), len(columns)))
+            yield FeatureSequence.unchecked(values, times, seen, columns)
+
+    def _last_of(self, first: int, rows: int) -> int:
+        """Behind the last clip of those that begin with `first` and have together at most so many rows; one fits."""
+        fits = self._offsets[first] + rows
+        return max(first + 1, int(np.searchsorted(self._offsets, fits, side="right")) - 1)
+
+    def windows(self) -> Iterator[tuple[int, int]]:
+        """(first, last) clips, in order, whose values together take about `READ_BYTES`: what to read at once."""
+        row = np.dtype(self.origin.dtype).itemsize * len(self.origin.columns)
         first = 0
         while first < len(self.ids):
-            fits = self._offsets[first] + READ_BYTES // row
-            last = max(first + 1, int(np.searchsorted(self._offsets, fits, side="right")) - 1)
-            yield from zip(self.ids[first:last], self._clips(first, last))
+            last = self._last_of(first, READ_BYTES // row)
+            yield first, last
             first = last
+
+    def arrays(self, first: int, last: int, names: Sequence[str] = ("values", "times", "seen")) -> list[np.ndarray]:
+        """The rows of the clips from `first` to before `last`, of each dataset that is named."""
+        rows = slice(self._offsets[first], self._offsets[last])
+        with self._reading():
+            return [self._file[name][rows] for name in names]
 
     def _clips(self, first: int, last: int) -> Iterator[FeatureSequence]:
         bounds = self._offsets[first : last + 1]
-        rows = slice(bounds[0], bounds[-1])
-        values, times, seen = (self._file[name][rows] for name in ("values", "times", "seen"))
+        values, times, seen = self.arrays(first, last)
         for start, stop in pairwise(bounds - bounds[0]):
             yield FeatureSequence(values[start:stop], times[start:stop], seen[start:stop], self.origin.columns)
 
     def lengths(self) -> np.ndarray:
         """Frames of each clip, (N,), in the order of `ids`."""
         return np.diff(self._offsets)
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """(N + 1,) int64: clip i owns rows `offsets[i]:offsets[i + 1]`."""
+        return self._offsets
+
+    def seen(self) -> int:
+        """How many frames of all clips are seen; holds a few megabytes of them at a time."""
+        with self._reading():
+            rows = self._file["seen"]
+            return sum(int(rows[first : first + READ_BYTES].sum()) for first in range(0, len(rows), READ_BYTES))
 
     def close(self) -> None:
         self._file.close()

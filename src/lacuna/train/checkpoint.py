@@ -1,7 +1,9 @@
 """Trained models on disk. In: a model and what built it. Out: `model.safetensors` + `model.json`, and the model again.
 
-Nothing here unpickles. A frozen text encoder's weights are not copied into each checkpoint: they are read again from
-their source, and the fingerprint in model.json says if that source is still what the model was trained on.
+Nothing here unpickles, and nothing is believed: both files hold a digest of themselves, model.json that of the weights
+too, and sizes are checked before a model is built. A frozen text encoder's weights are not copied into each checkpoint:
+they are read again from their source, and the fingerprint in model.json says if that source is still what the model was
+trained on.
 """
 
 from __future__ import annotations
@@ -10,16 +12,26 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
-from safetensors.torch import load_file, save_file
 from torch import nn
 
+from lacuna import pretrained
 from lacuna.data.batches import InputSpec
-from lacuna.data.samples import Sample, Scaler
+from lacuna.data.samples import Sample
+from lacuna.data.scaler import Scaler
 from lacuna.params import checked, plugin
-from lacuna.storage.features import Origin, replacing
+from lacuna.storage.cache import digest_of
+from lacuna.storage.features import Origin
+from lacuna.storage.files import damaged, read_json, replacing
+from lacuna.storage.tensors import read_tensors, shapes_of, write_tensors
+from lacuna.train.sizes import check_sizes, check_spec
 from lacuna.types import MalformedInput
+
+WEIGHTS, CARD = "model.safetensors", "model.json"
+REMEDY = "copy it anew, or delete it and run `dvc repro train`"
 
 
 @dataclass(frozen=True)
@@ -28,10 +40,10 @@ class Card:
 
     model: str
     settings: dict[str, object]
-    spec: dict[str, object]
+    spec: InputSpec
     task: str
     label_range: tuple[float, float]
-    origins: dict[str, dict[str, object]]  # what made the features of each modality
+    origins: dict[str, Origin]  # what made the features of each modality
     scaler: dict[str, dict[str, list[float]]]  # {"mean" | "scale": {modality: (D,)}}
     training: dict[str, object]
     seed: int
@@ -40,20 +52,26 @@ class Card:
     versions: dict[str, str]
     best_epoch: int = 0
     published: bool = False
+    classes: tuple[str, ...] = ()  # names of the classes, where they have any
     chosen_on_test: dict[str, float] = field(default_factory=dict)  # the metric, and its value; empty: on validation
+    weights: str = ""  # the digest that model.safetensors holds of itself; empty: an older Lacuna wrote it
 
 
 def save(folder: Path, model: nn.Module, card: Card) -> None:
     """Write both files, weights first: a folder with a model.json is whole."""
     folder.mkdir(parents=True, exist_ok=True)
+    state = model.state_dict()
     card = replace(card, settings=_portable(model, card.settings))
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     left_out = _frozen_names(model) if isinstance(card.settings.get("encoder"), str) else set()
     kept = {name: value for name, value in state.items() if name not in left_out}
-    with replacing(folder / "model.safetensors") as temporary:
-        save_file(kept, temporary)
-    with replacing(folder / "model.json") as temporary:
-        temporary.write_text(json.dumps(asdict(card), indent=1, sort_keys=True), encoding="utf-8")
+    with replacing(folder / WEIGHTS) as temporary:
+        digest = write_tensors(temporary, kept)
+    card = replace(card, weights=digest)
+    record = json.loads(json.dumps(asdict(card)))  # lists for tuples, as it is read
+    with replacing(folder / CARD) as temporary:
+        temporary.write_text(
+            json.dumps(record | {"digest": digest_of(record)}, indent=1, sort_keys=True), encoding="utf-8"
+        )
 
 
 def _portable(model: nn.Module, settings: dict[str, object]) -> dict[str, object]:
@@ -72,20 +90,46 @@ def _frozen_names(model: nn.Module) -> set[str]:
 
 
 def read_card(folder: Path) -> Card:
-    """The card of a checkpoint folder."""
-    path = Path(folder) / "model.json"
+    """The card of a checkpoint folder; MalformedInput where it is damaged, or says what no card says."""
+    path = Path(folder) / CARD
     if not path.is_file():
         raise MalformedInput(f"{folder}: expected a checkpoint with model.json and model.safetensors, found none")
-    return Card(**json.loads(path.read_text(encoding="utf-8")))
+    record = read_json(path, REMEDY)
+    if not isinstance(record, dict):
+        raise damaged(path, "a record", type(record).__name__, REMEDY)
+    wanted = record.pop("digest", None)
+    if wanted is not None and wanted != digest_of(record):
+        raise damaged(path, f"digest {str(wanted)[:12]}… as it says itself", f"{digest_of(record)[:12]}…", REMEDY)
+    card = checked(Card, record, str(path))
+    check_spec(card.spec, path)
+    for modality, width in card.spec.widths.items():
+        columns = len(card.origins[modality].columns) if modality in card.origins else 0
+        if columns != width:
+            raise MalformedInput(f"{path}: {modality}: expected the {width} columns of its width, got {columns}")
+    for name, values in card.scaler.items():
+        for modality, row in values.items():
+            if len(row) != card.spec.widths.get(modality):
+                raise MalformedInput(f"{path}: scaler: expected one {name} a column of {modality}, got {len(row)}")
+    return card
 
 
-def load(folder: Path) -> tuple[nn.Module, Card]:
-    """The model as it was saved, on the CPU and in evaluation mode, with its card."""
+def load(folder: Path, encoder: str = "") -> tuple[nn.Module, Card]:
+    """The model as it was saved, on the CPU and in evaluation mode, with its card.
+
+    encoder: where the text encoder's weights are, in place of what the card says.
+    """
+    folder = Path(folder)
     card = read_card(folder)
-    module = plugin("models", card.model)
-    settings = checked(module.Settings, card.settings, f"{folder}: settings")
-    model = module.Model(settings, InputSpec(**card.spec))
-    missing, unexpected = model.load_state_dict(load_file(Path(folder) / "model.safetensors"), strict=False)
+    if not (folder / WEIGHTS).is_file():
+        raise MalformedInput(f"{folder}: expected {WEIGHTS} beside {CARD}, found none")
+    settings = card.settings | ({"encoder": encoder} if encoder else {})
+    module, saved = plugin("models", card.model), shapes_of(folder / WEIGHTS, REMEDY)
+    check_sizes(lambda: _built(module, _by_config(settings, card.spec), card.spec, folder), saved, folder / CARD)
+    state, _, digest = read_tensors(folder / WEIGHTS, REMEDY)
+    if card.weights and digest != card.weights:
+        raise damaged(folder / WEIGHTS, f"digest {card.weights[:12]}… as {CARD} has it", f"{digest[:12]}…", REMEDY)
+    model = _built(module, settings, card.spec, folder)
+    missing, unexpected = model.load_state_dict(state, strict=False)
     missing = set(missing) - _frozen_names(model)
     if missing or unexpected:
         raise MalformedInput(
@@ -93,6 +137,20 @@ def load(folder: Path) -> tuple[nn.Module, Card]:
             f"unexpected {sorted(unexpected)[:3]}"
         )
     return model.eval(), card
+
+
+def _built(module: ModuleType, settings: Mapping[str, Any], spec: InputSpec, folder: Path) -> nn.Module:
+    return module.Model(checked(module.Settings, settings, f"{folder}: settings"), spec)
+
+
+def _by_config(settings: dict[str, Any], spec: InputSpec) -> dict[str, Any]:
+    """The settings with a text encoder that needs no weights; MalformedInput where it is none of transformers' own."""
+    encoder = settings.get("encoder") if spec.tokens else None  # embeddings need none
+    if isinstance(encoder, str):
+        return settings | {"encoder": pretrained.architecture(encoder)}
+    if isinstance(encoder, Mapping):
+        pretrained.check_architecture(encoder)
+    return settings
 
 
 def scaler_of(card: Card) -> Scaler:
@@ -106,12 +164,12 @@ def check_features(card: Card, origins: Mapping[str, Origin]) -> None:
     for modality, wanted in card.origins.items():
         if modality not in origins:
             continue  # a modality may be missing: that is what these models are for
-        columns, expected = origins[modality].columns, tuple(wanted["columns"])
+        columns, expected = origins[modality].columns, wanted.columns
         if columns != expected:
             odd = [c for c in columns if c not in expected], [c for c in expected if c not in columns]
             raise MalformedInput(
-                f"{modality}: expected {len(expected)} columns of {wanted['extractor']} with settings "
-                f"{wanted['settings']}, got {len(columns)}; not known to the model: {odd[0][:5]}, lacking: {odd[1][:5]}"
+                f"{modality}: expected {len(expected)} columns of {wanted.extractor} with settings "
+                f"{wanted.settings}, got {len(columns)}; not known to the model: {odd[0][:5]}, lacking: {odd[1][:5]}"
             )
 
 
@@ -122,4 +180,4 @@ def scaler_values(scaler: Scaler) -> dict[str, dict[str, list[float]]]:
 
 def lacking(sample: Sample, card: Card) -> list[str]:
     """Modalities the model reads and the sample has no frames of."""
-    return [m for m in card.spec["widths"] if not len(sample.features.get(m, ()))]
+    return [m for m in card.spec.widths if not len(sample.features.get(m, ()))]

@@ -17,27 +17,32 @@ from torch import nn
 from lacuna import pretrained
 from lacuna.compute import distributed
 from lacuna.data.batches import InputSpec
-from lacuna.data.samples import Sample, Scaler, is_tokens, of_split, polarity, read_samples
-from lacuna.data.task import Task
+from lacuna.data.samples import Samples, polarity, read_samples
+from lacuna.data.scaler import Scaler
+from lacuna.data.task import Task, class_names
+from lacuna.extract.after_loss import made_again
 from lacuna.params import Params, Train, plugin
 from lacuna.storage.cache import default_root, digest_of, digest_of_file
 from lacuna.storage.features import Origin, replacing
 from lacuna.train import checkpoint
 from lacuna.train.checkpoint import Card
+from lacuna.train.feed import Loss
 from lacuna.train.plan import Plan, digests_of, plan
 from lacuna.train.resume import read_progress, write_progress
-from lacuna.train.track import ROOT, Live
 from lacuna.train.trainer import Data, History, Progress, Settings, choose_device, fit
-from lacuna.types import SPLITS, UNKNOWN
+from lacuna.types import SPLITS, TOKEN_COLUMNS, UNKNOWN
 
 VERSIONS = ("torch", "transformers", "numpy")
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Samples as a model is to see them (scaled, labels as the task has them), by split, and what made them."""
+    """Samples as a model is to see them (scaled, labels as the task has them), by split, and what made them.
 
-    splits: dict[str, list[Sample]]
+    A sample is read when it is asked for: a split that nobody asks is not read.
+    """
+
+    splits: dict[str, Samples]
     origins: dict[str, Origin]
     scaler: Scaler
     task: Task
@@ -47,33 +52,38 @@ def read_corpus(folder: Path, train: Train, label_range: tuple[float, float], sc
     """The samples of `processed/<dataset>`, also unlabelled; a scaler is fitted on the train split if none is given."""
     samples, origins = read_samples(folder, train.features)
     if train.task == "polarity":
-        samples = [polarity(sample) for sample in samples]
-    splits = {split: of_split(samples, split) for split in (*SPLITS, UNKNOWN)}
+        samples = samples.relabelled(polarity)
+    splits = {split: samples.of_split(split) for split in (*SPLITS, UNKNOWN)}
     if scaler is None:
-        scaler = Scaler.fit(splits["train"], _scaled(samples, origins)) if train.standardize else Scaler({}, {})
-    splits = {name: [scaler(sample) for sample in members] for name, members in splits.items()}
-    labels = (s.clip.label for s in samples if s.clip.labels)
-    return Corpus(splits, origins, scaler, Task.of(train.task, labels, label_range))
+        scaler = fit_scaler(splits["train"]) if train.standardize else Scaler({}, {})
+    labels = (clip.label for clip in samples.clips if clip.labels)
+    task, again = Task.of(train.task, labels, label_range), made_again(origins, scaler)
+    splits = {name: members.scaled(scaler).bound(again, task.classes) for name, members in splits.items()}
+    return Corpus(splits, origins, scaler, task)
 
 
-def _scaled(samples: Sequence[Sample], origins: dict[str, Origin]) -> list[str]:
-    return [m for m in origins if samples and not is_tokens(samples[0].features[m])]
+def fit_scaler(train: Samples) -> Scaler:
+    """The scaler of a train split; token ids are no quantities."""
+    return Scaler.fit({m: store for m, store in train.stores.items() if store.columns != TOKEN_COLUMNS})
 
 
 @dataclass(frozen=True)
 class Fitting:
-    """A run under way, as its observers see it: the corpus, the model and its card, the pattern that it is trained
-    under, and a folder for what an observer keeps until the run is over, which survives a kill."""
+    """A run under way, as its observers see it: the corpus, the model and its card, the loss that it is trained under,
+    and a folder for what an observer keeps until the run is over, which survives a kill."""
 
     corpus: Corpus
     model: nn.Module
     card: Card
-    pattern: ModuleType | None
+    loss: Loss
     kept: Path
 
 
 class Observer(Protocol):
-    """Called after each epoch, and once with the run's folder when the run is over."""
+    """Called after each epoch, and once with the run's folder when the run is over.
+
+    One that also has `measure(model) -> float` (lower is better) chooses the epoch in place of the validation loss.
+    """
 
     def __call__(self, progress: Progress) -> None: ...
 
@@ -95,26 +105,26 @@ def train_model(
     made = plan(params, processed.name, name)
     device = distributed.join(choose_device(made.train.device))
     corpus = read_corpus(processed, made.train, made.label_range)
-    spec = InputSpec.of(corpus.splits["train"], made.train.lengths, corpus.task.classes)
+    spec = InputSpec.of(corpus.splits["train"], made.train.lengths, corpus.task.classes, made.label_range)
     torch.manual_seed(seed)
     model, card = made.module.Model(made.model, spec), _card(made, corpus, spec, processed.name, seed)
     read = [digest_of_file(processed / "clips.jsonl"), *digests_of(processed, made.train.features).values()]
     read.append(_weights(made.model))
     state = default_root() / "training" / f"{digest_of(name, made.values(), asdict(spec), seed, *read)}.safetensors"
     data = Data(corpus.splits["train"], corpus.splits["valid"], spec, _pattern(made.training))
-    fitting = Fitting(corpus, model, card, data.pattern, state.with_suffix(""))
-    watching = [] if distributed.rank() else [observer(fitting) for observer in observers]
+    fitting = Fitting(corpus, model, card, data.loss(made.training, seed), state.with_suffix(""))
+    watching = [observer(fitting) for observer in observers]
+    criterion = next((one.measure for one in watching if hasattr(one, "measure")), None)
     # Observers come first: what a state on disk has been through, they have seen.
     keepers: list[Callable[[Progress], None]] = [*watching, Keeper(state)]
-    if made.train.live:
-        keepers.append(Live(ROOT / processed.name / name / str(seed)))
     if distributed.rank():
         keepers.clear()  # the first process writes for all
     history = fit(
-        model, data, made.training, seed, device, read_progress(state),
+        model, replace(data, criterion=criterion), made.training, seed, device, read_progress(state),
         lambda progress: [keep(progress) for keep in keepers],
     )  # fmt: skip
-    card = replace(card, best_epoch=history.best)
+    names = class_names(processed) if made.train.task == "class" else ()
+    card = replace(card, best_epoch=history.best, classes=names)
     if distributed.rank() == 0:
         checkpoint.save(folder, model, card)
         write_history(folder / "history.csv", history)
@@ -128,10 +138,10 @@ def _card(made: Plan, corpus: Corpus, spec: InputSpec, dataset: str, seed: int) 
     return Card(
         model=made.file,
         settings=asdict(made.model),
-        spec=asdict(spec),
+        spec=spec,
         task=made.train.task,
         label_range=made.label_range,
-        origins={m: asdict(origin) for m, origin in corpus.origins.items()},
+        origins=corpus.origins,
         scaler=checkpoint.scaler_values(corpus.scaler),
         training=asdict(made.training),
         seed=seed,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Literal
 
@@ -18,9 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from lacuna.compute import distributed, linear
-from lacuna.data.batches import Batch, InputSpec, collate
-from lacuna.data.samples import Sample
-from lacuna.mask.mask import mask
+from lacuna.compute.device import autocast, dtype_of
+from lacuna.data.batches import Batch, InputSpec
+from lacuna.data.samples import Sample, Samples
+from lacuna.mask.together import TOGETHER
+from lacuna.train.average import Average, learnt
+from lacuna.train.feed import NONE, Feed, Loss
+from lacuna.train.states import states_of
 from lacuna.types import MalformedInput, require_words
 
 BUCKET = 16  # batches whose samples are sorted by length together
@@ -32,44 +36,58 @@ class Settings:
 
     optimizer: Literal["adamw", "adam"] = "adamw"
     learning_rate: float = 1e-4
-    encoder_learning_rate: float | None = None  # of the text encoder; None: the same
+    encoder_learning_rate: float | None = 6e-5  # of the text encoder, where it learns; None: the same
+    rates: dict[str, float] = field(default_factory=dict)  # of parts, by how the names of their parameters start
     weight_decay: float = 0.0
     batch_size: int = 16
     accumulate: int = 1  # batches whose gradients are added up before a step
     epochs: int = 50
     schedule: Literal["constant", "warmup_cosine", "plateau"] = "constant"  # by step; plateau: by epoch, on validation
     warmup: float = 0.1  # share of the steps
-    patience: int = 5  # plateau: epochs without a better validation loss before the rate is halved
+    patience: int = 5  # plateau: epochs without a better validation loss before the rate is lowered
+    factor: float = 0.5  # plateau: what is left of the rate
     early_stop: int = 0  # epochs without a better validation loss before training ends; 0: never
     clip_norm: float = 0.0  # 0: off
     clip_value: float = 0.0
+    average: float = 0.0  # decay of a running mean of the weights, which is then what is validated and kept; 0: off
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on a GPU that has it
     pattern: str = "none"  # the simulated loss of training clips, drawn anew each epoch: a name in patterns, or none
     level: float = 0.5  # its rate, where the pattern reads one
+    draw: Literal[1, 2] = (
+        TOGETHER  # version of the masks' random numbers: 1 clip by clip; 2 batch by batch, much faster
+    )
+    masks: Literal["fresh", "fixed"] = "fresh"  # drawn anew each epoch, or once for all epochs
     bucket: bool = True  # batch clips of similar length together
+    select: str = "loss"  # what chooses the epoch: the validation loss, or a metric of validation such as mae or corr,
+    select_pattern: str = "frames"  # as a mean over the rates of a pattern
+    select_rates: tuple[float, ...] = (0.0, 0.3, 0.6, 0.9)
 
     def __post_init__(self) -> None:
         require_words(self)
         for name in ("batch_size", "accumulate", "epochs"):
             if getattr(self, name) < 1:
                 raise MalformedInput(f"training.{name}: expected at least 1, got {getattr(self, name)}")
+        if not 0 <= self.average < 1:
+            raise MalformedInput(f"training.average: expected 0 (off) to less than 1, got {self.average}")
 
 
 @dataclass
 class History:
-    """Rows {"epoch", "learning_rate", "train_<term>", "valid_<term>"}, and the best epoch by validation loss."""
+    """Rows {"epoch", "learning_rate", "train_<term>", "valid_<term>"}, and the best epoch: by validation loss, or by
+    the column "criterion" (lower is better) where a metric chooses."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
     best: int = 0
 
     @property
     def best_loss(self) -> float:
-        return min((row["valid_loss"] for row in self.rows), default=math.inf)
+        return min((row.get("criterion", row["valid_loss"]) for row in self.rows), default=math.inf)
 
 
 @dataclass
 class Progress:
-    """All that a resumed run needs: epochs done, learnt weights, the best, and the optimiser's and schedule's state."""
+    """All that a resumed run needs: epochs done, learnt weights and their running mean (empty: none is kept), the best,
+    and the optimiser's and schedule's state."""
 
     epoch: int
     history: History
@@ -77,20 +95,27 @@ class Progress:
     best: dict[str, Tensor]
     optimizer: dict
     schedule: dict
+    average: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Data:
-    """What `fit` learns from and chooses on; `pattern` is the module behind Settings.pattern, or None."""
+    """What `fit` learns from and chooses on; `pattern` is the module behind Settings.pattern, or None; `criterion`, if
+    any, is asked about the model after each epoch in place of the validation loss (lower is better)."""
 
     train: Sequence[Sample]
     valid: Sequence[Sample]
     spec: InputSpec
     pattern: ModuleType | None = None
+    criterion: Callable[[nn.Module], float] | None = None
+
+    def loss(self, settings: Settings, seed: int) -> Loss:
+        """What training clips lose."""
+        return Loss(self.pattern, settings.level, seed, settings.draw)
 
     def __post_init__(self) -> None:
         for name in ("train", "valid"):
-            if not getattr(self, name):
+            if not len(getattr(self, name)):
                 raise MalformedInput(f"split {name}: expected at least one clip to train with, got none")
 
 
@@ -110,10 +135,15 @@ def fit(
 ) -> History:
     """Train `model` in place and leave it with the weights of its best validation epoch.
 
-    `on_epoch` is given all that `resume` takes back. Epochs are counted from 1.
+    `on_epoch` is given all that `resume` takes back. Epochs are counted from 1. A model that has `solve(train, valid)`
+    is fitted by it in one epoch, from batches in which each clip is masked anew `settings.epochs` times.
     """
+    if hasattr(model, "meet"):  # it keeps something of each training clip
+        model.meet(data.train)
     trainer = _Trainer(model.to(device), data, settings, seed, torch.device(device))
     progress = trainer.start(resume)
+    if hasattr(model, "solve"):
+        settings = replace(settings, epochs=1)
     for epoch in range(progress.epoch + 1, settings.epochs + 1):
         trainer.run(epoch, progress)
         if on_epoch:
@@ -124,18 +154,23 @@ def fit(
     return progress.history
 
 
-def learnt(model: nn.Module) -> dict[str, Tensor]:
-    """The state of a model without its frozen parameters, which stay as they were made."""
-    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    return {name: value for name, value in model.state_dict().items() if name not in frozen}
-
-
 class _Trainer:
     def __init__(self, model: nn.Module, data: Data, settings: Settings, seed: int, device: torch.device) -> None:
         self.model, self.data, self.settings, self.seed, self.device = model, data, settings, seed, device
+        self.dtype = dtype_of(settings.precision, device)
         self.optimizer = _optimizer(model, settings)
         steps = math.ceil(math.ceil(len(data.train) / settings.batch_size) / settings.accumulate)
         self.schedule = _schedule(self.optimizer, settings, steps)
+        self.average = Average(model, settings.average, steps) if settings.average else None
+        self.train, self.valid = self._feed(data.train), self._feed(data.valid)
+
+    def _feed(self, split: Sequence[Sample]) -> Feed:
+        samples = Samples.of(split)
+        loss = self.data.loss(self.settings, self.seed)
+        encoder, states = getattr(self.model, "text_encoder", None), None
+        if encoder is not None and encoder.frozen:
+            states = states_of(encoder, samples, self.device, self.dtype)
+        return Feed(samples, self.data.spec.lengths, loss, self.device, states)
 
     def start(self, resume: Progress | None) -> Progress:
         if resume is None:
@@ -145,41 +180,51 @@ class _Trainer:
         self.optimizer.load_state_dict(resume.optimizer)
         if self.schedule:
             self.schedule.load_state_dict(resume.schedule)
+        if self.average:
+            self.average.resume(resume.average, resume.epoch)
         return resume
 
     def run(self, epoch: int, progress: Progress) -> None:
         """One epoch and its validation, noted in `progress`."""
         rate = self.optimizer.param_groups[0]["lr"]
-        train = self._train(epoch)
-        valid = self._validate(epoch)
+        train = self._solve(epoch) if hasattr(self.model, "solve") else self._train(epoch)
+        if self.average:
+            # The mean stays in the model until the next epoch: observers see what is validated.
+            progress.average = self.average.lend(self.model)
+        valid = self._validate(epoch, self.valid)
         history = progress.history
         if not math.isfinite(valid["loss"]):
             raise MalformedInput(f"epoch {epoch}: expected a finite validation loss, got {valid['loss']}")
-        better = valid["loss"] < history.best_loss
         row = {"epoch": epoch, "learning_rate": rate}
         row |= {f"train_{k}": v for k, v in train.items()} | {f"valid_{k}": v for k, v in valid.items()}
+        if self.data.criterion:
+            row["criterion"] = self.data.criterion(self.model)
+        value = row.get("criterion", row["valid_loss"])
+        better = value < history.best_loss
         history.rows.append(row)
         if isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            self.schedule.step(valid["loss"])
-        progress.epoch, progress.model = epoch, learnt(self.model)
+            self.schedule.step(value)
+        progress.epoch, progress.model = epoch, self.average.own if self.average else learnt(self.model)
         if better:
-            history.best, progress.best = epoch, copy.deepcopy(progress.model)
+            history.best, progress.best = epoch, copy.deepcopy(learnt(self.model))
         progress.optimizer = self.optimizer.state_dict()
         progress.schedule = self.schedule.state_dict() if self.schedule else {}
 
     def _train(self, epoch: int) -> dict[str, float]:
         self.model.train()
+        if self.average:
+            self.average.take_back(self.model)
         # Processes drop out other things, or the rows of one would lose what those of another do.
         torch.manual_seed(_number(self.seed, epoch, distributed.rank()))
-        terms = _Means()
-        order = list(_order(self.data.train, self.settings, self.seed, epoch))
-        for i, chosen in enumerate(order):
-            complete = [self.data.train[j] for j in chosen]
-            losses = self._loss(self._lossy(complete, epoch), complete, epoch)
+        terms = _Means(self.device)
+        order = list(_order(self.train.samples.frames, self.settings, self.seed, epoch))
+        draw = epoch if self.settings.masks == "fresh" else 1
+        for i, (lossy, whole) in enumerate(self.train(order, draw)):
+            losses = self._loss(lossy, whole, len(order[i]), epoch)
             # The last group of an epoch may be short: it is averaged over what it has, and always applied.
             group = min(self.settings.accumulate, len(order) - i // self.settings.accumulate * self.settings.accumulate)
             (losses["loss"] / (group * distributed.world())).backward()
-            terms.add(losses, len(chosen))
+            terms.add(losses, len(order[i]))
             if (i + 1) % self.settings.accumulate == 0 or i + 1 == len(order):
                 self._step()
         return terms.means()
@@ -193,67 +238,66 @@ class _Trainer:
             nn.utils.clip_grad_value_(parameters, self.settings.clip_value)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.average:
+            self.average.add(self.model)
         if isinstance(self.schedule, torch.optim.lr_scheduler.LambdaLR):
             self.schedule.step()
 
     @torch.no_grad()
-    def _validate(self, epoch: int) -> dict[str, float]:
-        """Loss terms on `valid` under the same kind of loss, with masks that stay the same over epochs."""
+    def _validate(self, epoch: int, feed: Feed) -> dict[str, float]:
+        """Loss terms under the same kind of loss as in training, with masks that stay the same over epochs."""
         self.model.eval()
-        terms = _Means()
-        for start in range(0, len(self.data.valid), self.settings.batch_size):
-            complete = self.data.valid[start : start + self.settings.batch_size]
-            terms.add(self._loss(self._lossy(complete, 0), complete, epoch), len(complete))
+        terms, order = _Means(self.device), self._in_order(feed)
+        for places, (lossy, whole) in zip(order, feed(order)):
+            terms.add(self._loss(lossy, whole, len(places), epoch), len(places))
         return terms.means()
 
-    def _lossy(self, samples: Sequence[Sample], draw: int) -> list[Sample]:
-        if self.data.pattern is None:
-            return list(samples)
-        return [mask(s, self.data.pattern, self.settings.level, self.seed, draw) for s in samples]
+    def _in_order(self, feed: Feed) -> list[range]:
+        count, size = len(feed.samples), self.settings.batch_size
+        return [range(i, min(i + size, count)) for i in range(0, count, size)]
 
-    def _loss(self, lossy: Sequence[Sample], complete: Sequence[Sample], epoch: int) -> dict[str, Tensor]:
-        with distributed.sharing(len(complete)) as own:
-            batch = self._batch(lossy, own)
-            whole = batch if self.data.pattern is None else self._batch(complete, own)
-            with autocast(self.settings.precision, self.device), linear.fast(self.device):
-                return self.model.loss(batch, whole, epoch)
+    def _solve(self, epoch: int) -> dict[str, float]:
+        self.model.solve(self._draws(self.train), self._draws(self.valid))
+        return self._validate(epoch, self.train)
 
-    def _batch(self, samples: Sequence[Sample], own: slice) -> Batch:
-        # All are padded alike, whoever computes them: some published terms read padding.
-        return collate(samples, self.data.spec.lengths).rows(own).to(self.device)
+    def _draws(self, feed: Feed) -> Iterator[Batch]:
+        """Batches of all samples, as many times over as there are epochs, each time with other losses."""
+        for draw in range(1, self.settings.epochs + 1):
+            yield from (lossy for lossy, _ in feed(self._in_order(feed), draw))
+
+    def _loss(self, lossy: Batch, whole: Batch, rows: int, epoch: int) -> dict[str, Tensor]:
+        with distributed.sharing(rows), autocast(self.dtype, self.device), linear.fast(self.device):
+            return self.model.loss(lossy, whole, epoch)
 
 
 class _Means:
-    """Means of loss terms over clips."""
+    """Means of loss terms over clips, summed where they were computed: reading one would wait for the device."""
 
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._count = 0
+    def __init__(self, device: torch.device) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._count, self._device = 0, device
 
     def add(self, terms: Mapping[str, Tensor], count: int) -> None:
         self._count += count
         for name, value in terms.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value.detach()) * count
+            if name not in self._sums:
+                self._sums[name] = torch.zeros((), dtype=torch.float64, device=self._device)
+            self._sums[name] += value.detach().double() * count
 
     def means(self) -> dict[str, float]:
-        return {name: total / self._count for name, total in self._sums.items()}
-
-
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """bf16 where asked for, or where `auto` finds a GPU that has it."""
-    auto = precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16" or auto)
+        return {name: float(total) / self._count for name, total in self._sums.items()}
 
 
 def _optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """AdamW or Adam; the text encoder, where it learns, has its own rate."""
-    groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+    """AdamW or Adam; the text encoder, where it learns, and parts of the model may have their own rates."""
+    encoder = {"text_encoder.": settings.encoder_learning_rate or settings.learning_rate}
+    rates = {"": settings.learning_rate} | encoder | settings.rates
+    groups: dict[str, list[nn.Parameter]] = {part: [] for part in rates}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups[name.startswith("text_encoder.")].append(parameter)
-    rates = {False: settings.learning_rate, True: settings.encoder_learning_rate or settings.learning_rate}
+            groups[max((part for part in rates if name.startswith(part)), key=len)].append(parameter)
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[settings.optimizer]
-    tuned = [{"params": p, "lr": rates[k]} for k, p in groups.items() if p]
+    tuned = [{"params": parameters, "lr": rates[part]} for part, parameters in groups.items() if parameters]
     return kind(tuned, weight_decay=settings.weight_decay, fused=True)
 
 
@@ -261,7 +305,7 @@ def _schedule(
     optimizer: torch.optim.Optimizer, settings: Settings, steps_per_epoch: int
 ) -> torch.optim.lr_scheduler.LRScheduler | None:
     if settings.schedule == "plateau":
-        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=settings.patience)
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=settings.factor, patience=settings.patience)
     if settings.schedule == "constant":
         return None
     total = steps_per_epoch * settings.epochs
@@ -276,15 +320,14 @@ def _schedule(
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def _order(samples: Sequence[Sample], settings: Settings, seed: int, epoch: int) -> Iterator[list[int]]:
-    """Batches of indices, shuffled anew each epoch; similar lengths together where `bucket` is set."""
+def _order(frames: np.ndarray, settings: Settings, seed: int, epoch: int) -> Iterator[list[int]]:
+    """Batches of places, shuffled anew each epoch; similar lengths (N,) together where `bucket` is set."""
     generator = np.random.default_rng([seed, epoch])
-    order = generator.permutation(len(samples))
+    order = generator.permutation(len(frames))
     if settings.bucket:
         span = settings.batch_size * BUCKET
-        lengths = np.array([sum(len(f) for f in s.features.values()) for s in samples])
         order = np.concatenate(
-            [part[np.argsort(lengths[part], kind="stable")] for part in np.split(order, range(span, len(order), span))]
+            [part[np.argsort(frames[part], kind="stable")] for part in np.split(order, range(span, len(order), span))]
         )
     batches = [order[i : i + settings.batch_size].tolist() for i in range(0, len(order), settings.batch_size)]
     yield from (batches[i] for i in generator.permutation(len(batches)))
@@ -302,16 +345,17 @@ def predict(
     spec: InputSpec,
     device: torch.device | str = "cpu",
     batch_size: int = 64,
+    loss: Loss = NONE,
 ) -> dict[str, np.ndarray]:
-    """`forward`'s outputs for each sample, in order: "prediction" (N,) or (N, K), and what else the model tells.
+    """`forward`'s outputs for each sample, under `loss`, in order: "prediction" (N,) or (N, K), and others.
 
     Similar lengths are batched together, which changes nothing but the time: no prediction depends on its batch.
     """
     model.to(device).eval()
-    order = np.argsort([sum(len(f) for f in s.features.values()) for s in samples], kind="stable")
+    feed = Feed(samples, spec.lengths, loss, device)
+    order = np.argsort(feed.samples.frames, kind="stable")
     parts: dict[str, list[np.ndarray]] = {}
-    for start in range(0, len(order), batch_size):
-        batch: Batch = collate([samples[i] for i in order[start : start + batch_size]], spec.lengths).to(device)
+    for batch, _ in feed(np.split(order, range(batch_size, len(order), batch_size))):
         with linear.fast(torch.device(device)):
             outputs = model(batch)
         for name, value in outputs.items():

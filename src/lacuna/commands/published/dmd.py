@@ -10,7 +10,7 @@ import re
 
 from torch import Tensor
 
-from lacuna.commands.published import _bert
+from lacuna.commands.published import _bert, _names
 
 BERT = "text_model.model."
 _MODALITIES = {"l": "text", "a": "audio", "v": "vision"}
@@ -20,7 +20,7 @@ _BUFFERS = (".version", "._float_tensor")
 _STEPS = {"proj1": "first", "proj2": "second", "out_layer": "out"}
 _SPACES = {"low": "homo_head", "high": "hetero_head"}
 _HEAD = r"^(proj1|proj2|out_layer)"
-_RULES = (
+_RULES: tuple[_names.Rule, ...] = (
     (r"^proj_([lav])\.", lambda m: f"project.{_MODALITIES[m[1]]}."),
     (r"^encoder_s_([lav])\.", lambda m: f"private.{_MODALITIES[m[1]]}."),
     (r"^encoder_c\.", "shared."),
@@ -40,14 +40,7 @@ _RULES = (
     (r"^(homo|hetero)\.W_logit\.", r"\1.logit."),
     (r"^(homo|hetero)\.W_repr\.", r"\1.representation."),
     (r"^(homo|hetero)\.W_edge\.", r"\1.edge."),
-    # within transformers
-    (r"\.self_attn\.in_proj_", ".qkv."),
-    (r"\.self_attn\.out_proj\.", ".out."),
-    (r"\.layer_norms\.0\.", ".norm_attention."),
-    (r"\.layer_norms\.1\.", ".norm_feed."),
-    (r"\.layer_norm\.", ".norm."),
-    (r"\.fc1\.", ".widen."),
-    (r"\.fc2\.", ".narrow."),
+    *_names.CROSSMODAL,
 )
 
 
@@ -55,17 +48,12 @@ def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The published tensors under our names and in our layout."""
     state = _bare(state)
     own = {n: t for n, t in state.items() if not n.startswith(_UNREAD) and not n.endswith(_BUFFERS)}
-    return {_ours(n): _laid_out(n, t) for n, t in own.items()} | _bert.rename(state, BERT, "text_encoder.encoder.")
+    own = _names.renamed({name: _laid_out(name, tensor) for name, tensor in own.items()}, _RULES)
+    return own | _bert.rename(state, BERT)
 
 
 def _bare(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix("module.").removeprefix("dmd."): tensor for name, tensor in state.items()}
-
-
-def _ours(name: str) -> str:
-    for pattern, replacement in _RULES:
-        name = re.sub(pattern, replacement, name)
-    return name
+    return _names.bare(state, "dmd.")
 
 
 def _laid_out(name: str, tensor: Tensor) -> Tensor:

@@ -15,10 +15,13 @@ from lacuna.extractors._openface import points
 from lacuna.extractors._openface.geometry import Camera
 
 RADIUS = 12.0  # mm
-# From the middle of an eye's corners to its eyeball's centre, mm: away from the nose, up, back. OpenFace: (0, 3.5, 7)
-# for its own landmarks; with this on the mesh's, people who face the camera look, in the median, into it.
-OUTWARD, UPWARD, BACK = 1.4, 2.2, 7.0
+# From the middle of an eye's corners to its eyeball's centre, mm: away from the nose, up, back. OpenFace has (0, 3.5,
+# 7) for its own landmarks. Back: the centre of a ball of 13 mm (the lids are 1 mm thick) through the canonical face's
+# lids. Outward and up: so that people who face the camera look, in the median, into it, and their eyes meet there.
+OUTWARD, UPWARD, BACK = 1.6, 2.6, 8.0
 _OFFSETS = np.array([[-OUTWARD, -UPWARD, BACK], [OUTWARD, -UPWARD, BACK]])
+# OpenFace fits each eye by a model of its own, whose millimetres are shorter than the face model's: eyes lie nearer.
+NEARER = 0.87
 PUPIL = 0.4  # a pupil's radius in proportion to its iris: the mesh has no pupils (OpenFace's mean on real faces)
 _IRIS_ANGLES = np.pi + np.arange(8) * np.pi / 4  # clockwise in the picture from its left
 _PUPIL_ANGLES = np.radians(130) - np.arange(8) * np.pi / 4
@@ -59,12 +62,12 @@ def _onto_sphere(pixels: np.ndarray, centre: np.ndarray, camera: Camera) -> np.n
 
 
 def measure_eyes(kept: np.ndarray, depth: np.ndarray, turn: np.ndarray, camera: Camera) -> Eyes:
-    """kept (T, KEPT, 3) px; depth (T, KEPT) mm from the camera; turn (T, 3, 3) the head's rotation."""
+    """kept (T, KEPT, 3) px; depth (T, KEPT) mm from the camera, of the face; turn (T, 3, 3) the head's rotation."""
     pixels, places, gaze = [], [], []
     for lids, irises, offset in zip(points.LIDS, points.IRISES, _OFFSETS):
         lid = points.landmarks(kept, lids)[..., :2]
         iris, pupil = _rings(points.landmarks(kept, irises)[..., :2])
-        lid_place = camera.place(lid, points.landmarks(depth[..., None], lids)[..., 0])
+        lid_place = camera.place(lid, NEARER * points.landmarks(depth[..., None], lids)[..., 0])
         centre = (lid_place[:, 0] + lid_place[:, 6]) / 2 + turn @ offset
         iris_place, pupil_place = _onto_sphere(iris, centre, camera), _onto_sphere(pupil, centre, camera)
         line = _onto_sphere(pupil.mean(axis=1, keepdims=True), centre, camera)[:, 0] - centre

@@ -10,6 +10,8 @@ from lacuna.extractors._openface.geometry import Camera, angles
 from lacuna.extractors._openface.pdm import ShapeModel
 from lacuna.extractors._openface.pose import head_pose
 
+RELIEF = 0.8  # the depth of OpenFace's shape model within a face, in proportion to the mesh's
+
 
 def measure(kept: np.ndarray, camera: Camera, model: ShapeModel) -> dict[str, np.ndarray]:
     """Every group but `aus`, which needs the whole clip (`units`). kept: (T, KEPT, 3) px, depth in px too."""
@@ -21,7 +23,7 @@ def measure(kept: np.ndarray, camera: Camera, model: ShapeModel) -> dict[str, np
     # As in OpenFace the scale tells how far the face is; the mesh's own depth then tells each point from the others.
     scale = parameters[:, :1]
     middle = landmarks[..., 2].mean(axis=1, keepdims=True)
-    depth = (camera.focal + kept[..., 2] - middle) / scale
+    depth = (camera.focal + RELIEF * (kept[..., 2] - middle)) / scale
     places = camera.place(landmarks[..., :2], points.landmarks(depth[..., None])[..., 0])
     eyes = measure_eyes(kept, depth, turn, camera)
     return {

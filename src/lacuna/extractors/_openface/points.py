@@ -31,7 +31,7 @@ LIDS = (
     _spec("362 398+384 385 386 387+388 388+466 263 249+390 390+373 374 380+381 381+382"),
 )
 # Iris: centre, then the points on the image's right, top, left and bottom.
-IRISES = (_spec("468 469 470 471 472"), _spec("473 476 475 474 477"))
+IRISES = (_spec("468 469 470 471 472"), _spec("473 474 475 476 477"))
 
 # Points that facial muscles hardly move, for the head's pose: forehead, temples, nose bridge, eye corners, nose base.
 STEADY = _spec("10 109 338 151 67 297 54 284 127 356 234 454 168 6 197 195 5 4 33 133 362 263 2 98 327")

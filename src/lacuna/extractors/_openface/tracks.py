@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from lacuna.extractors._openface.mesh import Face
+from lacuna.extractors._openface.landmarker import Face
+from lacuna.extractors._openface.networks import SCORES
 from lacuna.extractors._openface.points import KEPT
 from lacuna.extractors._rows import Rows
 
 REACH = 0.6  # a face is looked for within this many of its sizes from where it was
+_UNSCORED = np.full((1, SCORES), np.nan, np.float32)
 PATIENCE = 1.0  # s: a face that is gone for longer starts a new track
 
 
@@ -21,7 +24,7 @@ class Track:
     frames: list[int] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     kept: Rows = field(default_factory=lambda: Rows(len(KEPT), 3))
-    scores: Rows | None = None  # where the backend has them
+    scores: Rows = field(default_factory=lambda: Rows(SCORES))  # NaN in frames that were not scored
     last: Face | None = None
     area: float = 0.0  # px^2, summed over frames: what makes a track the largest
 
@@ -29,27 +32,17 @@ class Track:
         self.frames.append(frame)
         self.times.append(time)
         self.kept.extend(face.kept[None])
-        if face.scores is not None:
-            self.scores = self.scores or Rows(len(face.scores))
-            self.scores.extend(face.scores[None])
+        self.scores.extend(_UNSCORED if face.scores is None else face.scores[None])
         self.last = face
-        self.area += size(face) ** 2
+        self.area += face.size**2
 
     def face(self, row: int) -> Face:
-        return Face(self.kept[row], None if self.scores is None else self.scores[row])
+        return Face(self.kept[row], self.scores[row])
 
     def distance(self, face: Face) -> float:
         """How far `face` is from where this track last was, in face sizes."""
-        return float(np.linalg.norm(_middle(face) - _middle(self.last)) / max(size(self.last), 1e-6))
-
-
-def size(face: Face) -> float:
-    """Mean of a face's width and height, px."""
-    return float(np.ptp(face.kept[:, :2], axis=0).mean())
-
-
-def _middle(face: Face) -> np.ndarray:
-    return face.kept[:, :2].mean(axis=0)
+        assert self.last is not None
+        return math.dist(face.middle, self.last.middle) / max(self.last.size, 1e-6)
 
 
 class Tracks:

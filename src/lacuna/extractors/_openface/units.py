@@ -14,13 +14,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from lacuna.extractors._openface import points
-from lacuna.extractors._openface.columns import INTENSITIES, PRESENCES
 from lacuna.extractors._openface.geometry import Camera, similarity
 from lacuna.extractors._openface.motions import MOTIONS, UNITS
 from lacuna.extractors._rows import Rows
 
 STRONGEST = 5.0
-PRESENT = 1.0  # AU*_c is 1 from this intensity on (FACS level A)
 SWEEPS = 40
 BLOCK = 512  # frames at once: a long clip is not copied whole
 POINTS = 8  # whose medians are taken at once
@@ -110,11 +108,3 @@ def _non_negative(pulls: np.ndarray) -> np.ndarray:
         for j, row in enumerate(_GRAM):
             found[j] = np.maximum(0.0, found[j] + (pulls[j] - row @ found) / row[j])
     return found.T
-
-
-def columns_of(found: np.ndarray) -> np.ndarray:
-    """Intensities of all units (T, 18) -> the columns of group `aus` (T, 35): 17 AU*_r, then 18 AU*_c."""
-    place = {unit: i for i, unit in enumerate(UNITS)}
-    strength = found[:, [place[unit] for unit in INTENSITIES]]
-    present = found[:, [place[unit] for unit in PRESENCES]] >= PRESENT
-    return np.concatenate([strength, present], axis=1)

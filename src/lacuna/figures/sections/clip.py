@@ -10,16 +10,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
+from lacuna.data.heard import Heard
 from lacuna.evaluate.names import SPLITS, is_rate, pattern, subset
 from lacuna.figures.drawing import INK, MODALITY_COLOURS, WIDE, Picture, colour, drawing, legend
 from lacuna.figures.faces import Shot
 from lacuna.figures.faces import pictures as face_pictures
-from lacuna.figures.html import Section, grid, heading, paragraph, table, video
+from lacuna.figures.html import Section, grid, heading, paragraph, table
+from lacuna.figures.overlay import measured, player
 from lacuna.figures.player import still
 from lacuna.types import Clip, FeatureSequence
 
 UNITS = {  # what is drawn of a face over time
     "AU12_r": "lip corners up (AU12)",
+    "AU06_r": "cheeks raised (AU6)",
     "AU04_r": "brows lowered (AU4)",
     "AU01_r": "inner brows up (AU1)",
     "AU25_r": "lips apart (AU25)",
@@ -48,6 +51,7 @@ class Scene:
     tokens: Sequence[str]
     masks: Sequence[Masks]
     video: bytes | None = None
+    heard: Heard | None = None  # where its words did not come with it
 
 
 def section(dataset: str, scene: Scene) -> Section:
@@ -58,10 +62,12 @@ def section(dataset: str, scene: Scene) -> Section:
     body = paragraph(f"Clip {clip.id} of the {SPLITS[clip.split]} split, as a model gets to know it.")
     if clip.text:
         body += f"<blockquote>{escape(clip.text)}</blockquote>\n"
+    if scene.heard is not None and scene.heard.text == clip.text:
+        sure = f"{scene.heard.language}, confidence {scene.heard.confidence:.0%}"
+        body += paragraph(f"These words were not given: a speech recogniser heard them ({sure}).")
     told = table(["Sentiment", "Value"], facts) if facts else ""
     if scene.video and scene.shots:
-        first = still(scene.shots[0].image)
-        told = f'<div class="beside">{video(scene.video, first, "The clip, with its sound.")}{told}</div>\n'
+        told = f'<div class="beside">{_player(scene.video, scene)}{told}</div>\n'
     body += told
     frames = face_pictures(scene.shots)
     if any(shot.time is None for shot in scene.shots):
@@ -77,6 +83,19 @@ def section(dataset: str, scene: Scene) -> Section:
     masks = [_mask(m, scene) for m in scene.masks if m.survives]
     body += _losses(scene, masks)
     return Section(f"{dataset}-clip", "One clip", body, (*frames, *series, *masks))
+
+
+def _player(mp4: bytes, scene: Scene) -> str:
+    """The clip to play, its face drawn over it."""
+    shot = scene.shots[0]
+    height, width = shot.image.shape[:2]
+    faces = measured(scene.features.get("vision"), (width, height), shot.time or 0.0)
+    told = "The clip, with its sound."
+    if faces is not None:
+        told += (
+            " Over it, as it was measured: the landmarks of the face, where the eyes look, and action units, 0 to 5."
+        )
+    return player(mp4, still(shot.image), told, faces)
 
 
 def _sound(scene: Scene) -> Picture | None:
@@ -132,7 +151,7 @@ def _face(scene: Scene) -> Picture | None:
         for i, name in enumerate(chosen):
             units.plot(vision.times, _column(vision, name), color=colour(i), label=UNITS[name])
         units.set_ylabel("intensity")
-        legend(units, 4)
+        legend(units, 5)
         words = {"pose_Ry": "head: yaw", "pose_Rx": "head: pitch", "gaze_angle_x": "eyes: sideways"}
         for i, name in enumerate(turns):
             angles.plot(vision.times, np.degrees(_column(vision, name)), color=colour(i), label=words[name])

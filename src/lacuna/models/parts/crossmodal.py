@@ -1,4 +1,4 @@
-"""The transformer of MulT (Tsai et al., ACL 2019), as DMD uses it. In: frames of one or two modalities. Out: frames.
+"""The transformer of MulT (Tsai et al., ACL 2019), and what stands before and behind it. In: frames. Out: frames.
 
 Pre-norm; keys and values come from the other modality as it was embedded, at every layer. B samples, T frames of the
 target, S frames of the source, D width, H heads, E width of a head.
@@ -8,10 +8,40 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from lacuna.types import MODALITIES, MalformedInput
+
+
+class Streams(Protocol):
+    """The settings of a model whose modalities become streams of one width."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def heads(self) -> int: ...
+
+    @property
+    def kernels(self) -> dict[str, int]: ...
+
+    @property
+    def attention_dropout(self) -> dict[str, float]: ...
+
+
+def require_streams(model: str, settings: Streams) -> None:
+    """Refuse modalities that there are not, kernels below 1, and a width that heads cannot share."""
+    for name in ("kernels", "attention_dropout"):
+        if unknown := set(getattr(settings, name)) - set(MODALITIES):
+            raise MalformedInput(f"{model}.{name}: expected {', '.join(MODALITIES)}; got {', '.join(sorted(unknown))}")
+    if (least := min(settings.kernels.values(), default=1)) < 1:
+        raise MalformedInput(f"{model}.kernels: expected at least 1, got {least}")
+    if settings.width % settings.heads:
+        raise MalformedInput(f"{model}.width: expected a multiple of {settings.heads} heads, got {settings.width}")
 
 
 @dataclass(frozen=True)
@@ -40,6 +70,7 @@ class Shape:
     relu_dropout: float = 0.0
     residual_dropout: float = 0.0
     embed_dropout: float = 0.0
+    positions: bool = True
     skip_zeros: bool = False  # frames whose first value is 0 get no position (published)
 
 
@@ -81,6 +112,39 @@ def allowed(target: Frames, source: Frames, causal: bool) -> Tensor:
     return keys_B1S[:, None]
 
 
+def convolved(frames: Frames, convolution: nn.Module | None, masked: bool) -> Frames:
+    """(B, T - kernel + 1, D) frames; a sequence shorter than the kernel gives one. Without a convolution, as they are.
+
+    `masked`: windows that reach into padding are no frames, and zero.
+    """
+    kernel = convolution.kernel_size[0] if isinstance(convolution, nn.Conv1d) else 1
+    x_BTW = F.pad(frames.values_BTD, (0, 0, 0, max(0, kernel - frames.values_BTD.shape[1])))
+    x_BTD = x_BTW if convolution is None else convolution(x_BTW.transpose(1, 2)).transpose(1, 2)
+    if not masked:
+        return Frames(x_BTD, torch.full_like(frames.lengths_B, x_BTD.shape[1]))
+    windows = Frames(x_BTD, (frames.lengths_B - kernel + 1).clamp(min=1))
+    return Frames(x_BTD * windows.real_BT[..., None], windows.lengths_B)
+
+
+class ResidualHead(nn.Module):
+    """x + linear(dropout(ReLU(linear(x)))), then a linear to K outputs."""
+
+    def __init__(self, width: int, hidden: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.first, self.second, self.out = (
+            nn.Linear(width, hidden),
+            nn.Linear(hidden, width),
+            nn.Linear(width, outputs),
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Outputs (B, K), the hidden layer before its ReLU, and what the outputs are read from (B, D)."""
+        hidden = self.first(x_BD)
+        x_BD = self.second(self.dropout(F.relu(hidden))) + x_BD
+        return self.out(x_BD), hidden, x_BD
+
+
 class Layer(nn.Module):
     """Attention and feed-forward, each: x + f(norm(x)). One norm serves queries, keys and values."""
 
@@ -107,8 +171,8 @@ class Layer(nn.Module):
             q = F.linear(normed_BTD, self.qkv.weight[:width], self.qkv.bias[:width])
             normed_BSD = self.norm_attention(source_BSD)
             k, v = F.linear(normed_BSD, self.qkv.weight[width:], self.qkv.bias[width:]).chunk(2, -1)
-        heads = (x.unflatten(-1, (self.shape.heads, -1)).transpose(1, 2) for x in (q, k, v))  # (B, H, T or S, E)
-        mixed_BHTE = attention(*heads, allowed_BHTS, self.shape.attention_dropout if self.training else 0.0)
+        q, k, v = (x.unflatten(-1, (self.shape.heads, -1)).transpose(1, 2) for x in (q, k, v))  # (B, H, T or S, E)
+        mixed_BHTE = attention(q, k, v, allowed_BHTS, self.shape.attention_dropout if self.training else 0.0)
         return self.out(mixed_BHTE.transpose(1, 2).flatten(2))
 
     def _drop(self, x: Tensor, rate: float) -> Tensor:
@@ -124,12 +188,13 @@ class CrossmodalTransformer(nn.Module):
         self.layers = nn.ModuleList(Layer(width, shape) for _ in range(shape.depth))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, target: Frames, source: Frames, causal: bool) -> Tensor:
-        """(B, T, D): what the target's frames take from the source's."""
-        x_BTD, source_BSD = self._embed(target), self._embed(source)
-        allowed_BHTS = allowed(target, source, causal)
+    def forward(self, target: Frames, source: Frames | None, causal: bool) -> Tensor:
+        """(B, T, D): what the target's frames take from the source's, or, without one, from each other."""
+        x_BTD = self._embed(target)
+        source_BSD = None if source is None else self._embed(source)
+        allowed_BHTS = allowed(target, source or target, causal)
         for layer in self.layers:
-            x_BTD = layer(x_BTD, source_BSD, allowed_BHTS)
+            x_BTD = layer(x_BTD, x_BTD if source_BSD is None else source_BSD, allowed_BHTS)
         return self.norm(x_BTD)
 
     def readout(self, frames: Frames, causal: bool) -> Tensor:
@@ -143,8 +208,8 @@ class CrossmodalTransformer(nn.Module):
 
     def _embed(self, frames: Frames) -> Tensor:
         x_BTD = frames.values_BTD
-        places_BTD = sinusoids(x_BTD.shape[1], x_BTD.shape[2], x_BTD)
-        if self.shape.skip_zeros:
-            places_BTD = places_BTD * (x_BTD[..., :1] != 0)
-        x_BTD = math.sqrt(x_BTD.shape[2]) * x_BTD + places_BTD
-        return dropout(x_BTD, self.shape.embed_dropout, self.training)
+        scaled_BTD = math.sqrt(x_BTD.shape[2]) * x_BTD
+        if self.shape.positions:
+            places_BTD = sinusoids(x_BTD.shape[1], x_BTD.shape[2], x_BTD)
+            scaled_BTD = scaled_BTD + (places_BTD * (x_BTD[..., :1] != 0) if self.shape.skip_zeros else places_BTD)
+        return dropout(scaled_BTD, self.shape.embed_dropout, self.training)

@@ -73,18 +73,24 @@ def imitation(x_MBD: Tensor, kind: str) -> Tensor:
 def margin_loss(features_BMD: Tensor, labels_B: Tensor, margin: float) -> Tensor:
     """For each of M·B anchors, positives (equal label) must be nearer than negatives by margin · |label difference|.
 
-    Mean over an anchor's positives × negatives, then over the anchors that have both. Only the positive pairs, few
-    where labels are scores, are laid out against all others.
+    Mean over an anchor's positives × negatives, then over the anchors that have both; samples without a label (NaN) are
+    neither. The negatives of an anchor are sorted, so that the sum over those that are too near for a positive is a
+    sum of the last ones: (N, N) numbers instead of (N, N, N), and no question to the device how many there are.
     """
     x_ND = features_BMD.flatten(0, 1)
+    x_ND = x_ND.to(torch.promote_types(x_ND.dtype, torch.float32))
     unit_ND = x_ND / (x_ND.square().sum(1, keepdim=True) + 1e-8).sqrt()
     cosine_NN = unit_ND @ unit_ND.T
     labels_N = labels_B.repeat_interleave(features_BMD.shape[1])
     distance_NN = (labels_N[:, None] - labels_N).abs()
-    negative_NN = distance_NN > 0
-    positive_NN = ~negative_NN & ~torch.eye(len(labels_N), dtype=torch.bool, device=labels_N.device)
+    negative_NN, itself_NN = distance_NN > 0, torch.eye(len(labels_N), dtype=torch.bool, device=labels_N.device)
+    positive_NN = (distance_NN == 0) & ~itself_NN
+    # What is no negative lies below every cosine.
+    near_NN = torch.where(negative_NN, margin * distance_NN.nan_to_num() + cosine_NN, -2.0)
+    near_NN, _ = near_NN.sort(1)
+    count_NN = len(labels_N) - torch.searchsorted(near_NN.detach(), cosine_NN.detach(), right=True)
+    from_top_NN = F.pad(near_NN.flip(1).cumsum(1), (1, 0))
+    sums_NN = from_top_NN.gather(1, count_NN) - count_NN * cosine_NN  # too near for each positive, and by how much
     combinations_N = positive_NN.sum(1) * negative_NN.sum(1)
-    anchor, positive = positive_NN.nonzero(as_tuple=True)
-    gap = margin * distance_NN[anchor] + cosine_NN[anchor] - cosine_NN[anchor, positive][:, None]  # (positives, N)
-    sums = (F.relu(gap) * negative_NN[anchor]).sum(1) / combinations_N[anchor].clamp(min=1)
-    return sums.sum() / (combinations_N > 0).sum().clamp(min=1)
+    means_N = (sums_NN * positive_NN).sum(1) / combinations_N.clamp(min=1)
+    return means_N.sum() / (combinations_N > 0).sum().clamp(min=1)

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec
-from lacuna.models.parts.text import Source, fit_to, text_encoder_of
+from lacuna.models.parts.terms import cross_entropy, mean_of_known, squared_error
+from lacuna.models.parts.text import Finetune, Source, fit_to, text_encoder_of
 from lacuna.types import MalformedInput, require_words
 
 ORDER = ("text", "image", "audio", "vision")
@@ -46,7 +47,7 @@ class ReadingSettings(Settings):
 
     text_pool: Pool = "mean"  # where the text is one vector: mean, or cls, the first position (published)
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
 
 
 @dataclass(frozen=True)
@@ -193,19 +194,17 @@ class Task(nn.Module):
 
     def loss(self, outputs_BK: Tensor, labels_B: Tensor) -> Tensor:
         outputs_BK, labels_B = all_rows(outputs_BK), all_rows(labels_B)
-        known_B = ~labels_B.isnan()
-        if not known_B.any():
-            return outputs_BK.sum() * 0
-        outputs_BK, labels_B = outputs_BK[known_B].float(), labels_B[known_B]
         if not self.classes:
-            return F.mse_loss(outputs_BK[:, 0], labels_B)
-        labels_B = labels_B.long()
+            return mean_of_known(squared_error(outputs_BK[:, 0], labels_B), labels_B)
+        losses_B, class_B = cross_entropy(outputs_BK, labels_B), labels_B.nan_to_num().long()
         if self.training:
-            self.counts_K += torch.bincount(labels_B, minlength=self.classes)
-        losses_B = F.cross_entropy(outputs_BK, labels_B, reduction="none")
+            known_BK = (class_B[:, None] == torch.arange(self.classes, device=class_B.device)) & ~labels_B.isnan()[
+                :, None
+            ]
+            self.counts_K += known_BK.sum(0)
         if self.balance == "weights":
-            weights_B = (self.counts_K.mean() / self.counts_K)[labels_B]
-            return (weights_B * losses_B).sum() / weights_B.sum()
+            weights_B = (self.counts_K.mean() / self.counts_K)[class_B] * ~labels_B.isnan()
+            return (weights_B * losses_B).sum() / weights_B.sum().clamp(min=1e-12)
         if self.balance == "focal":
             losses_B = (1 - torch.exp(-losses_B)) ** self.gamma * losses_B
-        return losses_B.mean()
+        return mean_of_known(losses_B, labels_B)

@@ -1,4 +1,4 @@
-"""The transformers of LNLN. In: sequences (B, T, D). Out: as many hidden states as are read from them, no more.
+"""The transformers of LNLN and ALMT. In: sequences (B, T, D). Out: as many hidden states as are read, no more.
 
 Pre-norm layers of "Towards Robust Multimodal Sentiment Analysis with Incomplete Data" (NeurIPS 2024), written so that
 they cost what is used of them: one normalisation serves queries, keys and values; attention is fused; and the last
@@ -141,19 +141,38 @@ class Transformer(nn.Module):
         return states
 
 
-class HyperLayer(nn.Module):
-    """H_hyper <- norm(H_hyper) + W_o(Σ_m MHA(H_d, H_m)), one term for each other modality m (DMML)."""
+class Embedding(nn.Module):
+    """Linear, then a transformer over [K learnt tokens ; T frames], whose first K outputs are H¹_m."""
 
-    def __init__(self, others: Sequence[str], width: int, heads: int) -> None:
+    def __init__(self, features: int, frames: int, tokens: int, block: tuple[int, int, int], depth: int) -> None:
+        """`block` is the transformer's width, heads, and width inside its feed-forward layers."""
+        super().__init__()
+        self.project = nn.Linear(features, block[0])
+        self.transformer = Transformer(frames, tokens, *block, depth)
+        self.tokens = tokens
+
+    def forward(self, x_BTD: Tensor, real_BT: Tensor | None) -> Tensor:
+        return self.transformer(self.project(x_BTD), self.tokens, real_BT)
+
+
+class HyperLayer(nn.Module):
+    """H_hyper <- norm(H_hyper) + W_o(Σ_m MHA(H_d, H_m)), one term for each other modality m (DMML).
+
+    Without `normed` it is H_hyper itself that is added to, as ALMT's paper has it.
+    """
+
+    def __init__(self, others: Sequence[str], width: int, heads: int, head: int = 0, normed: bool = True) -> None:
+        """`head` is the width of a head; by default they share `width`."""
         super().__init__()
         self.heads = heads
-        inner = width // heads * heads
-        self.norm_dominant, self.norm_hyper = nn.LayerNorm(width), nn.LayerNorm(width)
+        inner = (head or width // heads) * heads
+        self.norm_dominant = nn.LayerNorm(width)
+        self.norm_hyper = nn.LayerNorm(width) if normed else nn.Identity()
         self.norms = nn.ModuleDict({m: nn.LayerNorm(width) for m in others})
         self.to_q = nn.Linear(width, inner, bias=False)
         self.to_k = nn.ModuleDict({m: nn.Linear(width, inner, bias=False) for m in others})
         self.to_v = nn.ModuleDict({m: nn.Linear(width, inner, bias=False) for m in others})
-        self.to_out = nn.Identity() if heads == 1 else nn.Linear(inner, width)
+        self.to_out = nn.Identity() if heads == 1 and inner == width else nn.Linear(inner, width)
 
     def forward(self, hyper_BKD: Tensor, dominant_BKD: Tensor, others: dict[str, Tensor]) -> Tensor:
         q = self.to_q(self.norm_dominant(dominant_BKD))
@@ -167,8 +186,8 @@ class HyperLayer(nn.Module):
 class CrossTransformer(nn.Module):
     """`target` reads `source` through `depth` layers; the source alone starts with one learnt token.
 
-    The published form gives the target such a token too, whose output nobody reads and which no other output depends
-    on: its row of `target_positions` is kept for its weights and never used.
+    The published forms give the target such a token too. No row of a target reaches another, so LNLN, which reads the
+    others, leaves it out (its row of `target_positions` is kept for its weights), and ALMT reads it alone: `at_token`.
     """
 
     def __init__(self, frames: int, width: int, heads: int, hidden: int, depth: int) -> None:
@@ -179,9 +198,16 @@ class CrossTransformer(nn.Module):
         self.layers = nn.ModuleList(Layer(width, heads, hidden) for _ in range(depth))
 
     def forward(self, source_BSD: Tensor, target_BKD: Tensor) -> Tensor:
+        return self._read(source_BSD, target_BKD + self.target_positions[:, 1 : target_BKD.shape[1] + 1])
+
+    def at_token(self, source_BSD: Tensor) -> Tensor:
+        """The output at the target's learnt token, (B, D)."""
+        token_11D = self.token + self.target_positions[:, :1]
+        return self._read(source_BSD, token_11D.expand(len(source_BSD), -1, -1))[:, 0]
+
+    def _read(self, source_BSD: Tensor, target_BKD: Tensor) -> Tensor:
         source_BSD = torch.cat((self.token.expand(len(source_BSD), -1, -1), source_BSD), dim=1)
         source_BSD = source_BSD + self.source_positions[:, : source_BSD.shape[1]]
-        target_BKD = target_BKD + self.target_positions[:, 1 : target_BKD.shape[1] + 1]
         for layer in self.layers:
             target_BKD = layer(target_BKD, source_BSD)
         return target_BKD

@@ -1,0 +1,61 @@
+"""A new project. In: a folder. Out: params.yaml, dvc.yaml, pipeline/, raw/, processed/, plugins/ and a README in it.
+
+The files are those of Lacuna's own repository, which the wheel carries in lacuna/project.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from lacuna.params.plugins import ROOMS
+from lacuna.types import MalformedInput
+
+PACKAGE = Path(__file__).parents[1]
+FILES = ("params.yaml", "dvc.yaml", "pipeline")
+README = """# {name}
+
+A Lacuna project. Run the pipeline with `dvc repro`.
+
+- `raw/`: your data sets, one folder each. `lacuna check <dataset>` lists what would be refused.
+- `params.yaml`: every setting. `datasets: [demo]` makes synthetic clips; name the folders of `raw/` instead.
+- `plugins/<room>/<name>.py`: your own extractors, patterns, models and layouts.
+- `processed/`: features, masks, pickles for MMSA, models, scores and `report/index.html`.
+- `pipeline/`, `dvc.yaml`: the stages. You need not change them.
+"""
+IGNORED = "/raw/*\n/processed/*\n/live/\n/.cache/\n"
+DVCIGNORE = "__pycache__\n*.pyc\n.DS_Store\n"
+
+
+def init(folder: Path) -> list[str]:
+    """Write a project into a new or empty folder; what was written. MalformedInput where the folder holds something."""
+    if folder.exists() and (not folder.is_dir() or any(p.name != ".git" for p in folder.iterdir())):
+        raise MalformedInput(f"{folder}: expected a new or empty folder, found something in it")
+    for name in ("raw", "processed", *(f"plugins/{room}" for room in ROOMS)):
+        (folder / name).mkdir(parents=True)
+    source = project_files()
+    for name in FILES:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source / name, folder / name)
+    (folder / "README.md").write_text(README.format(name=folder.resolve().name), encoding="utf-8")
+    (folder / ".gitignore").write_text(IGNORED, encoding="utf-8")
+    (folder / ".dvcignore").write_text(DVCIGNORE, encoding="utf-8")
+    _init_dvc(folder)
+    return sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+
+
+def project_files() -> Path:
+    """The folder of the files that a project starts with: in the wheel, or the repository this code lies in."""
+    installed = PACKAGE / "project"
+    return installed if installed.is_dir() else PACKAGE.parents[1]
+
+
+def _init_dvc(folder: Path) -> None:
+    from dvc.repo import Repo  # takes a second to import
+
+    with Repo.init(str(folder), no_scm=not (folder / ".git").exists()) as repo, repo.config.edit("repo") as config:
+        config["core"] |= {"analytics": False, "check_update": False}
+        if (folder / ".git").exists():
+            config["core"]["autostage"] = True

@@ -1,0 +1,162 @@
+"""Files that are written whole and known when read. In: a path. Out: a temporary path to fill; an error that names it.
+
+A file is filled beside its place under a random name and then moved there. Where other programs read its bytes, its
+SHA-256 lies beside it in `<file>.sha256`, as `sha256sum --check` reads it; ours checks it before the file is used.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import json
+import os
+import re
+import secrets
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+from lacuna.types import MalformedInput
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+# What readers of damaged files raise: of JSON, CSV, HDF5, zip archives, MATLAB files and pickles
+CONTENT = (
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, EOFError, MemoryError),
+    *(AssertionError, BadZipFile, zlib.error, struct.error, csv.Error),
+)
+_BLOCK = 1 << 20
+_TEMPORARY = re.compile(r"\.lacuna-[0-9a-f]{16}\.tmp")  # .dvcignore has it too
+_UMASK = os.umask(0)
+os.umask(_UMASK)  # the only way to ask is to set
+
+
+def digest_of_file(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes, read in blocks."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def replacing(path: Path, digest: bool = False) -> Iterator[Path]:
+    """Yield a temporary sibling of `path` that takes its place on success and vanishes on failure.
+
+    digest: also write `<path>.sha256`. OSError: the disk is full or may not be written; it names `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".lacuna-{secrets.token_hex(8)}.tmp")
+    with _writing_in(path.parent):
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_UMASK)  # some writers make files that only their owner may read
+            told = digest_of_file(temporary) if digest else ""
+            beside(path).unlink(missing_ok=True)  # a digest never stands beside another file than its own
+            os.replace(temporary, path)
+        except OSError as error:
+            if error.filename in (None, str(temporary)):
+                error.filename = str(path)
+            raise
+        finally:
+            temporary.unlink(missing_ok=True)
+    if told:
+        note_digest(path, told)
+
+
+@contextmanager
+def _writing_in(folder: Path) -> Iterator[None]:
+    """Within it, nobody sweeps the folder. What killed writers left there goes first, unless someone writes now."""
+    if fcntl is None:
+        yield
+        return
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        if locked(held, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            for name in os.listdir(held):
+                if _TEMPORARY.fullmatch(name):
+                    (folder / name).unlink(missing_ok=True)
+        locked(held, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(held)
+
+
+def locked(descriptor: int, how: int) -> bool:
+    """Whether the lock was had; not where others hold it, nor on file systems that know no locks."""
+    try:
+        fcntl.flock(descriptor, how)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EBADF, errno.EINVAL):
+            return False
+        raise
+    return True
+
+
+def beside(path: Path) -> Path:
+    """Where the digest of a file lies."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def note_digest(path: Path, digest: str = "") -> None:
+    """Write the digest of a file beside it."""
+    with replacing(beside(path)) as temporary:
+        temporary.write_text(f"{digest or digest_of_file(path)}  {path.name}\n", encoding="utf-8")
+
+
+def check_digest(path: Path, remedy: str) -> None:
+    """MalformedInput unless the file is what its digest says; a file without one (another program's) passes.
+
+    remedy: what to do, as in "run `dvc repro extract`".
+    """
+    if not beside(path).is_file():
+        return
+    wanted = beside(path).read_bytes()[:64].decode("ascii", errors="replace")
+    state = path.stat()
+    found = _digest_at(path.absolute(), state.st_size, state.st_mtime_ns, state.st_ino)
+    if found != wanted:
+        raise damaged(path, f"SHA-256 {wanted[:12]}… as {beside(path).name} has it", f"{found[:12]}…", remedy)
+
+
+@lru_cache(maxsize=256)
+def _digest_at(path: Path, *_: int) -> str:
+    """A file's digest, computed once while its size, time and inode stay."""
+    return digest_of_file(path)
+
+
+def damaged(path: Path, expected: str, found: object, remedy: str) -> MalformedInput:
+    """The error for a file that is not as it was written: in one line, whatever was found."""
+    told = " ".join(str(found).split())
+    return MalformedInput(f"{path}: expected {expected}, found {told[:200]}; it was damaged or changed: {remedy}")
+
+
+@contextmanager
+def reading(path: Path, expected: str, remedy: str) -> Iterator[None]:
+    """Within it, what fails for the file's content is a MalformedInput that names it; the machine's errors pass."""
+    try:
+        yield
+    except MalformedInput:
+        raise
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = error.filename or str(path)
+            raise
+        raise damaged(path, expected, error, remedy) from error
+    except CONTENT as error:
+        raise damaged(path, expected, f"{type(error).__name__} {error}", remedy) from error
+
+
+def read_json(path: Path, remedy: str) -> Any:  # noqa: ANN401 (whatever it holds)
+    """The value of a JSON file of ours; MalformedInput names the file."""
+    with reading(path, "JSON", remedy):
+        return json.loads(path.read_bytes())

@@ -1,0 +1,7 @@
+"""TFN live."""
+
+from parity import _subnets
+
+
+def check_live(dataset: str) -> None:
+    _subnets.check("tfn", dataset, fusion_dropout=0.0)

