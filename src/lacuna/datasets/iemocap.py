@@ -111,5 +111,5 @@ def _splits(turns: list[_Turn], settings: Settings) -> dict[str, str]:
 
 
 def check(clip: Clip) -> tuple[str, ...]:
-    """What is odd about the file; MalformedInput unless its first picture can be decoded and it reaches the clip's end."""
+    """What is odd about the file; MalformedInput unless it can be decoded and reaches the clip's end."""
     return decode.check(clip.path, clip.start, clip.end)
