@@ -19,7 +19,8 @@ from small_checkpoint import MODELS
 
 from lacuna.across.run import Other, judge_across
 from lacuna.data.batches import InputSpec
-from lacuna.data.samples import Scaler, write_clips
+from lacuna.data.samples import Samples, write_clips
+from lacuna.data.scaler import Scaler
 from lacuna.data.task import class_names
 from lacuna.datasets import iemocap, meld, mer2023, mosei_raw
 from lacuna.evaluate.metrics import regression
@@ -209,7 +210,7 @@ def test_scores_across_are_those_of_the_model_on_the_others_clips(tmp_path: Path
     network, spec, scaler = _checkpoint(tmp_path / "mosi/models/lnln/1")
     other = Other(folder, ["text", "audio"], (-3.0, 3.0), ["frames"])
     scores = judge_across([tmp_path / "mosi/models/lnln/1"], other, "cpu")
-    told = predict(network.eval(), [scaler(s) for s in made], spec, "cpu")["prediction"]
+    told = predict(network.eval(), Samples.of(made).scaled(scaler), spec, "cpu")["prediction"]
     expected = regression(told, np.array([s.clip.label for s in made]))
     assert scores["patterns"]["frames"]["0.0"]["mae"]["mean"] == pytest.approx(expected["mae"], rel=1e-5)
     assert (scores["dataset"], scores["judged_on"], scores["clips"]) == ("mosi", "mosei", {"test": 12})
