@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import samples
+from builders import samples, variants_file
 from media_files import Video, write_video
 from small_checkpoint import MODELS
 
@@ -24,7 +24,6 @@ from lacuna.data.scaler import Scaler
 from lacuna.data.task import class_names
 from lacuna.datasets import iemocap, meld, mer2023, mosei_raw
 from lacuna.evaluate.metrics import regression
-from lacuna.mask.variants import write_variants
 from lacuna.params import plugin, plugin_settings
 from lacuna.params.sections import Prepare
 from lacuna.prepare.run import classes_of, layout_of, prepare
@@ -187,7 +186,7 @@ def _dataset(root: Path, name: str, seed: int) -> tuple[Path, list]:
         rows = ((s.clip.id, s.features[modality]) for s in made)
         write_features(folder / f"features/{modality}.h5", origin, rows)
     kept = [replace(s, features={m: s.features[m] for m in ("text", "audio")}) for s in made]
-    write_variants(folder / "variants/frames.h5", kept, plugin("patterns", "frames"), [0.0, 0.5], [1])
+    variants_file(folder / "variants/frames.h5", kept, plugin("patterns", "frames"), [0.0, 0.5], [1])
     return folder, kept
 
 
