@@ -13,7 +13,8 @@ from html import escape
 import numpy as np
 
 from lacuna.evaluate.names import SPLITS
-from lacuna.figures.html import Section, details, paragraph, video
+from lacuna.figures.html import Section, details, paragraph
+from lacuna.figures.overlay import player
 from lacuna.types import Clip
 
 SCRIPT = """
@@ -101,7 +102,7 @@ def _row(one: Shown, models: Sequence[str]) -> str:
     cells += [_answers(told.get(model)) for model in models]
     inside = f"<blockquote>{escape(one.clip.text)}</blockquote>" if one.clip.text else ""
     if one.mp4:
-        inside += video(one.mp4, one.still, f"{one.clip.id}, with its sound.")
+        inside += player(one.mp4, one.still, f"{one.clip.id}, with its sound.", None)
     name = details(one.clip.id, inside) if inside else escape(one.clip.id)
     split = SPLITS.get(one.clip.split, one.clip.split)
     first = f'<th scope="row" data-v="{escape(one.clip.id)}">{name}</th><td>{split}</td>'
