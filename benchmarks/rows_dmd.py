@@ -83,7 +83,7 @@ def steps(name: str) -> int:
 
 
 def _ours(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch], Tensor]]:
-    spec = InputSpec(WIDTHS, row.lengths, tokens=True)
+    spec = InputSpec(WIDTHS, row.lengths, tokens=True, clips=1284)
     model = dmd.Model(replace(row.settings, encoder=ENCODER), spec).to(device).train()
     return model, lambda batch: model.loss(batch, batch, 1)["loss"]
 

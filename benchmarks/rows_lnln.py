@@ -30,7 +30,7 @@ from lacuna.types import Clip, FeatureSequence
 
 WIDTHS = {"text": 3, "audio": 5, "vision": 20}
 LENGTHS = {"text": 50, "audio": 375, "vision": 500}
-SPEC = InputSpec(WIDTHS, LENGTHS, tokens=True)
+SPEC = InputSpec(WIDTHS, LENGTHS, tokens=True, clips=1284)
 LETTERS = {"l": "text", "v": "vision", "a": "audio"}
 BERT = {
     "model_type": "bert",

@@ -70,7 +70,9 @@ def steps(name: str) -> int:
 
 def _ours(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch], Tensor]]:
     model = (
-        misa.Model(replace(row.settings, encoder=ENCODER), InputSpec(WIDTHS, UNALIGNED, tokens=True)).to(device).train()
+        misa.Model(replace(row.settings, encoder=ENCODER), InputSpec(WIDTHS, UNALIGNED, tokens=True, clips=1284))
+        .to(device)
+        .train()
     )
     return model, lambda batch: model.loss(batch, batch, 1)["loss"]
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lacuna.evaluate.across import Other, judge_across, write_across
+from lacuna.across.run import Other, judge_across, write_across
 from lacuna.params import load_params
 from lacuna.stages import run_stage
 

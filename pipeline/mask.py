@@ -13,7 +13,7 @@ def main(dataset: str, pattern: str) -> None:
     settings, features = params.mask.of(dataset), params.train.of(dataset).features
     clips = read_clips(out / "clips.jsonl")
     modalities = count_frames(clips, [out / "features" / f"{name}.h5" for name in features])
-    levels = levels_of(pattern, settings.rates, list(modalities), settings.subsets)
+    levels = levels_of(pattern, settings.rates, list(modalities), settings.subsets, settings.by_modality)
     grid = Grid(plugin("patterns", pattern), levels, settings.seeds)
     shares = write_variants(out / "variants" / f"{pattern}.h5", clips, modalities, grid)
     for modality, lost in shares.items():

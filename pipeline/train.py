@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from lacuna.compute import distributed
-from lacuna.evaluate.protocol import PAPER, PaperKeeper, keep_none
+from lacuna.evaluate.protocol import PAPER, keep_none, observers_of
 from lacuna.params import load_params
 from lacuna.stages import run_stage
 from lacuna.train.run import train_model
@@ -15,8 +15,8 @@ def main(dataset: str, model: str, seed: str) -> None:
     params, out = load_params(), Path("processed", dataset)
     if distributed.launch(params.train.of(dataset).processes):
         return
-    run, paper = out / "models" / model / seed, params.train.of_model(model, dataset).protocol == PAPER
-    observers = [PaperKeeper] if paper else []
+    run, protocol = out / "models" / model / seed, params.train.of_model(model, dataset).protocol
+    observers = observers_of(params.train.training_settings(model, dataset), protocol)
     names = params.train.of(dataset).track
     if names:
         told = {"dataset": dataset, "model": model, "seed": seed, "scores": str(out / "scores" / f"{model}.json")}
@@ -24,7 +24,7 @@ def main(dataset: str, model: str, seed: str) -> None:
     card, history = train_model(params, out, model, int(seed), run, observers)
     if distributed.rank():
         return
-    if not paper:
+    if protocol != PAPER:
         keep_none(run)
     best = history.rows[history.best - 1]
     print(

@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from lacuna.evaluate import metrics
 from lacuna.evaluate.compare import cells, compare, latex, told
 from lacuna.evaluate.judged import Judged
+from lacuna.evaluate.matrix import matrix
 from lacuna.evaluate.under_loss import Run, over_rates, summary
 from lacuna.types import MalformedInput
 
@@ -89,10 +91,10 @@ def test_what_was_selected_on_test_says_so(tmp_path):
     paths = [write_scores(tmp_path, "good", 0.3), write_scores(tmp_path, "rosy", 0.2, protocol="paper")]
     paths.append(write_scores(tmp_path, "weak", 0.9))
     (table,) = compare(paths)
-    names = ["good", "rosy (test-selected, one checkpoint per metric)", "weak"]
+    names = ["good", "weak", "rosy (test-selected, one checkpoint per metric)"]
     assert [row[0] for row in cells(table)[1][::2]] == names
     lines = [line for line in latex([table]).splitlines() if " & 0." in line or r"\textbf" in line]
-    assert [line.split(" & ")[0] for line in lines] == names
+    assert [line.split(" & ")[0].removesuffix(r"$^\dagger$") for line in lines] == names
     assert [r"\textbf" in line for line in lines] == [True, False, False]  # rosy is better, and does not compete
 
 
@@ -111,3 +113,50 @@ def test_what_cannot_be_paired_is_refused(tmp_path, pair):
     (tmp_path / "good.npz").unlink()
     with pytest.raises(MalformedInput, match="expected the predictions beside"):
         compare(pair)
+
+
+def test_models_are_ranked_and_the_best_ones_rivals_marked(tmp_path):
+    paths = [write_scores(tmp_path, name, noise, seed=k) for k, (name, noise) in enumerate(
+        [("weak", 1.5), ("best", 0.30), ("rival", 0.30)]
+    )]  # fmt: skip
+    (table,) = compare(paths)
+    assert [row.name for row in table.rows][2] == "weak"
+    assert [row.rivals_best for row in table.rows] == [True, True, False]
+    assert latex([table]).count(r"$^\dagger$") == 2
+    assert all(verdict.adjusted >= verdict.p for verdict in table.verdicts)
+
+
+def test_a_folder_of_a_dataset_stands_for_its_scores(tmp_path):
+    for name in ("one", "two"):
+        write_scores(tmp_path / "scores", name, 0.5)
+    assert len(compare([tmp_path])[0].rows) == 2
+
+
+def test_a_seed_that_is_an_outlier_makes_a_difference_less_sure():
+    """200 clips on which ours is better by far with one seed, and worse by a little with the others."""
+    ours, other = np.ones((3, 200)), np.ones((3, 200))
+    ours[0] -= 0.3
+    ours[1:] += 0.05
+    ours += np.random.default_rng(0).normal(0, 0.1, ours.shape)
+    alone = metrics.paired_bootstrap(ours.mean(0), other.mean(0))
+    both = metrics.paired_bootstrap(ours, other)
+    assert alone["p"] < 0.01 < 0.2 < both["p"] and both["difference"] == pytest.approx(alone["difference"])
+
+
+def test_holm_by_hand():
+    """The least of three times 3, the next times 2, never falling: .01·3, .02·2, max(.04, .04·1)."""
+    assert metrics.holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+    assert metrics.holm([0.5, 0.9]) == pytest.approx([1.0, 1.0]) and metrics.holm([]) == []
+
+
+def test_the_matrix_of_train_and_test_rates(tmp_path):
+    paths = []
+    for name, pattern, level in (("b", "frames", 0.7), ("a", "frames", 0.3), ("c", "mixed", 0.5)):
+        path = write_scores(tmp_path, name, 0.5)
+        record = json.loads(path.read_text()) | {"learnt_under": {"pattern": pattern, "level": level}}
+        path.write_text(json.dumps(record))
+        paths.append(path)
+    head, rows = matrix(paths, "mae")
+    assert head == ["Model", "Learnt under", "0 % lost", "50 % lost", "Mean"]
+    assert [row[:2] for row in rows] == [["a", "frames 0.3"], ["b", "frames 0.7"], ["c", "mixed"]]
+    assert float(rows[0][4]) == pytest.approx((float(rows[0][2]) + float(rows[0][3])) / 2, abs=1e-3)

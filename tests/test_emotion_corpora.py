@@ -17,11 +17,11 @@ from builders import samples
 from media_files import Video, write_video
 from small_checkpoint import MODELS
 
+from lacuna.across.run import Other, judge_across
 from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Scaler, write_clips
 from lacuna.data.task import class_names
 from lacuna.datasets import iemocap, meld, mer2023, mosei_raw
-from lacuna.evaluate.across import Other, judge_across
 from lacuna.evaluate.metrics import regression
 from lacuna.mask.variants import write_variants
 from lacuna.params import plugin, plugin_settings

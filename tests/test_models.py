@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_batches import TINY_BERT, padded_longer, random_batch, random_spec, rows, trimmed
+from torch.nn import functional as F
 
 from lacuna.data.batches import Batch
 from lacuna.params import plugin, plugin_names
@@ -41,6 +42,7 @@ SMALL = {  # what makes a model quick to try; one that is not named here is trie
     "dual_stream": {"size": 8},
     "text_only": {"size": 8},
     "image_only": {"size": 8},
+    "quorum": {"hidden": 4},
 }
 READS = {"text_only": "text", "image_only": "image"}  # models of one modality
 ENCODED = {"encoder": TINY_BERT}
@@ -171,3 +173,26 @@ def test_the_order_of_modalities_is_not_part_of_a_model(name):
     (model, batch), (other, _) = (built(name, names, classes=3) for names in (subset, subset[::-1]))
     other.load_state_dict(model.state_dict())
     torch.testing.assert_close(other(batch)["prediction"], model(batch)["prediction"])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_training_says_under_which_pattern_it_learns(name):
+    assert plugin("models", name).TRAINING["pattern"] in ("none", *plugin_names("patterns"))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("classes", [0, 3])
+def test_validation_loss_is_the_task_alone(name, classes):
+    """In evaluation mode the total is an error of the prediction: no other term, and nothing of the complete clip."""
+    if evidential(name) and not classes:
+        pytest.skip("evidence is counted for classes")
+    model, batch = built(name, subset_of(name), classes=classes)
+    other = replace(batch, modalities={m: replace(p, values=p.values * 2) for m, p in batch.modalities.items()})
+    with torch.no_grad():
+        told, label_B = model(batch)["prediction"], batch.labels["M"]
+        losses = [float(model.loss(batch, complete, epoch)["loss"]) for complete, epoch in ((batch, 1), (other, 9))]
+    if classes:
+        wanted = [F.nll_loss(told.log(), label_B.long())]
+    else:
+        wanted = [F.mse_loss(told, label_B), F.l1_loss(told, label_B)]
+    assert losses[0] == losses[1] and any(losses[0] == pytest.approx(float(w), abs=1e-5) for w in wanted)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacuna.data.samples import HIDDEN_COLUMN, LOST_TOKEN, TAILED_COLUMN, TOKEN_COLUMNS, Sample, specials
-from lacuna.mask.mask import Draw, Place, lose, mask
+from lacuna.data.samples import HIDDEN_COLUMN, LOST_TOKEN, TAILED_COLUMN, TOKEN_COLUMNS, Sample, Samples, specials
+from lacuna.mask.mask import Draw, Place, lose, mask, rate_of
 from lacuna.params import plugin, plugin_names
-from lacuna.patterns import frames, legacy, mixed, modality, noise, span
+from lacuna.patterns import conflict, frames, legacy, mixed, modality, modality_dataset, noise, span
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -247,3 +247,55 @@ def test_legacy_is_the_published_mask_bit_for_bit(name):
         after = lose(before, survives).values
         ours = np.where(after[:, 0] == LOST_TOKEN, 100, after[:, 0]) if name == "text" else after
         assert (ours == masked[i, :length]).all()
+
+
+def clips_of(count: int, **features: FeatureSequence) -> list[Sample]:
+    clips = [Clip(f"v$_${i}", "demo", "test", labels={"M": float(i % 3)}) for i in range(count)]
+    moved = [{m: replace(s, values=s.values + i) for m, s in features.items()} for i in range(count)]
+    return [Sample(clip, own) for clip, own in zip(clips, moved)]
+
+
+@pytest.mark.parametrize("pattern", [frames, span, noise, modality])
+def test_each_modality_may_have_a_rate_of_its_own(pattern):
+    """Together with others a modality is as it is alone at its own rate; one that is not named is whole."""
+    whole = sample(40)
+    told = mask(whole, pattern, "text=0.2+vision=0.8", 3)
+    assert seen(told)["audio"] == seen(whole)["audio"]
+    for name, rate in (("text", 0.2), ("vision", 0.8)):
+        assert seen(told)[name] == seen(mask(whole, pattern, rate, 3))[name]
+    with pytest.raises(MalformedInput, match=r"expected 0 to 1, got 1\.5"):
+        mask(whole, pattern, "audio=1.5", 3)
+
+
+def test_a_level_by_modality_is_read_as_it_is_written():
+    assert rate_of("text=0.2+audio=0.6", "audio") == 0.6 and rate_of("audio+text", "audio") == "audio+text"
+
+
+def test_a_broken_device_is_broken_for_all_clips_of_a_draw():
+    samples = clips_of(30, audio=sequence(5), vision=sequence(5))
+    for name in ("audio", "vision"):
+        lost = [[mask(s, modality_dataset, 0.5, seed).features[name].seen.any() for s in samples] for seed in range(60)]
+        assert all(len(set(row)) == 1 for row in lost)
+        assert 0.3 < np.mean([row[0] for row in lost]) < 0.7
+
+
+def test_conflict_swaps_the_share_of_modalities_for_those_of_clips_that_contradict():
+    clips = clips_of(300, view0=sequence(1), view1=sequence(1), view2=sequence(2))
+    samples = list(Samples.of(clips).bound({}, classes=3))
+    swapped = []
+    for one in samples:
+        told = mask(one, conflict, 0.4, 1)
+        changed = [m for m in one.features if told.features[m].values.tolist() != one.features[m].values.tolist()]
+        swapped += changed
+        assert all(told.features[m].seen.all() for m in changed)
+        for m in changed:
+            donors = [o for o in samples if o.features[m].values.tolist() == told.features[m].values.tolist()]
+            assert donors and all(o.clip.label != one.clip.label for o in donors)
+    assert all(0.3 < swapped.count(f"view{v}") / 300 < 0.5 for v in range(3))
+    assert all(not any(mask(s, conflict, 0.0, 1).features[m] is not s.features[m] for m in s.features) for s in samples)
+
+
+def test_scores_contradict_by_their_sign_and_zero_contradicts_nobody():
+    clips = [Clip(f"v$_${i}", "d", "test", labels={"M": y}) for i, y in enumerate((2.0, 0.5, -1.0, 0.0))]
+    samples = Samples.of([Sample(clip, {"audio": sequence(2)}) for clip in clips]).bound({}, classes=0)
+    assert [[o.clip.label for o in s.others] for s in samples] == [[-1.0], [-1.0], [2.0, 0.5], [2.0, 0.5, -1.0]]

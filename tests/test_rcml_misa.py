@@ -33,7 +33,7 @@ def test_any_views_train_and_predict(subset, settings):
     assert told["attention"].shape == (4, 2 * len(subset), 2 * len(subset))
     assert {f"{part}_{m}" for part in ("evidence", "private", "shared") for m in subset} <= set(told)
     losses = model.train().loss(batch, batch, epoch=1)
-    assert set(losses) == {"loss", "evidential", "conflict", "sim", "diff", "recon"}
+    assert set(losses) == {"loss", "evidential", "conflict", "sim", "diff", "recon", "task"}
     losses["loss"].backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 

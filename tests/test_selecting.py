@@ -11,7 +11,7 @@ from lacuna.data.batches import collate_places
 from lacuna.data.samples import Samples
 from lacuna.evaluate.judged import Judged
 from lacuna.evaluate.metrics import lower_is_better
-from lacuna.evaluate.protocol import PaperKeeper, choices
+from lacuna.evaluate.protocol import PaperKeeper, Selection, choices, observers_of
 from lacuna.evaluate.run import judge
 from lacuna.train import checkpoint, feed
 from lacuna.train import run as experiments
@@ -62,7 +62,7 @@ def test_validation_never_reads_a_test_clip(tree, tmp_path, monkeypatch):
 
 def test_paper_keeps_what_was_best_on_test_and_changes_nothing_else(tree, tmp_path):
     root, params = tree
-    processed, params = root / "processed" / DATASET, under(params, "paper", epochs=4)
+    processed, params = root / "processed" / DATASET, under(params, "paper", epochs=4, pattern="none")
     seen = {}
 
     class Noting(PaperKeeper):
@@ -129,3 +129,30 @@ def test_each_metric_is_told_by_its_own_checkpoint(tree, monkeypatch):
                 for level, scores in levels.items():
                     assert scores[name] == alone["patterns"][pattern][level][name]
                     assert record["intervals"][pattern][level][name] == alone["intervals"][pattern][level][name]
+
+
+@pytest.mark.parametrize(("metric", "better"), [("mae", min), ("corr", max)])
+def test_a_named_metric_of_validation_chooses_the_epoch(tree, tmp_path, metric, better):
+    root, params = tree
+    processed, params = root / "processed" / DATASET, under(params, "validation", epochs=4, select=metric)
+    made = plan(params, DATASET, "misa")
+    watched = []
+
+    class Noting(Selection):
+        def measure(self, model):
+            told = [self._score(model, rate) for rate in (0.0, 0.3, 0.6, 0.9)]
+            watched.append(float(np.mean(told)))
+            return super().measure(model)
+
+    assert observers_of(vars(made.training), "validation") == [Selection]
+    card, history = train_model(params, processed, "misa", 1, tmp_path / "run", [Noting])
+    assert card.best_epoch == 1 + watched.index(better(watched)) and len(history.rows) == 4
+
+
+def test_an_unknown_metric_is_named(tree, tmp_path):
+    root, params = tree
+    with pytest.raises(MalformedInput, match=r"training.select: expected loss or one of .*mae.*; got 'mea'"):
+        train_model(
+            under(params, "validation", select="mea"), root / "processed" / DATASET, "misa", 1, tmp_path,
+            [Selection],
+        )  # fmt: skip

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 import lacuna
 from lacuna.cli import app
+from lacuna.commands.share.hub import MODEL_FILES, fetched, push
 from lacuna.data.samples import write_clips
-from lacuna.share.hub import MODEL_FILES, fetched, push
 from lacuna.storage.cache import digest_of
 from lacuna.storage.features import Origin, write_features
 from lacuna.types import Clip, MalformedInput

@@ -1,6 +1,7 @@
 """The trainer: it learns, it chooses on validation, and a killed run ends with the numbers of one that was not."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Samples
 from lacuna.patterns import frames, mixed
+from lacuna.train.average import Average
 from lacuna.train.resume import read_progress, write_progress
 from lacuna.train.trainer import Data, Settings, _order, fit
 from lacuna.types import MalformedInput
@@ -54,9 +56,10 @@ def test_it_learns(optimizer, schedule):
     assert all(row["learning_rate"] > 0 for row in history.rows)
 
 
+@pytest.mark.parametrize("average", [0.0, 0.9])
 @pytest.mark.parametrize("schedule", ["constant", "warmup_cosine", "plateau"])
-def test_a_killed_run_ends_with_the_same_numbers(tmp_path, schedule):
-    settings, made = Settings(**FAST, schedule=schedule), data(mixed)
+def test_a_killed_run_ends_with_the_same_numbers(tmp_path, schedule, average):
+    settings, made = Settings(**FAST, schedule=schedule, average=average), data(mixed)
     whole = Linear(made.spec.widths)
     wanted = fit(whole, made, settings, seed=3)
 
@@ -197,3 +200,54 @@ def test_bad_settings_are_named(change, told):
 def test_a_split_without_clips_is_named():
     with pytest.raises(MalformedInput, match="valid"):
         Data(samples(3), [], InputSpec.of(samples(3), {}))
+
+
+def test_the_running_mean_of_weights_by_hand():
+    """The decay is .2, but in the first step (1 + 1) / (10 + 1) = .18."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    mean = Average(model, 0.2, steps=1)
+    for value in (1.0, 3.0, 5.0):
+        nn.init.constant_(model.weight, value)
+        mean.add(model)
+    wanted = 9 / 11
+    for decay, value in ((0.2, 3.0), (0.2, 5.0)):
+        wanted = decay * wanted + (1 - decay) * value
+    assert float(mean.lend(model)["weight"]) == pytest.approx(wanted, rel=1e-6)
+    assert float(model.weight) == pytest.approx(wanted, rel=1e-6)
+    mean.take_back(model)
+    assert float(model.weight) == 5.0
+
+
+def test_the_mean_is_what_is_validated_and_kept():
+    made, seen = data(), []
+    model = Linear(made.spec.widths)
+    history = fit(model, made, Settings(**FAST, average=0.9), 1, on_epoch=lambda p: seen.append(dict(p.average)))
+    torch.testing.assert_close(model.weights.data, seen[history.best - 1]["weights"])
+    assert not torch.equal(seen[-1]["weights"], seen[0]["weights"])
+
+
+def test_a_criterion_chooses_the_epoch_in_place_of_the_loss():
+    asked = iter([3.0, 1.0, 2.0, 5.0, 4.0, 6.0])
+    made = replace(data(), criterion=lambda model: next(asked))
+    states = []
+    model = Linear(made.spec.widths)
+    history = fit(model, made, Settings(**FAST), 1, on_epoch=lambda p: states.append(p.model["weights"].clone()))
+    assert history.best == 2 and [row["criterion"] for row in history.rows] == [3, 1, 2, 5, 4, 6]
+    torch.testing.assert_close(model.weights.data, states[1])
+
+
+def test_a_model_that_solves_is_fitted_in_one_epoch_from_many_draws():
+    made, counts = data(mixed), {}
+
+    class Solved(Linear):
+        def solve(self, train, valid):
+            for name, batches in (("train", train), ("valid", valid)):
+                ids = [clip for batch in batches for clip in batch.ids]
+                counts[name] = len(ids), len(set(ids))
+            self.weights.data.fill_(0.5)
+
+    model = Solved(made.spec.widths)
+    history = fit(model, made, Settings(**FAST), 1)
+    assert counts == {"train": (40 * 6, 40), "valid": (12 * 6, 12)}
+    assert len(history.rows) == 1 and set(model.weights.tolist()) == {0.5}

@@ -14,11 +14,11 @@ from builders import samples
 from typer.testing import CliRunner
 
 from lacuna.cli import app
+from lacuna.commands.tune.run import like, tune
+from lacuna.commands.tune.space import Choice, Range, parse
 from lacuna.data.samples import read_clips, write_clips
 from lacuna.params import load_params
 from lacuna.storage.features import Origin, write_features
-from lacuna.tune.run import like, tune
-from lacuna.tune.space import Choice, Range, parse
 from lacuna.types import MalformedInput
 
 optuna = pytest.importorskip("optuna", reason="SKIPPED FOR WANT OF OPTUNA: pip install 'lacuna[tune]'")

@@ -65,3 +65,8 @@ def test_variants_that_are_the_same_are_known_as_such(name, same, tmp_path):
     variants = Variants(tmp_path / "v.h5")
     assert variants.identity(0.0, 1) == variants.identity(0.0, 2) != variants.identity(levels[1], 1)
     assert (variants.identity(levels[1], 1) == variants.identity(levels[1], 2)) is same
+
+
+def test_rates_by_modality_are_levels_beside_the_others():
+    told = levels_of("frames", [0.0], ["text", "audio"], True, [{"text": 0.2, "audio": 0.6}, {"vision": 0.5}])
+    assert told == [0.0, "text=0.2+audio=0.6"]

@@ -42,8 +42,8 @@ def load(checkpoint: Path | str, device: str = "auto", use: Mapping[str, str] | 
     a model hub; use: programs, folders and weights that the checkpoint asks for and you trust, {"bert.source": "…"}.
     Raises MalformedInput where it is no checkpoint. Nothing is unpickled.
     """
+    from lacuna.commands.share.hub import fetched
     from lacuna.predict.run import Predictor
-    from lacuna.share.hub import fetched
 
     return Predictor(fetched(str(checkpoint)), device, use=use)
 

@@ -204,29 +204,39 @@ def convert(
 
 @app.command()
 def compare(
-    scores: Annotated[list[Path], typer.Argument(help="processed/<dataset>/scores/<model>.json, two or more")],
+    scores: Annotated[list[Path], typer.Argument(help="processed/<dataset>, or scores/<model>.json of it")],
     metric: Annotated[list[str] | None, typer.Option(help="may be repeated; default: the task's main metrics")] = None,
     latex: Annotated[Path | None, typer.Option(help="also write the tables for a paper")] = None,
+    matrix: Annotated[bool, typer.Option(help="only train rate × test rate, under the pattern frames")] = False,
 ) -> None:
-    """Models side by side, tested on the same clips; published numbers stand apart."""
-    from lacuna.evaluate.compare import cells, told
+    """Models ranked and tested on the same clips, corrected for their number; published numbers stand apart."""
+    from lacuna.evaluate.compare import BASELINE, cells, files_of, told
     from lacuna.evaluate.compare import compare as compare_scores
     from lacuna.evaluate.compare import latex as as_latex
+    from lacuna.evaluate.matrix import matrix as matrix_of
 
+    if matrix:
+        _table("train rate × test rate", *matrix_of(files_of(scores), (metric or ["mae"])[0]))
+        return
     tables = compare_scores(scores, metric or ())
     for one in tables:
-        head, rows = cells(one)
-        table = Table(title=f"{one.dataset}, pattern {one.pattern}", title_justify="left")
-        for name in head:
-            table.add_column(name)
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+        _table(f"{one.dataset}, pattern {one.pattern}", *cells(one))
         _say(told(verdict) for verdict in one.verdicts)
+        if not any(row.name == BASELINE for row in one.rows):
+            _say([f"{one.dataset}: no {BASELINE} to compare with; add it to `models` of params.yaml"])
     if latex:
         latex.parent.mkdir(parents=True, exist_ok=True)
         latex.write_text(as_latex(tables), encoding="utf-8")
         _say([f"{latex}: {len(tables)} tables (LaTeX, package booktabs)"])
+
+
+def _table(title: str, head: list[str], rows: list[list[str]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for name in head:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
 
 
 @app.command()
@@ -248,9 +258,9 @@ def predict(
     """What a model says of one clip: score, contributions, curve by the second, and what was missing."""
     from lacuna import load
     from lacuna.commands.own import own_settings
+    from lacuna.commands.share.hub import fetched
     from lacuna.predict.answers import Question, parse_missing
     from lacuna.predict.trust import parse_use
-    from lacuna.share.hub import fetched
     from lacuna.train.checkpoint import read_card
 
     lost = parse_missing(missing or ())
@@ -273,9 +283,9 @@ def serve(
 ) -> None:
     """A page on this machine: drop a video, take parts of it away, watch the answer change."""
     from lacuna.commands.own import own_settings
+    from lacuna.commands.share.hub import fetched
     from lacuna.predict.page import serve as serve_page
     from lacuna.predict.trust import parse_use
-    from lacuna.share.hub import fetched
     from lacuna.train.checkpoint import read_card
 
     folder = fetched(checkpoint)
@@ -293,10 +303,10 @@ def tune(
     ] = None,
 ) -> None:
     """Search settings by their validation loss with Optuna; what is best comes out as a `like:` block."""
+    from lacuna.commands.tune.run import folder_of, write_study
+    from lacuna.commands.tune.run import tune as search
+    from lacuna.commands.tune.space import DEFAULT, parse
     from lacuna.params import load_params
-    from lacuna.tune.run import folder_of, write_study
-    from lacuna.tune.run import tune as search
-    from lacuna.tune.space import DEFAULT, parse
 
     params, processed = load_params(), Path("processed", dataset)
     study = search(params, processed, model, parse(vary or DEFAULT), trials)
@@ -312,7 +322,7 @@ def push(
     private: Annotated[bool, typer.Option(help="for your organisation alone")] = False,
 ) -> None:
     """Publish a checkpoint with a model card, or features as Parquet; lacuna.load("hf://…") reads the model again."""
-    from lacuna.share.hub import push as push_folder
+    from lacuna.commands.share.hub import push as push_folder
 
     files = push_folder(folder, repository, private)
     _say([f"{repository}: {', '.join(files)}"])

@@ -140,3 +140,11 @@ def check_architecture(encoder: Mapping[str, Any]) -> None:
     for key in config:
         if key.endswith("_implementation") or key in ("auto_map", "quantization_config", "backbone", "use_kernels"):
             raise MalformedInput(f"encoder: expected an architecture only, got {key}={config[key]!r:.60}")
+
+
+def unknown_token(tokenizer: Any) -> int:  # noqa: ANN401 (a tokenizer)
+    """The id that stands for a lost word."""
+    if tokenizer.unk_token_id is not None:
+        return int(tokenizer.unk_token_id)
+    # Byte-level tokenizers know every word: their mask says "a word, unknown which".
+    return int(tokenizer.mask_token_id if tokenizer.mask_token_id is not None else tokenizer.pad_token_id or 0)

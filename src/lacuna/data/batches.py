@@ -148,7 +148,8 @@ class InputSpec:
     """What a model is built to read and to tell; saved in model.json.
 
     widths: {modality: D}; lengths: {modality: most frames it is given}; tokens: text comes as token ids;
-    classes: number of classes, 0 for one real score, which lies between `low` and `high`.
+    classes: number of classes, 0 for one real score, which lies between `low` and `high`;
+    clips: how many the model learns from, 0 where that is not known.
     """
 
     widths: dict[str, int]
@@ -157,6 +158,7 @@ class InputSpec:
     classes: int = 0
     low: float = -3.0
     high: float = 3.0
+    clips: int = 0
 
     @classmethod
     def of(
@@ -176,6 +178,7 @@ class InputSpec:
             classes=classes,
             low=float(label_range[0]),
             high=float(label_range[1]),
+            clips=len(samples),
         )
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import overload
 
@@ -29,13 +30,22 @@ from lacuna.types import Clip, FeatureSequence, MalformedInput
 from lacuna.types import is_tokens as is_tokens
 from lacuna.types import specials as specials
 
+# Clips and which frames of each survive, (T,) bool -> their sequences, made of what was left.
+Again = Callable[[Sequence[Clip], Sequence[np.ndarray]], list[FeatureSequence]]
+
 
 @dataclass(frozen=True)
 class Sample:
-    """A clip and {modality: FeatureSequence}; a modality that the clip has not is a sequence without frames."""
+    """A clip and {modality: FeatureSequence}; a modality that the clip has not is a sequence without frames.
+
+    `again` makes a modality's features anew after a loss, where what is lost would show through its neighbours;
+    `others` are the samples of the same split that contradict this one (another class, another sign of the score).
+    """
 
     clip: Clip
     features: dict[str, FeatureSequence]
+    again: Mapping[str, Again] = field(default_factory=dict)
+    others: Sequence[Sample] = field(default=(), repr=False, compare=False)
 
 
 def write_clips(path: Path, clips: Iterable[Clip]) -> None:
@@ -62,11 +72,17 @@ def read_clips(path: Path) -> list[Clip]:
 class Samples(Sequence[Sample]):
     """Samples that are read when they are asked for: clips, and a store of sequences for each modality.
 
-    With a `scaler` sequences are scaled as they are read.
+    With a `scaler` sequences are scaled as they are read; `bonds` are what samples know beside their features.
     """
 
-    def __init__(self, clips: Sequence[Clip], stores: Mapping[str, Store], scaler: Scaler | None = None) -> None:
-        self.clips, self.stores, self.scaler = tuple(clips), dict(stores), scaler
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        stores: Mapping[str, Store],
+        scaler: Scaler | None = None,
+        bonds: Bonds | None = None,
+    ) -> None:
+        self.clips, self.stores, self.scaler, self.bonds = tuple(clips), dict(stores), scaler, bonds or Bonds()
 
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> Samples:
@@ -74,7 +90,8 @@ class Samples(Sequence[Sample]):
         if isinstance(samples, Samples):
             return samples
         names = samples[0].features if samples else ()
-        return cls([s.clip for s in samples], {m: Held([s.features[m] for s in samples]) for m in names})
+        stores = {m: Held([s.features[m] for s in samples]) for m in names}
+        return cls([s.clip for s in samples], stores, bonds=Bonds(samples[0].again) if samples else None)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -89,7 +106,8 @@ class Samples(Sequence[Sample]):
         if isinstance(chosen, slice):
             return self.select(range(len(self))[chosen])
         chosen = range(len(self))[chosen]
-        return Sample(self.clips[chosen], {m: self.sequence(m, chosen) for m in self.stores})
+        features, clip = {m: self.sequence(m, chosen) for m in self.stores}, self.clips[chosen]
+        return Sample(clip, features, self.bonds.again, self.bonds.against(clip))
 
     def sequence(self, modality: str, place: int) -> FeatureSequence:
         """One modality of one sample, without reading the others."""
@@ -99,7 +117,7 @@ class Samples(Sequence[Sample]):
     def select(self, places: Sequence[int]) -> Samples:
         """Some of the samples, in this order; nothing is read or copied."""
         stores = {m: Part(store, places) for m, store in self.stores.items()}
-        return Samples([self.clips[i] for i in places], stores, self.scaler)
+        return Samples([self.clips[i] for i in places], stores, self.scaler, self.bonds)
 
     def of_split(self, split: str) -> Samples:
         """The samples of one split."""
@@ -107,11 +125,16 @@ class Samples(Sequence[Sample]):
 
     def scaled(self, scaler: Scaler | None) -> Samples:
         """The same samples under this scaler."""
-        return Samples(self.clips, self.stores, scaler)
+        return Samples(self.clips, self.stores, scaler, self.bonds)
 
     def relabelled(self, label: Callable[[Clip], Clip]) -> Samples:
         """The same samples, their clips changed."""
-        return Samples([label(clip) for clip in self.clips], self.stores, self.scaler)
+        return Samples([label(clip) for clip in self.clips], self.stores, self.scaler, self.bonds)
+
+    def bound(self, again: Mapping[str, Again], classes: int) -> Samples:
+        """The same samples of one split, which know how to make features anew, and who contradicts them; `classes` is 0
+        where labels are scores."""
+        return Samples(self.clips, self.stores, self.scaler, Bonds(again, self, classes))
 
     @property
     def frames(self) -> np.ndarray:
@@ -122,6 +145,30 @@ class Samples(Sequence[Sample]):
     def labels(self) -> np.ndarray:
         """(N,) multimodal labels, NaN where a clip has none."""
         return np.array([clip.label for clip in self.clips])
+
+
+@dataclass(frozen=True)
+class Bonds:
+    """What the samples of a split know beside their features: see `Sample`."""
+
+    again: Mapping[str, Again] = field(default_factory=dict)
+    split: Samples | None = None
+    classes: int = 0
+
+    def against(self, clip: Clip) -> Sequence[Sample]:
+        """The split's samples that contradict a clip, read when they are asked for."""
+        if self.split is None or clip.label not in self._places:
+            return ()
+        return self.split.select(self._places[clip.label])
+
+    @cached_property
+    def _places(self) -> dict[float, list[int]]:
+        """By label, the places of clips of another class; of scores, of another sign (0 contradicts nobody)."""
+        labels = self.split.labels if self.split is not None else np.zeros(0)
+        kinds = labels if self.classes else np.sign(labels)
+        there = np.isfinite(kinds) if self.classes else np.isfinite(kinds) & (kinds != 0)
+        own = {label: label if self.classes else np.sign(label) for label in set(labels[np.isfinite(labels)].tolist())}
+        return {label: np.flatnonzero(there & (kinds != kind)).tolist() for label, kind in own.items()}
 
 
 def read_samples(folder: Path, extractors: Sequence[str]) -> tuple[Samples, dict[str, Origin]]:

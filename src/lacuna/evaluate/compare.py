@@ -7,7 +7,7 @@ mean errors over all rates, seeds and draws, and McNemar's test of right answers
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -19,25 +19,30 @@ from lacuna.evaluate.published import PUBLISHED
 from lacuna.storage.files import read_json, reading
 from lacuna.types import MalformedInput
 
+BASELINE = "ridge"  # the model that should stand in every table
 DRAWS = 2000
+SURE = 0.05  # below which a corrected p says that two models differ
 VALID, TEST = "validation-selected", "test-selected, one checkpoint per metric"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model: what chose its checkpoint, {metric: (mean, std)} with nothing lost, {metric: mean over the rates}."""
+    """One model: what chose its checkpoint, {metric: (mean, std)} with nothing lost, {metric: mean over the rates}; and
+    whether it is not clearly worse than the best of the table."""
 
     name: str
     chosen: str
     complete: dict[str, tuple[float | None, float | None]]
     over: dict[str, float | None]
     published: bool = False
+    rivals_best: bool = False
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How two models differ: mean error of `ours` minus that of `other` over all rates, its 95 % interval and p; and
-    McNemar's p of right answers with nothing lost."""
+    """How two models differ: mean error of `ours` minus that of `other` over all rates, its 95 % interval and p, over
+    clips and training seeds; McNemar's p of right answers with nothing lost; and p corrected for the number of pairs in
+    the table (Holm)."""
 
     ours: str
     other: str
@@ -46,6 +51,7 @@ class Verdict:
     high: float
     p: float
     mcnemar: float
+    adjusted: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,11 @@ class Judged:
 
 
 def compare(paths: Sequence[Path], wanted: Sequence[str] = ()) -> list[Table]:
-    """A table per data set and pattern; every pair of models is tested. `wanted`: metrics; none: the main ones."""
-    judged = sorted((read(path) for path in paths), key=lambda one: str(one.record["dataset"]))
+    """A table per data set and pattern, the best model first; every pair of models is tested.
+
+    `paths`: files scores/<model>.json, or folders processed/<dataset>. `wanted`: metrics; none: the main ones.
+    """
+    judged = sorted((read(path) for path in files_of(paths)), key=lambda one: str(one.record["dataset"]))
     if not judged:
         raise MalformedInput("compare: expected files such as processed/demo/scores/lnln.json, got none")
     tables = []
@@ -85,6 +94,11 @@ def compare(paths: Sequence[Path], wanted: Sequence[str] = ()) -> list[Table]:
         patterns = dict.fromkeys(p for one in group for p in one.record["patterns"])
         tables += [_table(dataset, pattern, group, chosen) for pattern in patterns]
     return tables
+
+
+def files_of(paths: Sequence[Path]) -> list[Path]:
+    """The files of scores among paths, and in folders such as processed/<dataset>."""
+    return [f for path in map(Path, paths) for f in (sorted(path.glob("scores/*.json")) if path.is_dir() else [path])]
 
 
 def read(path: Path) -> Judged:
@@ -118,12 +132,36 @@ def _check_same(group: Sequence[Judged]) -> None:
 
 def _table(dataset: str, pattern: str, group: Sequence[Judged], chosen: tuple[str, ...]) -> Table:
     having = [one for one in group if pattern in one.record["patterns"]]
-    rows = [_row(one, pattern, chosen) for one in having]
-    if pattern in ("frames", "legacy"):
-        rows += [_published(row, chosen) for row in PUBLISHED.get(dataset, ())]
     pairs = [(a, b) for i, a in enumerate(having) for b in having[i + 1 :]]
     verdicts = [v for a, b in pairs if (v := _verdict(a, b, pattern)) is not None]
+    corrected = metrics.holm([verdict.p for verdict in verdicts])
+    verdicts = [replace(verdict, adjusted=p) for verdict, p in zip(verdicts, corrected)]
+    rows = ranked([_row(one, pattern, chosen) for one in having], verdicts, chosen[0])
+    if pattern in ("frames", "legacy"):
+        rows += [_published(row, chosen) for row in PUBLISHED.get(dataset, ())]
     return Table(dataset, pattern, chosen, tuple(rows), tuple(verdicts))
+
+
+def ranked(rows: Sequence[Row], verdicts: Sequence[Verdict], leading: str) -> list[Row]:
+    """The best first, by the mean of the `leading` metric over rates, what was selected on test last. Rows that no
+    corrected test finds worse than the best are marked."""
+    sign = 1 if metrics.lower_is_better(leading) else -1
+
+    def place(row: Row) -> tuple[bool, float]:
+        value = row.over.get(leading)
+        return row.chosen != VALID, float("inf") if value is None else sign * value
+
+    rows = sorted(rows, key=place)
+    worse = {_worse(v) for v in verdicts if v.adjusted < SURE and rows[0].name == _better(v)}
+    return [replace(row, rivals_best=row.chosen == rows[0].chosen and row.name not in worse) for row in rows]
+
+
+def _better(verdict: Verdict) -> str:
+    return verdict.ours if verdict.difference < 0 else verdict.other
+
+
+def _worse(verdict: Verdict) -> str:
+    return verdict.other if verdict.difference < 0 else verdict.ours
 
 
 def _row(one: Judged, pattern: str, chosen: tuple[str, ...]) -> Row:
@@ -151,8 +189,7 @@ def _verdict(ours: Judged, other: Judged, pattern: str) -> Verdict | None:
     keys = [k for k in _keys(ours, pattern) if k in other.arrays]
     if not keys:
         return None  # trained with other seeds: nothing is paired
-    errors = [np.mean([_errors(one, key) for key in keys], axis=0) for one in (ours, other)]
-    told = metrics.paired_bootstrap(*errors, draws=DRAWS)
+    told = metrics.paired_bootstrap(_by_seed(ours, keys), _by_seed(other, keys), draws=DRAWS)
     first = [key for key in keys if not float(key.split("/")[1])]
     right = [np.mean([_right(one, key) for key in first], axis=0) > 0.5 for one in (ours, other)] if first else None
     p = metrics.mcnemar(*right)["p"] if right else float("nan")
@@ -163,6 +200,14 @@ def _keys(one: Judged, pattern: str) -> list[str]:
     """Predictions of a pattern at missing rates: <pattern>/<rate>/<mask seed>/<training seed>/prediction."""
     parts = ((key, key.split("/")) for key in one.arrays)
     return [k for k, p in parts if len(p) == 5 and p[0] == pattern and p[4] == "prediction" and is_rate(p[1])]
+
+
+def _by_seed(one: Judged, keys: Sequence[str]) -> np.ndarray:
+    """(training seeds, N) errors, means over rates and mask seeds."""
+    groups: dict[str, list[np.ndarray]] = {}
+    for key in keys:
+        groups.setdefault(key.split("/")[3], []).append(_errors(one, key))
+    return np.stack([np.mean(members, axis=0) for members in groups.values()])
 
 
 def _errors(one: Judged, key: str) -> np.ndarray:
@@ -198,20 +243,21 @@ def _named(row: Row) -> str:
 
 def told(verdict: Verdict) -> str:
     """A verdict as a sentence."""
-    better = verdict.ours if verdict.difference < 0 else verdict.other
-    outcome = f"{better} errs less" if verdict.p < 0.05 else "no clear difference"
+    outcome = f"{_better(verdict)} errs less" if verdict.adjusted < SURE else "no clear difference"
     interval = f"[{verdict.low:+.3f}, {verdict.high:+.3f}]"
     return (
         f"{verdict.ours} - {verdict.other}: mean error {verdict.difference:+.3f} {interval}, "
-        f"p = {verdict.p:.3g} (paired bootstrap over clips; {outcome}); right answers with nothing lost: "
+        f"p = {verdict.p:.3g}, corrected {verdict.adjusted:.3g} (paired bootstrap over clips and seeds, Holm; "
+        f"{outcome}); right answers with nothing lost: "
         f"p = {verdict.mcnemar:.3g} (McNemar)"
     )
 
 
 def latex(tables: Sequence[Table]) -> str:
-    """The tables for a paper (package booktabs): the best of ours in bold, published numbers apart.
+    r"""The tables for a paper (package booktabs): the best of ours in bold, published numbers apart.
 
-    What was selected on test does not compete with what was not.
+    A dagger marks models that no paired test, corrected for the number of pairs, finds worse than the best. What was
+    selected on test does not compete with what was not.
     """
     return "\n".join(_latex(table) for table in tables)
 
@@ -235,7 +281,8 @@ def _latex(table: Table) -> str:
         if row.published and not (lines[-1] == r"\midrule" or any("published" in line for line in lines)):
             lines.append(r"\midrule")
         values = [_number(row, part, key, ours) for part in both for key in table.metrics]
-        lines.append(" & ".join([_escaped(_named(row)), *values]) + r" \\")
+        mark = r"$^\dagger$" if row.rivals_best and len(ours) > 1 else ""
+        lines.append(" & ".join([_escaped(_named(row)) + mark, *values]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 

@@ -130,13 +130,28 @@ def baseline_classification(train: np.ndarray, classes: np.ndarray, count: int) 
 
 
 def paired_bootstrap(ours: np.ndarray, others: np.ndarray, draws: int = 2000, seed: int = 0) -> dict[str, float]:
-    """Mean of (N,) paired differences ours - others (per sample, or per seed), its 95 % interval, and a two-sided p."""
-    differences = np.asarray(ours, float) - np.asarray(others, float)
-    means = _resampled(len(differences), draws, seed) @ differences / len(differences)
+    """Mean of (N,) paired differences ours - others, its 95 % interval, and a two-sided p.
+
+    Of (S, N) differences, S training seeds of N samples, both seeds and samples are redrawn with replacement.
+    """
+    differences = np.atleast_2d(np.asarray(ours, float) - np.asarray(others, float))
+    seeds, count = differences.shape
+    redrawn = _resampled(seeds, draws, seed + 1) @ differences * _resampled(count, draws, seed)
+    means = redrawn.sum(1) / (seeds * count)
     low, high = np.percentile(means, (2.5, 97.5))
     tail = (1 + min((means <= 0).sum(), (means >= 0).sum())) / (1 + draws)
     p = float(min(1, 2 * tail))
     return {"difference": float(differences.mean()), "low": float(low), "high": float(high), "p": p}
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values of a family of tests, corrected for their number (Holm, 1979): no more than one in twenty families has a
+    false one below .05."""
+    order, adjusted, most = np.argsort(p_values, kind="stable"), [1.0] * len(p_values), 0.0
+    for place, index in enumerate(order):
+        most = max(most, min(1.0, (len(p_values) - place) * p_values[index]))
+        adjusted[index] = most
+    return adjusted
 
 
 def mcnemar(ours: np.ndarray, others: np.ndarray) -> dict[str, float]:

@@ -39,6 +39,8 @@ PATTERNS = {
     "frames": "single frames and words are lost at random",
     "span": "whole stretches of time are lost",
     "modality": "whole modalities are lost",
+    "modality_dataset": "whole modalities are lost, the same for all clips",
+    "conflict": "one modality of some clips is another clip's, of another class",
     "noise": "frames and words are disturbed, and nothing says which",
     "legacy": "frames are lost by the exact masks of the published loaders",
     "mixed": "a mixture of patterns, as in training",
@@ -97,8 +99,16 @@ def main_metrics(task: str, scale: str) -> tuple[str, ...]:
 
 
 def subset(level: str) -> str:
-    """A level such as "audio+text" as words."""
-    return level.replace("+", " + ")
+    """A level such as "audio+text", or "text=0.2+audio=0.6", as words."""
+    if not is_by_modality(level):
+        return level.replace("+", " + ")
+    parts = (part.partition("=") for part in level.split("+"))
+    return ", ".join(f"{name} {percent(float(rate))} lost" for name, _, rate in parts)
+
+
+def is_by_modality(level: str) -> bool:
+    """Whether a level gives each modality a missing rate of its own."""
+    return "=" in level
 
 
 def is_rate(level: str) -> bool:

@@ -11,9 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from torch import nn
+
 from lacuna.evaluate.judged import Judged
 from lacuna.evaluate.metrics import lower_is_better
+from lacuna.params import plugin
 from lacuna.train import checkpoint
+from lacuna.train.feed import Loss
 from lacuna.train.run import Fitting
 from lacuna.train.trainer import Progress, predict
 from lacuna.types import MalformedInput
@@ -84,6 +89,50 @@ class PaperKeeper:
             return True
         best = checkpoint.read_card(self._folder / name).chosen_on_test[name]
         return value < best if lower_is_better(name) else value > best
+
+
+class Selection:
+    """Chooses the epoch by a metric of the validation split, a mean over the missing rates of `training.select_rates`.
+
+    Masks stay the same over epochs, and are those of no training epoch.
+    """
+
+    def __init__(self, run: Fitting) -> None:
+        told, self._judged = run.card.training, Judged.by(run.corpus.task)
+        self._metric, self._rates = str(told["select"]), [float(rate) for rate in told["select_rates"]]
+        self._pattern, self._seed = plugin("patterns", told["select_pattern"]), run.card.seed
+        self._valid, self._spec = run.corpus.splits["valid"], run.card.spec
+        self._labels = self._valid.labels
+        shape = (len(self._labels), self._judged.classes) if self._judged.classes else len(self._labels)
+        names = [
+            name for name, v in self._judged.scores(np.ones(shape), self._labels).items() if not isinstance(v, list)
+        ]
+        if self._metric not in names:
+            raise MalformedInput(f"training.select: expected loss or one of {', '.join(names)}; got {self._metric!r}")
+
+    def measure(self, model: nn.Module) -> float:
+        """The criterion, lower is better: the metric, or its negative where more is better; infinite if undefined."""
+        values = [self._score(model, rate) for rate in self._rates]
+        if any(value is None for value in values):
+            return float("inf")
+        return float(np.mean(values)) * (1 if lower_is_better(self._metric) else -1)
+
+    def _score(self, model: nn.Module, rate: float) -> float | None:
+        loss, device = Loss(self._pattern, rate, self._seed), next(model.parameters()).device
+        told = predict(model, self._valid, self._spec, device, loss=loss)["prediction"]
+        return self._judged.scores(told, self._labels)[self._metric]
+
+    def __call__(self, progress: Progress) -> None:
+        """Nothing is kept."""
+
+    def finish(self, folder: Path) -> None:
+        """Nothing is left."""
+
+
+def observers_of(training: Mapping[str, object], protocol: str) -> list[type]:
+    """Who watches a training run with these settings under a protocol."""
+    chosen = [] if training.get("select", "loss") == "loss" else [Selection]
+    return [*chosen, *([PaperKeeper] if protocol == PAPER else [])]
 
 
 def keep_none(folder: Path) -> None:

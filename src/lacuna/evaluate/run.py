@@ -7,35 +7,44 @@ and nowhere else; under `paper` each metric has its own checkpoint, the one that
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
+from lacuna.data.batches import InputSpec
+from lacuna.evaluate.calibrate import Answers, How, coverage, fit, quantiles
+from lacuna.evaluate.indices import indices
 from lacuna.evaluate.judged import Judged
 from lacuna.evaluate.protocol import Choice, choices
 from lacuna.evaluate.under_loss import Run, linear_baseline, mean_embeddings, over_rates, predict_variants, summary
 from lacuna.evaluate.untagged import answer
+from lacuna.mask.after_loss import leaks
 from lacuna.mask.variants import Variants
 from lacuna.params import Params
+from lacuna.params.sections import Evaluate
 from lacuna.storage.features import FeatureFile, replacing
 from lacuna.train import checkpoint
 from lacuna.train.run import Corpus, read_corpus
 from lacuna.train.trainer import choose_device
 from lacuna.types import SPLITS, TOKEN_COLUMNS, MalformedInput
 
-KEPT = ("prediction", "uncertainty")  # what of a model's outputs is held, and written
+KEPT = ("prediction", "uncertainty", "variance")  # what of a model's outputs is held, and written
 Bounds = dict[str, tuple[float, float] | None]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One run with what it was counted from: the outputs that are kept of it, and the interval of each score."""
+    """One run with what it was counted from: the outputs that are kept of it, the interval of each score, the scores of
+    its corrected answers, and how often its stated variance covers the truth."""
 
     run: Run
     outputs: dict[str, np.ndarray]
     bounds: Bounds
+    corrected: dict[str, object]
+    coverage: dict[str, dict[str, float]]
 
 
 def judge(params: Params, processed: Path, model: str) -> dict[str, object]:
@@ -50,15 +59,17 @@ def judge(params: Params, processed: Path, model: str) -> dict[str, object]:
         raise MalformedInput(f"{dataset}: expected labelled clips in the split test, got none")
     asked: list[Asked] = []
     for pattern in evaluate.patterns:
-        variants = Variants(processed / "variants" / f"{pattern}.h5", [c.id for c in corpus.splits["test"].clips])
+        ids = [clip.id for split in ("valid", "test") for clip in corpus.splits[split].clips]
+        variants = Variants(processed / "variants" / f"{pattern}.h5", ids)
         for folder in folders:
             parts = [
-                list(_runs(corpus, choice, variants, train.device, evaluate.bootstrap))
+                list(_runs(corpus, choice, variants, train.device, evaluate))
                 for choice in choices(folder, train.protocol)
             ]
             asked += [_joined(same) for same in zip(*parts)]
     scores = _table(params, processed, model, corpus, [one.run for one in asked])
     scores["intervals"], scores["calibration"] = _intervals(asked), _calibration(corpus, asked, labels)
+    scores["calibrated"], scores["coverage"] = _corrected(asked, evaluate.calibrate), _coverage(asked)
     answer(corpus, folders, processed / "scores" / f"{model}.unlabelled.csv", train.device)
     arrays = {"ids": np.array([clip.id for clip in corpus.splits["test"].clips]), "labels": labels}
     for one in asked:
@@ -68,17 +79,58 @@ def judge(params: Params, processed: Path, model: str) -> dict[str, object]:
     return scores
 
 
-def _runs(corpus: Corpus, choice: Choice, variants: Variants, device: str, draws: int) -> Iterator[Asked]:
+def _runs(corpus: Corpus, choice: Choice, variants: Variants, device: str, settings: Evaluate) -> Iterator[Asked]:
     """One checkpoint at every level and mask seed: the scores that it was chosen for."""
     network, card = checkpoint.load(choice.folder)
     checkpoint.check_features(card, corpus.origins)
-    test = corpus.splits["test"]
-    asked = predict_variants(network, test, card.spec, variants, choose_device(device), KEPT)
-    for level, mask_seed, outputs in asked:
-        scores = Judged.by(corpus.task).scores(outputs["prediction"], test.labels)
-        bounds = Judged.by(corpus.task).intervals(outputs["prediction"], test.labels, draws) if draws else {}
+    judged, spec, place = Judged.by(corpus.task), card.spec, choose_device(device)
+    network = network.to(place)
+    test, mended = corpus.splits["test"], _mended(corpus, network, spec, variants, settings.calibrate)
+    labels = test.labels
+    for level, mask_seed, outputs in predict_variants(network, test, spec, variants, place, KEPT):
+        told = Answers(outputs["prediction"], outputs["kept"], labels, outputs.get("variance"))
+        scores = judged.scores(told.prediction, labels)
+        bounds = judged.intervals(told.prediction, labels, settings.bootstrap) if settings.bootstrap else {}
         run = Run(variants.pattern, level, mask_seed, card.seed, choice.part(scores))
-        yield Asked(run, outputs if choice.leads else {}, choice.part(bounds))
+        kept = {n: outputs[n] for n in KEPT if n in outputs and choice.leads}
+        yield Asked(run, kept, choice.part(bounds), *mended(judged, told))
+
+
+def _mended(
+    corpus: Corpus, network: nn.Module, spec: InputSpec, variants: Variants, how: How
+) -> Callable[[Judged, Answers], tuple[dict[str, object], dict[str, dict[str, float]]]]:
+    """What validation, under the same variants, makes of answers: corrected scores, and the coverage of intervals."""
+    valid = corpus.splits["valid"]
+    labels = valid.labels
+    if how == "none" or not np.isfinite(labels).any():
+        return lambda judged, told: ({}, {})
+    asked = predict_variants(network, valid, spec, variants, next(network.parameters()).device, KEPT)
+    known = Answers.joined([Answers(o["prediction"], o["kept"], labels, o.get("variance")) for _, _, o in asked])
+    correction, scaled = fit(how, known), None if known.variance is None else quantiles(known)
+
+    def mend(judged: Judged, told: Answers) -> tuple[dict[str, object], dict[str, dict[str, float]]]:
+        scores = judged.scores(correction(told.prediction, told.kept), told.labels)
+        return scores, coverage(told, scaled) if scaled else {}
+
+    return mend
+
+
+def _corrected(asked: Sequence[Asked], how: str) -> dict[str, object]:
+    """The table of corrected answers, beside that of the answers as they are; empty where none were corrected."""
+    runs = [replace(one.run, scores=one.corrected) for one in asked if one.corrected]
+    patterns = summary(runs) if runs else {}
+    return {"how": how, "patterns": patterns, "over_rates": {name: over_rates(v) for name, v in patterns.items()}}
+
+
+def _coverage(asked: Sequence[Asked]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """{pattern: {level: {nominal: {"stated", "calibrated", "width"}}}}, means over runs; empty without variances."""
+    result: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    for (pattern, level), same in _levels([one for one in asked if one.coverage]).items():
+        result.setdefault(pattern, {})[level] = {
+            nominal: {name: float(np.mean([one.coverage[nominal][name] for one in same])) for name in told}
+            for nominal, told in same[0].coverage.items()
+        }
+    return result
 
 
 def _joined(same: Sequence[Asked]) -> Asked:
@@ -87,7 +139,8 @@ def _joined(same: Sequence[Asked]) -> Asked:
     scores = {name: value for one in same for name, value in one.run.scores.items()}
     run = Run(first.pattern, first.level, first.mask_seed, first.train_seed, scores)
     outputs = {name: values for one in same for name, values in one.outputs.items()}
-    return Asked(run, outputs, {name: bound for one in same for name, bound in one.bounds.items()})
+    bounds = {name: bound for one in same for name, bound in one.bounds.items()}
+    return replace(same[0], run=run, outputs=outputs, bounds=bounds)
 
 
 def _table(params: Params, processed: Path, model: str, corpus: Corpus, runs: list[Run]) -> dict[str, object]:
@@ -100,11 +153,16 @@ def _table(params: Params, processed: Path, model: str, corpus: Corpus, runs: li
         "protocol": train.protocol,
         "task": corpus.task.task,
         "scale": corpus.task.scale,
+        "notes": leaks(corpus.origins),
         "clips": {split: len(members) for split, members in corpus.splits.items() if split in SPLITS},
         "seeds": {"train": params.seeds, "mask": sorted({r.mask_seed for r in runs})},
         "baselines": baselines(corpus, words),
         "patterns": patterns,
         "over_rates": {name: over_rates(levels) for name, levels in patterns.items()},
+        "indices": {name: indices(levels) for name, levels in patterns.items()},
+        "learnt_under": {
+            name: train.training_settings(model, processed.name).get(name) for name in ("pattern", "level")
+        },
         "runs": [asdict(run) for run in runs],
     }
 

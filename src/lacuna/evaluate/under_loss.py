@@ -39,6 +39,8 @@ def predict_variants(
 ) -> Iterator[tuple[Level, int, dict[str, np.ndarray]]]:
     """(level, mask seed, outputs in the samples' order) for every seed and level of a variants file.
 
+    Beside the model's outputs stands `kept`, the share of each clip that is left.
+
     Each batch is read once and asked under every variant, so that no more than one is in memory; of what the model
     tells, the outputs named in `kept` (None: all) are held. Variants that are the same are asked once.
     """
@@ -54,13 +56,21 @@ def predict_variants(
         lossy = Lossy(read.select(places), spec, variants, device)
         for seed, level in (pair for pair in pairs if first[same[pair]] == pair):
             with linear.fast(device):
-                outputs = model(lossy(level, seed))
-            chosen = outputs if kept is None else {n: outputs[n] for n in kept if n in outputs}
+                outputs = _asked(model, lossy.whole, lossy(level, seed))
+            chosen = outputs if kept is None else {n: outputs[n] for n in (*kept, "kept") if n in outputs}
             told[same[seed, level]].append({name: value.float().cpu() for name, value in chosen.items()})
     back, sizes = np.argsort(order), [len(places) for places in groups]
     joined = {name: _joined(outputs, sizes, back) for name, outputs in told.items()}
     for seed, level in pairs:
         yield level, seed, joined[same[seed, level]]
+
+
+def _asked(model: nn.Module, whole: Batch, lossy: Batch) -> dict[str, Tensor]:
+    """The outputs, and `kept` (B,): the share of what was seen that is left, a mean over each clip's modalities."""
+    counts = {m: padded.seen.sum(1) for m, padded in whole.modalities.items()}
+    shares = torch.stack([lossy[m].seen.sum(1) / count.clamp(min=1) for m, count in counts.items()])
+    there = torch.stack([count > 0 for count in counts.values()])
+    return model(lossy) | {"kept": (shares * there).sum(0) / there.sum(0).clamp(min=1)}
 
 
 class Lossy:
@@ -81,12 +91,19 @@ class Lossy:
         at = self._variants.levels.index(level), self._variants.seeds.index(seed)
         for modality, padded in self.whole.modalities.items():
             survives = self._left[modality][at]
-            if spoilt is None:
+            if self._variants.swaps or (modality in self._samples.bonds.again and spoilt is None):
+                modalities[modality] = self._one_by_one(modality, level, seed)
+            elif spoilt is None:
                 tokens = self._samples.stores[modality].columns == TOKEN_COLUMNS
                 modalities[modality] = padded.lost(survives, tokens)
             else:
                 modalities[modality] = _mixed(padded, spoilt[modality], survives)
         return replace(self.whole, modalities=modalities)
+
+    def _one_by_one(self, modality: str, level: Level, seed: int) -> Padded:
+        """A modality whose frames are made anew of what is left, or are another clip's."""
+        alone = [self._variants.apply(sample, level, seed, [modality]) for sample in self._samples]
+        return collate(alone, self._spec.lengths)[modality].to(self._device)
 
     def _masks(self, modality: str) -> np.ndarray:
         """(levels, seeds, B, T) bool: what survives in each variant; padding does."""

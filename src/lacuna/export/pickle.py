@@ -41,11 +41,13 @@ class Settings:
     """lengths: {"text", "audio", "vision": frames kept, or "auto" for MMSA-FET's rule on train}; the longest if absent.
 
     aligned: audio and vision have a frame for each token, and no lengths are written. incomplete: also write masks.
+    notes: what a reader of the file must know of its features.
     """
 
     lengths: Mapping[str, int | Literal["auto"]] = field(default_factory=dict)
     aligned: bool = False
     incomplete: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,13 @@ class Dump:
         """Write the file, holding a clip at a time."""
         origins = {kind: json.dumps(asdict(o), sort_keys=True) for kind, o in self.origins.items()}
         own = {"layout": 1, "origins": origins, **self._own}
+        own |= {"notes": list(self.settings.notes)} if self.settings.notes else {}
         with replacing(self.path) as temporary, temporary.open("wb") as file:
             pickles.dumps_to(file, self._content | {"lacuna": own})
         counts = {split: len(members) for split, members in self.places.items()}
         cuts = {k: int((self._counted(k, self._everyone) > most).sum()) for k, most in self.lengths.items()}
-        return Written(counts, self.lengths, cuts, _notes(self.samples.clips, self.places, self.origins))
+        notes = _notes(self.samples.clips, self.places, self.origins)
+        return Written(counts, self.lengths, cuts, (*self.settings.notes, *notes))
 
     def _counted(self, kind: str, places: Sequence[int]) -> np.ndarray:
         """(N,) frames before any cut."""

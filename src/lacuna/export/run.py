@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lacuna.data.samples import Samples, open_samples
+from lacuna.data.samples import Again, Samples, open_samples
+from lacuna.data.scaler import Scaler
 from lacuna.data.stores import Filed
 from lacuna.export.pickle import Dump, Settings, Written
+from lacuna.mask.after_loss import leaks, made_again
 from lacuna.mask.mask import Level
-from lacuna.mask.masked import Drawn, Masked
+from lacuna.mask.masked import Drawn, Encoded, Masked
 from lacuna.mask.variants import places
 from lacuna.params import plugin
 from lacuna.storage.features import FeatureFile
@@ -47,11 +49,12 @@ def export_pickle(
     A clip at a time is in memory, whatever the size.
     """
     samples, origins = open_samples(clips, files, needed=False)
+    again, told = (made_again(origins, Scaler({}, {})), leaks(origins)) if variant else ({}, [])
     ids = pack(tokens)
     samples = Samples(clips, samples.stores | {"tokens": Filed(ids, [clip.id for clip in clips])})
     if variant:
-        samples = _lossy(samples, variant)
-    dump = Dump(path, samples, origins | {"tokens": ids.origin}, settings)
+        samples = _lossy(samples, variant, again)
+    dump = Dump(path, samples, origins | {"tokens": ids.origin}, replace(settings, notes=tuple(told)))
     yield f"{path}: {dump.size / 1e6:,.1f} MB"
     written = dump.write()
     note_digest(path)
@@ -85,14 +88,16 @@ def _is_text(path: Path) -> bool:
         return file.origin.modality == "text"
 
 
-def _lossy(samples: Samples, variant: Variant) -> Samples:
+def _lossy(samples: Samples, variant: Variant, again: Mapping[str, Again]) -> Samples:
     """The samples as a variant leaves them. Masks are drawn by modality: token ids are text, as their embeddings are,
-    so that a word's id and its embedding are lost together."""
+    so that a word's id and its embedding are lost together, and words before they are encoded."""
     pattern, stores = plugin("patterns", variant.pattern), {}
     where = places(samples.clips, {m: store.lengths for m, store in samples.stores.items() if m != "tokens"})
     for kind, store in samples.stores.items():
         modality = "text" if kind == "tokens" else kind
         stores[kind] = Masked(store, samples.clips, modality, pattern, Drawn(variant.level, variant.seed), where)
+        if kind in again and not hasattr(pattern, "spoil"):
+            stores[kind] = Encoded(stores[kind], samples.clips, again[kind])
     return Samples(samples.clips, stores)
 
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from lacuna import pretrained
-from lacuna.types import SPECIALS
 from lacuna.extractors import _encoders, _text
-from lacuna.types import Clip, FeatureSequence, MalformedInput
+from lacuna.types import SPECIALS, Clip, FeatureSequence, MalformedInput
 
 ROBERTA_OFFSET = 2  # RoBERTa's positions start after its padding index 1
 
@@ -52,6 +52,21 @@ class Extractor:
             hidden |= dict(zip(batch, self.states([tokens[i] for i in batch])))
         nothing = np.zeros((0, len(self.columns)), np.float32)
         return [_text.positions(hidden.get(i, nothing), self.columns) for i in range(len(clips))]
+
+    def after_loss(self, clips: Sequence[Clip], survives: Sequence[np.ndarray]) -> list[FeatureSequence]:
+        """The clips' sequences when the words that do not survive, (T,) bool, were lost before encoding.
+
+        The encoder reads its word for an unknown one there; the state at that place is zero and unseen, as any lost
+        frame.
+        """
+        texts = [_text.cleaned(clip.text, self.settings.clean) for clip in clips]
+        made = []
+        for rows, left in zip(_text.encode(self._tokenizer, texts, self.settings.max_length), survives):
+            rows[~left, 0] = pretrained.unknown_token(self._tokenizer)
+            states = self.states([rows])[0] if len(rows) else np.zeros((0, len(self.columns)), np.float32)
+            sequence = _text.positions(states * left[:, None], self.columns)
+            made.append(replace(sequence, seen=left.copy()))
+        return made
 
     @torch.inference_mode()
     def states(self, tokens: Sequence[np.ndarray]) -> list[np.ndarray]:

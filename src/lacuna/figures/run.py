@@ -22,7 +22,17 @@ from lacuna.figures.clip_data import stage_scene
 from lacuna.figures.html import FRAGMENT, Section
 from lacuna.figures.inside_data import ask
 from lacuna.figures.posts_data import posts_section
-from lacuna.figures.sections import calibration, clip, corpus, differences, inside, overview, published, robustness
+from lacuna.figures.sections import (
+    calibration,
+    clip,
+    corpus,
+    differences,
+    inside,
+    overview,
+    protocols,
+    published,
+    robustness,
+)
 from lacuna.figures.sections import training as learning
 from lacuna.figures.sections.corpus import Measured
 from lacuna.figures.sections.training import Learning
@@ -68,6 +78,7 @@ def illustrate(wanted: Wanted, raw: Path, processed: Path, out: Path) -> list[Se
     optional = [
         differences.section(dataset, compared(processed, records)),
         calibration.section(dataset, records),
+        protocols.section(dataset, records),
         posts_section(dataset, processed, clips, records, asked),
         inside.section(dataset, asked) if asked else None,
         published.section(dataset, records),

@@ -7,7 +7,7 @@ of clips, the worker, the batch or what else is masked. `legacy` alone also need
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 
@@ -16,7 +16,8 @@ import numpy as np
 from lacuna.data.samples import Sample
 from lacuna.types import LOST_TOKEN, FeatureSequence, MalformedInput, is_tokens
 
-Level = float | str  # a missing rate in [0, 1], or what the pattern names (subsets of modalities)
+# A missing rate in [0, 1]; what the pattern names (subsets of modalities); or a rate for each: "text=0.2+audio=0.6".
+Level = float | str
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,43 @@ def mask(
     level = checked_level(level)
     features = {}
     for modality, sequence in sample.features.items():
-        one = Draw(sample.clip.dataset, sample.clip.id, modality, name_of(pattern), level, seed, draw, place)
-        features[modality] = harm(sequence, pattern, pattern.survivors(sequence, one), one)
+        own = rate_of(level, modality)
+        one = Draw(sample.clip.dataset, sample.clip.id, modality, name_of(pattern), own, seed, draw, place)
+        features[modality] = lost(sample, modality, pattern, pattern.survivors(sequence, one), one)
     return replace(sample, features=features)
+
+
+def rate_of(level: Level, modality: str) -> Level:
+    """What a level is for one modality; one that is not named among rates by modality loses nothing."""
+    if isinstance(level, str) and "=" in level:
+        level = rates_by_modality(level).get(modality, 0.0)
+    if isinstance(level, float) and not 0 <= level <= 1:
+        raise MalformedInput(f"missing rate: expected 0 to 1, got {level}")
+    return level
+
+
+def rates_by_modality(level: str) -> dict[str, float]:
+    """{"text": 0.2, "audio": 0.6} of "text=0.2+audio=0.6"."""
+    parts = (part.partition("=") for part in level.split("+"))
+    return {name: float(rate) for name, _, rate in parts}
+
+
+def level_by_modality(rates: Mapping[str, float]) -> str:
+    """The level that gives each modality a rate of its own."""
+    return "+".join(f"{name}={float(rate):g}" for name, rate in rates.items())
+
+
+def lost(sample: Sample, modality: str, pattern: ModuleType, survives: np.ndarray, draw: Draw) -> FeatureSequence:
+    """One modality of a sample after the pattern; made again of what survives, where the sample knows how.
+
+    A pattern with a function `swap` puts another clip's modality in its place.
+    """
+    sequence = sample.features[modality]
+    if hasattr(pattern, "swap"):
+        return sequence if survives.all() else pattern.swap(sample, modality, draw)
+    if modality in sample.again and not hasattr(pattern, "spoil") and not survives.all():
+        return sample.again[modality]([sample.clip], [survives])[0]
+    return harm(sequence, pattern, survives, draw)
 
 
 def survivors_by_level(
@@ -85,7 +120,7 @@ def survivors_by_level(
         rates = np.array([levels[i] for i in together])[:, None]
         survives[together] = pattern.survivors(sequence, replace(draw, level=rates))
     for i in set(range(len(levels))) - set(together):
-        survives[i] = pattern.survivors(sequence, replace(draw, level=levels[i]))
+        survives[i] = pattern.survivors(sequence, replace(draw, level=rate_of(levels[i], draw.modality)))
     return survives
 
 

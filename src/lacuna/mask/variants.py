@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -20,7 +20,16 @@ import h5py
 import numpy as np
 
 from lacuna.data.samples import Sample, Samples, has_frames
-from lacuna.mask.mask import Draw, Level, Place, disturbed, harm, name_of, survivors_by_level
+from lacuna.mask.mask import (
+    Draw,
+    Level,
+    Place,
+    disturbed,
+    level_by_modality,
+    lost,
+    name_of,
+    survivors_by_level,
+)
 from lacuna.params import plugin
 from lacuna.storage.features import FeatureFile
 from lacuna.storage.files import damaged, reading, replacing
@@ -191,7 +200,7 @@ class Variants:
         digest = hashlib.sha256()
         for modality, bits in self._bits.items():
             frames = int(self._offsets[modality][-1])
-            if self.spoils and np.unpackbits(bits[i, j]).sum() < frames:
+            if (self.spoils or self.swaps) and np.unpackbits(bits[i, j]).sum() < frames:
                 digest.update(f"{modality} {level} {seed}".encode())  # noise differs by draw where it falls
             digest.update(bits[i, j].tobytes())
         return digest.hexdigest()
@@ -206,13 +215,19 @@ class Variants:
         """Whether such frames are disturbed, and not simply lost."""
         return hasattr(self.module, "spoil")
 
-    def apply(self, sample: Sample, level: Level, seed: int) -> Sample:
-        """The sample as this variant leaves it."""
+    @property
+    def swaps(self) -> bool:
+        """Whether a modality that does not survive is another clip's."""
+        return hasattr(self.module, "swap")
+
+    def apply(self, sample: Sample, level: Level, seed: int, modalities: Iterable[str] | None = None) -> Sample:
+        """The sample as this variant leaves it; of it only some modalities, if they are named."""
         features = {}
-        for modality, sequence in sample.features.items():
+        for modality in sample.features if modalities is None else modalities:
             survives = self.survivors(sample.clip.id, modality, level, seed)
-            features[modality] = harm(sequence, self.module, survives, self._draw(sample, modality, level, seed))
-        return Sample(sample.clip, features)
+            draw = self._draw(sample, modality, level, seed)
+            features[modality] = lost(sample, modality, self.module, survives, draw)
+        return replace(sample, features=features)
 
     def spoilt(self, sample: Sample, seed: int) -> Sample:
         """The sample with every frame disturbed, by a pattern that disturbs: a variant takes those it does not keep."""
@@ -232,10 +247,19 @@ def axes(file: h5py.File) -> tuple[str, list[Level], list[int]]:
     return str(attrs["pattern"]), list(json.loads(attrs["levels"])), list(json.loads(attrs["seeds"]))
 
 
-def levels_of(pattern: str, rates: Sequence[float], modalities: Sequence[str], subsets: bool) -> list[Level]:
-    """The rates; for whole modalities also every subset that may be left, as "audio+text"."""
+def levels_of(
+    pattern: str,
+    rates: Sequence[float],
+    modalities: Sequence[str],
+    subsets: bool,
+    by_modality: Sequence[Mapping[str, float]] = (),
+) -> list[Level]:
+    """The rates, those by modality (of modalities that there are), and for whole modalities every subset that may be
+    left, as "audio+text"."""
+    own = [{m: rate for m, rate in one.items() if m in modalities} for one in by_modality]
+    rates = [*rates, *dict.fromkeys(level_by_modality(one) for one in own if one)]
     if pattern != "modality" or not subsets:
-        return list(rates)
+        return rates
     names = sorted(modalities)
     chosen = [[n for k, n in enumerate(names) if bits >> k & 1] for bits in range(1, 1 << len(names))]
     return [*rates, *("+".join(c) for c in sorted(chosen, key=lambda c: (len(c), c)))]

@@ -17,7 +17,7 @@ from lacuna.data.batches import Batch, InputSpec
 from lacuna.models.parts import task
 from lacuna.models.parts.lnln_blocks import CrossTransformer, Embedding, HyperLayer, Transformer
 from lacuna.models.parts.reading import Padding, read
-from lacuna.models.parts.text import Source, text_encoder_of
+from lacuna.models.parts.text import Finetune, Source, text_encoder_of
 from lacuna.types import MODALITIES, MalformedInput, require_words
 
 HyperStart = Literal["drawn", "ones"]
@@ -30,7 +30,7 @@ class Settings:
     """The architecture; the defaults are the published one, mended."""
 
     encoder: Source = "embedded"  # of token ids: see TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
     guide: str = "text"  # what asks the others; where the data lacks it, the first that it has
     width: int = 128  # D
     tokens: int = 8  # K, what is kept of each modality
@@ -54,7 +54,7 @@ class Settings:
                 raise MalformedInput(f"almt.{name}: expected at least 1, got {getattr(self, name)}")
 
 
-PUBLISHED = Settings(encoder="bert-base-uncased", hyper_start="ones", padding="read")
+PUBLISHED = Settings(finetune=True, encoder="bert-base-uncased", hyper_start="ones", padding="read")
 TRAINING = {
     "optimizer": "adamw",
     "learning_rate": 1e-4,

@@ -25,7 +25,7 @@ from lacuna.models.parts.norms import BatchNorm
 from lacuna.models.parts.pooling import TextPool, text_vector
 from lacuna.models.parts.reading import read
 from lacuna.models.parts.recurrent import Recurrence
-from lacuna.models.parts.text import Source, fit_to, text_encoder_of
+from lacuna.models.parts.text import Finetune, Source, fit_to, text_encoder_of
 from lacuna.types import MalformedInput, require_words
 
 Choice = Literal["task", "total"]
@@ -37,7 +37,7 @@ class Settings:
     """The architecture and the weights of the losses: MOSI's published ones, mended."""
 
     encoder: Source = "embedded"  # of token ids: see TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
     text_pool: TextPool = "mean"  # the text's vector: the mean, or [CLS] (published), which is then no frame
     recurrent: dict[str, int] = field(default_factory=lambda: {"audio": 32, "vision": 64})  # units; 32 for others
     sizes: dict[str, int] = field(default_factory=lambda: {"audio": 16, "vision": 32})  # W; 32 for others
@@ -64,7 +64,7 @@ class Settings:
             raise MalformedInput(f"emt_dlfr.depth: expected at least 1, got {self.depth}")
 
 
-PUBLISHED = Settings(encoder="bert-base-uncased", text_pool="cls", chosen_by="total")
+PUBLISHED = Settings(finetune=True, encoder="bert-base-uncased", text_pool="cls", chosen_by="total")
 TRAINING = {
     "optimizer": "adam",
     "learning_rate": 1e-3,

@@ -16,7 +16,14 @@ class Settings(parts.Settings):
 
 
 PUBLISHED = Settings(balance="none")
-TRAINING = {"optimizer": "adam", "learning_rate": 1e-4, "batch_size": 32, "epochs": 40, "early_stop": 6}
+TRAINING = {
+    "optimizer": "adam",
+    "learning_rate": 1e-4,
+    "batch_size": 32,
+    "epochs": 40,
+    "early_stop": 6,
+    "pattern": "none",
+}
 
 
 class Model(parts.ImageText):

@@ -18,7 +18,7 @@ from lacuna.compute import linear
 from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec, Padded
 from lacuna.models.parts.lnln_blocks import CrossTransformer, Embedding, HyperLayer, Transformer
-from lacuna.models.parts.text import Source, fit_to, pad_to, reverse_gradient, text_encoder_of
+from lacuna.models.parts.text import Finetune, Source, fit_to, pad_to, reverse_gradient, text_encoder_of
 from lacuna.types import MODALITIES, MalformedInput, require_words
 
 Completeness = Literal["predicted", "counted"]
@@ -33,7 +33,7 @@ class Settings:
     """The architecture and the weights of the losses; the defaults are the mended form."""
 
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
     dominant: str = "text"  # where the data lacks it, the first that it has of text, audio, vision, image
     width: int = 128  # D
     tokens: int = 8  # K, what is kept of each modality
@@ -68,7 +68,7 @@ class Settings:
             raise MalformedInput(f"lnln.width: expected a multiple of {self.heads} heads, got {self.width}")
 
 
-PUBLISHED = Settings(encoder="bert-base-uncased", reversal="proxy", padding="read", hyper_start="ones")
+PUBLISHED = Settings(finetune=True, encoder="bert-base-uncased", reversal="proxy", padding="read", hyper_start="ones")
 TRAINING = {
     "optimizer": "adamw",
     "learning_rate": 1e-4,
@@ -137,7 +137,10 @@ class Model(nn.Module):
         return {"prediction": prediction, "completeness": w_B1.squeeze(-1)}
 
     def loss(self, batch: Batch, complete: Batch, epoch: int) -> dict[str, Tensor]:
-        """α·cc + β·adv + γ·rec + δ·sp and its terms."""
+        """α·cc + β·adv + γ·rec + δ·sp and its terms.
+
+        In evaluation mode the total is `sp` alone: adversarial terms do not tell which epoch predicts best.
+        """
         s = self.settings
         features, targets = self.embed_both(batch, complete)
         w_B1, proxy_BKD = self._weigh(features, batch)
@@ -151,7 +154,7 @@ class Model(nn.Module):
         if self.completeness is not None:
             terms["cc"] = F.mse_loss(all_rows(w_B1), all_rows(self.true_completeness(batch)))
             total = total + s.alpha * terms["cc"]
-        return {"loss": total, **terms}
+        return {"loss": total if self.training else terms["sp"], **terms}
 
     def true_completeness(self, batch: Batch) -> Tensor:
         """(B, 1): the label "completeness" (1 - the drawn rate) where given, else the seen part of what can be lost."""

@@ -26,7 +26,7 @@ from lacuna.models.parts.subspaces import (
     reconstruction,
 )
 from lacuna.models.parts.terms import cross_entropy, mean_of_known, squared_error
-from lacuna.models.parts.text import Source, pad_to, reverse_gradient, text_encoder_of
+from lacuna.models.parts.text import Finetune, Source, pad_to, reverse_gradient, text_encoder_of
 from lacuna.types import MalformedInput, require_words
 
 ORDER = ("text", "vision", "audio", "image")  # the order of the vectors that are fused, as published
@@ -42,7 +42,7 @@ class Settings:
     """MISA's architecture and loss weights; the defaults are the published ones of MOSI, with the errata mended."""
 
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
     size: int = 128  # D
     heads: int = 2
     dropout: float = 0.2  # of the head and the discriminator
@@ -65,7 +65,7 @@ class Settings:
             raise MalformedInput(f"misa.size: expected a multiple of heads = {self.heads}, got {self.size}")
 
 
-PUBLISHED = Settings(encoder="bert-base-uncased", lengths="text")
+PUBLISHED = Settings(finetune=True, encoder="bert-base-uncased", lengths="text")
 TRAINING = {
     "optimizer": "adam",
     "learning_rate": 1e-4,
@@ -75,6 +75,7 @@ TRAINING = {
     "epochs": 100,
     "early_stop": 8,
     "clip_value": 0.8,
+    "pattern": "mixed",
 }
 
 

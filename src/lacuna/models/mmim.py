@@ -21,7 +21,7 @@ from lacuna.models.parts import task
 from lacuna.models.parts.pooling import TextPool, text_vector
 from lacuna.models.parts.reading import read
 from lacuna.models.parts.recurrent import Recurrence
-from lacuna.models.parts.text import Source, text_encoder_of
+from lacuna.models.parts.text import Finetune, Source, text_encoder_of
 from lacuna.types import MalformedInput, require_words
 
 Stages = Literal["joint", "alternating"]
@@ -36,7 +36,7 @@ class Settings:
     """The architecture and the weights of the losses: the published ones, mended."""
 
     encoder: Source = "embedded"  # of token ids: see TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
     text_pool: TextPool = "mean"  # the text's vector: the mean, or [CLS] (published)
     recurrent: int = 16  # units of each LSTM, in each direction
     sizes: dict[str, int] = field(default_factory=lambda: {"audio": 16, "vision": 16})  # W; 16 for others
@@ -60,7 +60,12 @@ class Settings:
 
 # Where the published loss is NaN there is nothing to compare with: `entropy: published` has that by name.
 PUBLISHED = Settings(
-    encoder="bert-base-uncased", text_pool="cls", stages="alternating", likelihood="published", entropy="untrained"
+    finetune=True,
+    encoder="bert-base-uncased",
+    text_pool="cls",
+    stages="alternating",
+    likelihood="published",
+    entropy="untrained",
 )
 TRAINING = {
     "optimizer": "adam",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.models.parts import evidence as ev
-from lacuna.models.parts.text import Source, text_encoder_of
+from lacuna.models.parts.text import Finetune, Source, text_encoder_of
 from lacuna.types import require_words
 
 
@@ -37,14 +37,21 @@ class Settings:
     conflict: float = 1.0  # γ
     unimodal_labels: bool = False  # views learn their own labels (T, A, V) where the data has them
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
 
     def __post_init__(self) -> None:
         require_words(self)
 
 
-PUBLISHED = Settings(fusion="sequential", unseen="read")
-TRAINING = {"optimizer": "adam", "learning_rate": 3e-3, "weight_decay": 1e-5, "batch_size": 200, "epochs": 500}
+PUBLISHED = Settings(finetune=True, fusion="sequential", unseen="read")
+TRAINING = {
+    "optimizer": "adam",
+    "learning_rate": 3e-3,
+    "weight_decay": 1e-5,
+    "batch_size": 200,
+    "epochs": 500,
+    "pattern": "mixed",
+}
 
 
 class Model(nn.Module):
@@ -82,12 +89,18 @@ class Model(nn.Module):
         return told | {f"evidence_{name}": evidence for name, evidence in zip(self.names, evidence_VBK)}
 
     def loss(self, batch: Batch, complete: Batch, epoch: int) -> dict[str, Tensor]:
-        """Mean evidential loss of the views and of the fused opinion, plus γ · conflict (RCML eq. 13-14)."""
+        """Mean evidential loss of the views and of the fused opinion, plus γ · conflict (RCML eq. 13-14).
+
+        In evaluation mode the total is the cross-entropy of the fused opinion's expected probabilities alone.
+        """
         evidence_VBK = self.evidence(batch)
         targets = ev.targets(batch, self.names, self.settings.unimodal_labels)
         # Out of training the KL term has its full weight, so that epochs can be compared.
         kl_weight = ev.annealing(epoch, self.settings.annealing) if self.training else 1.0
-        return total_loss(all_rows(evidence_VBK, 1), all_rows(targets, 1), self.settings, kl_weight)
+        evidence_VBK, targets = all_rows(evidence_VBK, 1), all_rows(targets, 1)
+        terms = total_loss(evidence_VBK, targets, self.settings, kl_weight)
+        terms["task"] = ev.task_loss(ev.fuse(evidence_VBK, self.settings.fusion), targets[-1])
+        return terms if self.training else terms | {"loss": terms["task"]}
 
 
 def total_loss(evidence_VBK: Tensor, target_VB: Tensor, settings: Settings, kl_weight: float) -> dict[str, Tensor]:

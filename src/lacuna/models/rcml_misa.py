@@ -18,7 +18,7 @@ from lacuna.compute.distributed import all_rows, own_rows
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.models.parts import evidence as ev
 from lacuna.models.parts import subspaces as sub
-from lacuna.models.parts.text import Source, text_encoder_of
+from lacuna.models.parts.text import Finetune, Source, text_encoder_of
 from lacuna.types import MalformedInput, require_words
 
 Projection = Literal["linear", "relu_norm"]
@@ -53,7 +53,7 @@ class Settings:
     conflict: float = 1.0  # γ
     unimodal_labels: bool = False  # private opinions learn their own labels (T, A, V) where the data has them
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
 
     def __post_init__(self) -> None:
         require_words(self)
@@ -62,6 +62,7 @@ class Settings:
 
 
 PUBLISHED = Settings(
+    finetune=True,
     projection="relu_norm",
     activation="sigmoid",
     feed=2048,
@@ -82,6 +83,7 @@ TRAINING = {
     # At a constant rate a spike of the KL term's gradient can end all evidence for good, batch norm or not.
     "schedule": "warmup_cosine",
     "clip_norm": 1.0,
+    "pattern": "mixed",
 }
 
 
@@ -193,7 +195,10 @@ class Model(nn.Module):
         return told
 
     def loss(self, batch: Batch, complete: Batch, epoch: int) -> dict[str, Tensor]:
-        """Mean evidential loss of all opinions + γ · conflict + weighted CMD, difference and reconstruction."""
+        """Mean evidential loss of all opinions + γ · conflict + weighted CMD, difference and reconstruction.
+
+        In evaluation mode the total is the cross-entropy of the fused opinion's expected probabilities alone.
+        """
         settings, read = self.settings, self.read(batch)
         opinions, split = all_rows(self.opinions(read), 1), read.split.whole_batch()
         targets_VB = all_rows(ev.targets(batch, self.names, settings.unimodal_labels), 1)
@@ -208,10 +213,11 @@ class Model(nn.Module):
             "sim": sub.central_moment_discrepancy(split.shared_MBD),
             "diff": sub.difference(split.private_MBD, split.shared_MBD),
             "recon": sub.reconstruction(split),
+            "task": ev.task_loss(opinions[-1], targets_VB[-1]),
         }
         total = terms["evidential"] + settings.conflict * terms["conflict"] + settings.sim_weight * terms["sim"]
         total = total + settings.diff_weight * terms["diff"] + settings.recon_weight * terms["recon"]
-        return {"loss": total, **terms}
+        return {"loss": total if self.training else terms["task"], **terms}
 
 
 def _prototype(evidence_OBK: Tensor, views: int) -> Tensor:

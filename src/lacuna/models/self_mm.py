@@ -21,7 +21,7 @@ from lacuna.data.samples import Sample
 from lacuna.models.parts.reading import read
 from lacuna.models.parts.subnets import Recurrent
 from lacuna.models.parts.task import prediction, task_loss
-from lacuna.models.parts.text import Source, text_encoder_of
+from lacuna.models.parts.text import Finetune, Source, text_encoder_of
 from lacuna.models.parts.unimodal_labels import Limits, UnimodalLabels, keys_of
 from lacuna.types import MODALITIES, require_words
 
@@ -40,7 +40,7 @@ class Settings:
     """The architecture: MOSI's published one, with the errata mended. Widths and dropout are by modality."""
 
     encoder: Source = "embedded"  # of token ids: see TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
     text_pool: TextPool = "mean"  # of the text's vector: over all positions, or cls, the first one (published)
     hidden: dict[str, int] = field(default_factory=WIDTHS.copy)  # of the LSTMs; SIMS vision 64
     outputs: dict[str, int] = field(default_factory=WIDTHS.copy)  # D, behind the LSTMs
@@ -53,7 +53,7 @@ class Settings:
         require_words(self)
 
 
-PUBLISHED = Settings(encoder="bert-base-uncased", text_pool="cls", labels="published", unimodal="always")
+PUBLISHED = Settings(finetune=True, encoder="bert-base-uncased", text_pool="cls", labels="published", unimodal="always")
 TRAINING = {
     "optimizer": "adamw",  # published: adam, whose decay is coupled to the gradient's scale
     "learning_rate": 1e-3,

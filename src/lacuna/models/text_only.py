@@ -16,7 +16,14 @@ class Settings(parts.ReadingSettings):
 
 
 PUBLISHED = Settings(text_pool="cls", balance="none", encoder="bert-base-multilingual-cased")
-TRAINING = {"optimizer": "adamw", "learning_rate": 1e-4, "batch_size": 32, "epochs": 40, "early_stop": 6}
+TRAINING = {
+    "optimizer": "adamw",
+    "learning_rate": 1e-4,
+    "batch_size": 32,
+    "epochs": 40,
+    "early_stop": 6,
+    "pattern": "none",
+}
 
 
 class Model(parts.ImageText):

@@ -23,7 +23,7 @@ from lacuna.models.parts.crossmodal import CrossmodalTransformer, Frames, Shape,
 from lacuna.models.parts.norms import BatchNorm
 from lacuna.models.parts.reading import Padding, read
 from lacuna.models.parts.recurrent import Recurrence
-from lacuna.models.parts.text import Source, fit_to, pad_to, text_encoder_of
+from lacuna.models.parts.text import Finetune, Source, fit_to, pad_to, text_encoder_of
 from lacuna.types import MalformedInput, require_words
 
 Final = Literal["time", "batch"]
@@ -37,7 +37,7 @@ class Settings:
     """The architecture and the weights of the losses: MMSA's for MOSI, with the errata mended."""
 
     encoder: Source = "embedded"  # of token ids: see TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
     width: int = 30  # D
     heads: int = 6
     depth: int = 3  # of the crossmodal encoders; SIMS 2
@@ -75,6 +75,7 @@ class Settings:
 
 
 PUBLISHED = Settings(
+    finetune=True,
     encoder="bert-base-uncased",
     first_epoch=2,
     final="batch",

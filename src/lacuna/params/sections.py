@@ -5,6 +5,7 @@ A key that no one reads stops the run. `per_dataset: {<dataset>: {…}}` inside 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -149,6 +150,10 @@ class Transcribe(Section):
 class Mask(Section):
     patterns: Names = Field(["frames", "modality"], description="names of files in lacuna/patterns")
     rates: list[Annotated[float, Field(ge=0, le=1)]] = Field([i / 10 for i in range(10)], description="missing rates")
+    imbalanced: list[dict[str, float]] = Field(
+        [], description="rates by modality, as {text: 0.2, audio: 0.6, vision: 0.8}"
+    )
+    grid: dict[str, list[float]] = Field({}, description="rates of each modality, all combinations of which are drawn")
     subsets: bool = Field(True, description="pattern modality: also each subset of modalities by name")
     seeds: Seeds = Field([1, 2, 3], description="each level is drawn once per seed")
 
@@ -156,6 +161,12 @@ class Mask(Section):
     def _known(self) -> Mask:
         require_names("mask.patterns", self.patterns, plugin_names("patterns"))
         return self
+
+    @property
+    def by_modality(self) -> list[dict[str, float]]:
+        """Every combination of rates by modality that is drawn."""
+        combined = [dict(zip(self.grid, rates)) for rates in itertools.product(*self.grid.values())]
+        return [*self.imbalanced, *(combined if self.grid else [])]
 
 
 class Incomplete(Section):
@@ -240,8 +251,16 @@ class Train(Section):
 
 class Evaluate(Section):
     patterns: Names = Field(["frames", "modality"], description="patterns to judge under")
-    across: Names = Field([], description="datasets with the same columns whose test split judges the models too")
+    calibrate: Literal["none", "shift", "shrink", "both"] = Field(
+        "both", description="move answers toward validation's mean by the share lost; scores are told with and without"
+    )
     bootstrap: int = Field(1000, ge=0, description="resamples behind each 95 % interval")
+
+
+class Across(Section):
+    """Cross-corpus evaluation."""
+
+    datasets: Names = Field([], description="data sets with the same columns whose test split judges all models too")
 
 
 class Figures(Section):
@@ -276,6 +295,7 @@ class Params(BaseModel):
     export: Export
     train: Train
     evaluate: Evaluate = Field(default_factory=Evaluate)
+    across: Across = Field(default_factory=Across)
     figures: Figures = Field(default_factory=Figures)
     report: Report = Field(default_factory=Report)
 

@@ -88,7 +88,8 @@ class Feed:
         pattern = self._loss.pattern
         if pattern is None:
             return Prepared(whole, {}, {})
-        if hasattr(pattern, "spoil"):
+        if hasattr(pattern, "spoil") or hasattr(pattern, "swap") or self.samples.bonds.again:
+            # Frames that are disturbed, another clip's, or made anew of what is left: clip by clip.
             spoilt = [mask(self.samples[i], pattern, self._loss.level, self._loss.seed, draw) for i in places]
             changed = dict.fromkeys(whole.modalities, torch.arange(len(places)))  # it may be all
             return Prepared(whole, {}, changed, collate(spoilt, self._lengths))

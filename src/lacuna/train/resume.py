@@ -25,6 +25,7 @@ def write_progress(path: Path, progress: Progress) -> None:
     """Replace the state at `path`."""
     tensors = {f"model.{k}": v for k, v in progress.model.items()}
     tensors |= {f"best.{k}": v for k, v in progress.best.items()}
+    tensors |= {f"average.{k}": v for k, v in progress.average.items()}
     moments: dict[str, dict[str, object]] = {}
     for index, state in progress.optimizer["state"].items():
         for name, value in state.items():
@@ -55,7 +56,7 @@ def read_progress(path: Path) -> Progress | None:
             return _progress(tensors, json.loads(note))
     except MalformedInput as error:
         print(f"lacuna: {error}", file=sys.stderr, flush=True)
-        path.unlink()
+        path.unlink(missing_ok=True)  # another process of this training may have been faster
         return None
 
 
@@ -76,6 +77,7 @@ def _progress(tensors: dict[str, Tensor], plain: dict[str, Any]) -> Progress:
         _part(tensors, "best."),
         {"state": state, "param_groups": plain["groups"]},
         schedule,
+        _part(tensors, "average."),
     )
 
 

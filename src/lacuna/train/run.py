@@ -20,6 +20,7 @@ from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Samples, polarity, read_samples
 from lacuna.data.scaler import Scaler
 from lacuna.data.task import Task, class_names
+from lacuna.mask.after_loss import made_again
 from lacuna.params import Params, Train, plugin
 from lacuna.storage.cache import default_root, digest_of, digest_of_file
 from lacuna.storage.features import Origin, replacing
@@ -56,8 +57,9 @@ def read_corpus(folder: Path, train: Train, label_range: tuple[float, float], sc
     if scaler is None:
         scaler = fit_scaler(splits["train"]) if train.standardize else Scaler({}, {})
     labels = (clip.label for clip in samples.clips if clip.labels)
-    splits = {name: members.scaled(scaler) for name, members in splits.items()}
-    return Corpus(splits, origins, scaler, Task.of(train.task, labels, label_range))
+    task, again = Task.of(train.task, labels, label_range), made_again(origins, scaler)
+    splits = {name: members.scaled(scaler).bound(again, task.classes) for name, members in splits.items()}
+    return Corpus(splits, origins, scaler, task)
 
 
 def fit_scaler(train: Samples) -> Scaler:
@@ -78,7 +80,10 @@ class Fitting:
 
 
 class Observer(Protocol):
-    """Called after each epoch, and once with the run's folder when the run is over."""
+    """Called after each epoch, and once with the run's folder when the run is over.
+
+    One that also has `measure(model) -> float` (lower is better) chooses the epoch in place of the validation loss.
+    """
 
     def __call__(self, progress: Progress) -> None: ...
 
@@ -108,13 +113,14 @@ def train_model(
     state = default_root() / "training" / f"{digest_of(name, made.values(), asdict(spec), seed, *read)}.safetensors"
     data = Data(corpus.splits["train"], corpus.splits["valid"], spec, _pattern(made.training))
     fitting = Fitting(corpus, model, card, data.loss(made.training, seed), state.with_suffix(""))
-    watching = [] if distributed.rank() else [observer(fitting) for observer in observers]
+    watching = [observer(fitting) for observer in observers]
+    criterion = next((one.measure for one in watching if hasattr(one, "measure")), None)
     # Observers come first: what a state on disk has been through, they have seen.
     keepers: list[Callable[[Progress], None]] = [*watching, Keeper(state)]
     if distributed.rank():
         keepers.clear()  # the first process writes for all
     history = fit(
-        model, data, made.training, seed, device, read_progress(state),
+        model, replace(data, criterion=criterion), made.training, seed, device, read_progress(state),
         lambda progress: [keep(progress) for keep in keepers],
     )  # fmt: skip
     names = class_names(processed) if made.train.task == "class" else ()

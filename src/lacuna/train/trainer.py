@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Literal
 
@@ -22,6 +22,7 @@ from lacuna.compute.device import autocast, dtype_of
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.data.samples import Sample, Samples
 from lacuna.mask.together import TOGETHER
+from lacuna.train.average import Average, learnt
 from lacuna.train.feed import NONE, Feed, Loss
 from lacuna.train.states import states_of
 from lacuna.types import MalformedInput, require_words
@@ -35,7 +36,7 @@ class Settings:
 
     optimizer: Literal["adamw", "adam"] = "adamw"
     learning_rate: float = 1e-4
-    encoder_learning_rate: float | None = None  # of the text encoder; None: the same
+    encoder_learning_rate: float | None = 6e-5  # of the text encoder, where it learns; None: the same
     rates: dict[str, float] = field(default_factory=dict)  # of parts, by how the names of their parameters start
     weight_decay: float = 0.0
     batch_size: int = 16
@@ -48,36 +49,45 @@ class Settings:
     early_stop: int = 0  # epochs without a better validation loss before training ends; 0: never
     clip_norm: float = 0.0  # 0: off
     clip_value: float = 0.0
+    average: float = 0.0  # decay of a running mean of the weights, which is then what is validated and kept; 0: off
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on a GPU that has it
     pattern: str = "none"  # the simulated loss of training clips, drawn anew each epoch: a name in patterns, or none
     level: float = 0.5  # its rate, where the pattern reads one
     draw: Literal[1, 2] = (
         TOGETHER  # version of the masks' random numbers: 1 clip by clip; 2 batch by batch, much faster
     )
+    masks: Literal["fresh", "fixed"] = "fresh"  # drawn anew each epoch, or once for all epochs
     bucket: bool = True  # batch clips of similar length together
+    select: str = "loss"  # what chooses the epoch: the validation loss, or a metric of validation such as mae or corr,
+    select_pattern: str = "frames"  # as a mean over the rates of a pattern
+    select_rates: tuple[float, ...] = (0.0, 0.3, 0.6, 0.9)
 
     def __post_init__(self) -> None:
         require_words(self)
         for name in ("batch_size", "accumulate", "epochs"):
             if getattr(self, name) < 1:
                 raise MalformedInput(f"training.{name}: expected at least 1, got {getattr(self, name)}")
+        if not 0 <= self.average < 1:
+            raise MalformedInput(f"training.average: expected 0 (off) to less than 1, got {self.average}")
 
 
 @dataclass
 class History:
-    """Rows {"epoch", "learning_rate", "train_<term>", "valid_<term>"}, and the best epoch by validation loss."""
+    """Rows {"epoch", "learning_rate", "train_<term>", "valid_<term>"}, and the best epoch: by validation loss, or by
+    the column "criterion" (lower is better) where a metric chooses."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
     best: int = 0
 
     @property
     def best_loss(self) -> float:
-        return min((row["valid_loss"] for row in self.rows), default=math.inf)
+        return min((row.get("criterion", row["valid_loss"]) for row in self.rows), default=math.inf)
 
 
 @dataclass
 class Progress:
-    """All that a resumed run needs: epochs done, learnt weights, the best, and the optimiser's and schedule's state."""
+    """All that a resumed run needs: epochs done, learnt weights and their running mean (empty: none is kept), the best,
+    and the optimiser's and schedule's state."""
 
     epoch: int
     history: History
@@ -85,16 +95,19 @@ class Progress:
     best: dict[str, Tensor]
     optimizer: dict
     schedule: dict
+    average: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Data:
-    """What `fit` learns from and chooses on; `pattern` is the module behind Settings.pattern, or None."""
+    """What `fit` learns from and chooses on; `pattern` is the module behind Settings.pattern, or None; `criterion`, if
+    any, is asked about the model after each epoch in place of the validation loss (lower is better)."""
 
     train: Sequence[Sample]
     valid: Sequence[Sample]
     spec: InputSpec
     pattern: ModuleType | None = None
+    criterion: Callable[[nn.Module], float] | None = None
 
     def loss(self, settings: Settings, seed: int) -> Loss:
         """What training clips lose."""
@@ -122,12 +135,15 @@ def fit(
 ) -> History:
     """Train `model` in place and leave it with the weights of its best validation epoch.
 
-    `on_epoch` is given all that `resume` takes back. Epochs are counted from 1.
+    `on_epoch` is given all that `resume` takes back. Epochs are counted from 1. A model that has `solve(train, valid)`
+    is fitted by it in one epoch, from batches in which each clip is masked anew `settings.epochs` times.
     """
     if hasattr(model, "meet"):  # it keeps something of each training clip
         model.meet(data.train)
     trainer = _Trainer(model.to(device), data, settings, seed, torch.device(device))
     progress = trainer.start(resume)
+    if hasattr(model, "solve"):
+        settings = replace(settings, epochs=1)
     for epoch in range(progress.epoch + 1, settings.epochs + 1):
         trainer.run(epoch, progress)
         if on_epoch:
@@ -138,12 +154,6 @@ def fit(
     return progress.history
 
 
-def learnt(model: nn.Module) -> dict[str, Tensor]:
-    """The state of a model without its frozen parameters, which stay as they were made."""
-    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    return {name: value for name, value in model.state_dict().items() if name not in frozen}
-
-
 class _Trainer:
     def __init__(self, model: nn.Module, data: Data, settings: Settings, seed: int, device: torch.device) -> None:
         self.model, self.data, self.settings, self.seed, self.device = model, data, settings, seed, device
@@ -151,6 +161,7 @@ class _Trainer:
         self.optimizer = _optimizer(model, settings)
         steps = math.ceil(math.ceil(len(data.train) / settings.batch_size) / settings.accumulate)
         self.schedule = _schedule(self.optimizer, settings, steps)
+        self.average = Average(model, settings.average, steps) if settings.average else None
         self.train, self.valid = self._feed(data.train), self._feed(data.valid)
 
     def _feed(self, split: Sequence[Sample]) -> Feed:
@@ -169,35 +180,46 @@ class _Trainer:
         self.optimizer.load_state_dict(resume.optimizer)
         if self.schedule:
             self.schedule.load_state_dict(resume.schedule)
+        if self.average:
+            self.average.resume(resume.average, resume.epoch)
         return resume
 
     def run(self, epoch: int, progress: Progress) -> None:
         """One epoch and its validation, noted in `progress`."""
         rate = self.optimizer.param_groups[0]["lr"]
-        train = self._train(epoch)
-        valid = self._validate(epoch)
+        train = self._solve(epoch) if hasattr(self.model, "solve") else self._train(epoch)
+        if self.average:
+            # The mean stays in the model until the next epoch: observers see what is validated.
+            progress.average = self.average.lend(self.model)
+        valid = self._validate(epoch, self.valid)
         history = progress.history
         if not math.isfinite(valid["loss"]):
             raise MalformedInput(f"epoch {epoch}: expected a finite validation loss, got {valid['loss']}")
-        better = valid["loss"] < history.best_loss
         row = {"epoch": epoch, "learning_rate": rate}
         row |= {f"train_{k}": v for k, v in train.items()} | {f"valid_{k}": v for k, v in valid.items()}
+        if self.data.criterion:
+            row["criterion"] = self.data.criterion(self.model)
+        value = row.get("criterion", row["valid_loss"])
+        better = value < history.best_loss
         history.rows.append(row)
         if isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            self.schedule.step(valid["loss"])
-        progress.epoch, progress.model = epoch, learnt(self.model)
+            self.schedule.step(value)
+        progress.epoch, progress.model = epoch, self.average.own if self.average else learnt(self.model)
         if better:
-            history.best, progress.best = epoch, copy.deepcopy(progress.model)
+            history.best, progress.best = epoch, copy.deepcopy(learnt(self.model))
         progress.optimizer = self.optimizer.state_dict()
         progress.schedule = self.schedule.state_dict() if self.schedule else {}
 
     def _train(self, epoch: int) -> dict[str, float]:
         self.model.train()
+        if self.average:
+            self.average.take_back(self.model)
         # Processes drop out other things, or the rows of one would lose what those of another do.
         torch.manual_seed(_number(self.seed, epoch, distributed.rank()))
         terms = _Means(self.device)
         order = list(_order(self.train.samples.frames, self.settings, self.seed, epoch))
-        for i, (lossy, whole) in enumerate(self.train(order, epoch)):
+        draw = epoch if self.settings.masks == "fresh" else 1
+        for i, (lossy, whole) in enumerate(self.train(order, draw)):
             losses = self._loss(lossy, whole, len(order[i]), epoch)
             # The last group of an epoch may be short: it is averaged over what it has, and always applied.
             group = min(self.settings.accumulate, len(order) - i // self.settings.accumulate * self.settings.accumulate)
@@ -216,18 +238,32 @@ class _Trainer:
             nn.utils.clip_grad_value_(parameters, self.settings.clip_value)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.average:
+            self.average.add(self.model)
         if isinstance(self.schedule, torch.optim.lr_scheduler.LambdaLR):
             self.schedule.step()
 
     @torch.no_grad()
-    def _validate(self, epoch: int) -> dict[str, float]:
-        """Loss terms on `valid` under the same kind of loss, with masks that stay the same over epochs."""
+    def _validate(self, epoch: int, feed: Feed) -> dict[str, float]:
+        """Loss terms under the same kind of loss as in training, with masks that stay the same over epochs."""
         self.model.eval()
-        terms, size = _Means(self.device), self.settings.batch_size
-        order = [range(i, min(i + size, len(self.data.valid))) for i in range(0, len(self.data.valid), size)]
-        for places, (lossy, whole) in zip(order, self.valid(order)):
+        terms, order = _Means(self.device), self._in_order(feed)
+        for places, (lossy, whole) in zip(order, feed(order)):
             terms.add(self._loss(lossy, whole, len(places), epoch), len(places))
         return terms.means()
+
+    def _in_order(self, feed: Feed) -> list[range]:
+        count, size = len(feed.samples), self.settings.batch_size
+        return [range(i, min(i + size, count)) for i in range(0, count, size)]
+
+    def _solve(self, epoch: int) -> dict[str, float]:
+        self.model.solve(self._draws(self.train), self._draws(self.valid))
+        return self._validate(epoch, self.train)
+
+    def _draws(self, feed: Feed) -> Iterator[Batch]:
+        """Batches of all samples, as many times over as there are epochs, each time with other losses."""
+        for draw in range(1, self.settings.epochs + 1):
+            yield from (lossy for lossy, _ in feed(self._in_order(feed), draw))
 
     def _loss(self, lossy: Batch, whole: Batch, rows: int, epoch: int) -> dict[str, Tensor]:
         with distributed.sharing(rows), autocast(self.dtype, self.device), linear.fast(self.device):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from lacuna.evaluate.compare import VALID, Table, Verdict
+from lacuna.evaluate.compare import SURE, VALID, Table, Verdict
 from lacuna.evaluate.names import pattern
 from lacuna.figures.html import Cell, Section, details, heading, paragraph, table
 
-HEAD = ["First", "Second", "Errs less", "Difference", "95 % interval", "p", "p, nothing lost"]
-SURE = 0.05
+HEAD = ["First", "Second", "Errs less", "Difference", "95 % interval", "p", "p, corrected", "p, nothing lost"]
 
 
 def section(dataset: str, tables: Sequence[Table]) -> Section | None:
@@ -24,8 +23,9 @@ def section(dataset: str, tables: Sequence[Table]) -> Section | None:
         return None
     body = paragraph(
         "Whether two models really differ, or only on these test clips: the mean error of the first minus that of the "
-        "second over all missing rates, clip by clip (paired bootstrap), and McNemar's test of their right answers "
-        "when nothing is lost. Below .05 a difference is unlikely to be chance; of twenty tests, one is so by chance."
+        "second over all missing rates, clip by clip and seed by seed (paired bootstrap), and McNemar's test of their "
+        "right answers when nothing is lost. The corrected p (Holm) allows for the number of pairs: below .05 a "
+        "difference is unlikely to be chance however many models are compared."
     )
     for i, (name, rows) in enumerate(told.items()):
         title = f"Pattern “{name}”: {pattern(name)}"
@@ -38,9 +38,10 @@ def _cells(verdict: Verdict, marks: Mapping[str, str]) -> list[Cell]:
     return [
         verdict.ours + marks[verdict.ours],
         verdict.other + marks[verdict.other],
-        better if verdict.p < SURE else "not clear",
+        better if verdict.adjusted < SURE else "not clear",
         f"{verdict.difference:+.3f}",
         f"{verdict.low:+.3f} to {verdict.high:+.3f}",
         f"{verdict.p:.2g}",
+        f"{verdict.adjusted:.2g}",
         None if math.isnan(verdict.mcnemar) else f"{verdict.mcnemar:.2g}",
     ]

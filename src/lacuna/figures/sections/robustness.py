@@ -8,7 +8,17 @@ from html import escape
 from matplotlib.axes import Axes
 
 from lacuna.evaluate.metrics import lower_is_better
-from lacuna.evaluate.names import BASELINES, TASKS, is_rate, label, main_metrics, metric, pattern, subset
+from lacuna.evaluate.names import (
+    BASELINES,
+    TASKS,
+    is_by_modality,
+    is_rate,
+    label,
+    main_metrics,
+    metric,
+    pattern,
+    subset,
+)
 from lacuna.figures.drawing import MUTED, Picture, colours, drawing, legend
 from lacuna.figures.html import Section, details, grid, heading, note, paragraph, table
 
@@ -27,6 +37,8 @@ def section(dataset: str, records: Sequence[Record], synthetic: bool = False) ->
         "bootstrap 95 % interval: how far the score would move with other test clips. Grey lines need no robust model: "
         "dotted, to always give the same answer; dashed, a linear model of the complete words."
     )
+    for remark in dict.fromkeys(words for record in records for words in record.get("notes", ())):
+        body += note(f"Scores under loss are too good: {remark}.")
     if synthetic:
         body += note("These are scores on synthetic data: they show that the way works, not how well people are read.")
     if any(record["protocol"] != "validation" for record in records):
@@ -159,7 +171,8 @@ def _bars(records: Sequence[Record], name: str, key: str) -> Picture | None:
 
 def _subset_levels(records: Sequence[Record], name: str) -> list[str]:
     """Named subsets, the fullest first."""
-    levels = dict.fromkeys(v for r in records for v in r["patterns"].get(name, {}) if not is_rate(v))
+    named = (v for r in records for v in r["patterns"].get(name, {}) if not is_rate(v) and not is_by_modality(v))
+    levels = dict.fromkeys(named)
     return sorted(levels, key=lambda level: -level.count("+"))
 
 

@@ -134,6 +134,11 @@ def edl_loss(evidence: Tensor, target: Tensor, form: Form, kl_weight: float) -> 
     return loss + kl_weight * kl_to_uniform(y + (1 - y) * alpha)
 
 
+def task_loss(evidence_BK: Tensor, target_B: Tensor) -> Tensor:
+    """Mean cross-entropy of the expected probabilities α / S: what an epoch is chosen by."""
+    return edl_loss(evidence_BK, target_B, "log", 0.0).mean()
+
+
 def targets(batch: Batch, names: Sequence[str], unimodal: bool) -> Tensor:
     """Class indices (V + 1, B): each view's, then the fused one's. `unimodal`: a view's own label where it has one."""
     whole_B = batch.labels["M"]

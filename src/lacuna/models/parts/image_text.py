@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.models.parts.terms import cross_entropy, mean_of_known, squared_error
-from lacuna.models.parts.text import Source, fit_to, text_encoder_of
+from lacuna.models.parts.text import Finetune, Source, fit_to, text_encoder_of
 from lacuna.types import MalformedInput, require_words
 
 ORDER = ("text", "image", "audio", "vision")
@@ -47,7 +47,7 @@ class ReadingSettings(Settings):
 
     text_pool: Pool = "mean"  # where the text is one vector: mean, or cls, the first position (published)
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from lacuna.models.parts.crossmodal import Frames
 from lacuna.models.parts.norms import BatchNorm
 from lacuna.models.parts.reading import Padding, read
 from lacuna.models.parts.task import prediction, task_loss
-from lacuna.models.parts.text import Source, text_encoder_of
+from lacuna.models.parts.text import Finetune, Source, text_encoder_of
 from lacuna.types import require_words
 
 ORDER = ("audio", "vision", "image", "text")  # of the vectors, as published
@@ -29,7 +29,7 @@ class Settings:
     """How each modality becomes a vector. Widths and dropout are by modality."""
 
     encoder: Source = "embedded"  # of token ids: see TextEncoder
-    finetune: bool = True  # the text encoder too
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
     hidden: dict[str, int] = field(default_factory=HIDDEN.copy)  # of the sub-networks; MOSEI audio 16
     text_out: int = 32  # width of the text's vector; MOSEI 128, SIMS 256
     dropout: dict[str, float] = field(default_factory=DROPOUT.copy)  # of the sub-networks; MOSEI and SIMS .4

@@ -9,7 +9,7 @@ import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from lacuna.compute import linear
 from lacuna.data.batches import InputSpec, Padded
 from lacuna.data.samples import LOST_TOKEN
 
+ENOUGH_CLIPS = 500  # from as many on, `finetune: auto` tunes the text encoder (docs/results.md)
+Finetune = bool | Literal["auto"]
 Source = str | dict[str, Any]  # "embedded", a directory, a hub id; or `TextEncoder.portable`, which needs none of them
 
 
@@ -142,14 +144,19 @@ class ReadsText(Protocol):
     def encoder(self) -> Source: ...
 
     @property
-    def finetune(self) -> bool: ...
+    def finetune(self) -> Finetune: ...
+
+
+def tunes(finetune: Finetune, spec: InputSpec) -> bool:
+    """Whether the text encoder learns: as told, or (`auto`) where the clips to learn from are enough."""
+    return spec.clips >= ENOUGH_CLIPS if finetune == "auto" else bool(finetune)
 
 
 def text_encoder_of(spec: InputSpec, settings: ReadsText) -> tuple[TextEncoder | None, dict[str, int]]:
     """A model's text encoder, None where the data have no text, and the widths of all modalities behind it."""
     if "text" not in spec.widths:
         return None, dict(spec.widths)
-    encoder = TextEncoder(spec, settings.encoder, settings.finetune)
+    encoder = TextEncoder(spec, settings.encoder, tunes(settings.finetune, spec))
     return encoder, spec.widths | {"text": encoder.width}
 
 
@@ -162,11 +169,7 @@ def _build(source: Source) -> tuple[nn.Module, _Vocabulary]:
         vocabulary = _Vocabulary(source["unknown"], source["padding"])
     else:
         encoder, tokenizer = pretrained.encoder(source), pretrained.tokenizer(source)
-        padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-        unknown = tokenizer.unk_token_id
-        if unknown is None:  # byte-level tokenizers know every word: their mask says "a word, unknown which"
-            unknown = tokenizer.mask_token_id if tokenizer.mask_token_id is not None else padding
-        vocabulary = _Vocabulary(unknown, padding)
+        vocabulary = _Vocabulary(pretrained.unknown_token(tokenizer), tokenizer.pad_token_id or 0)
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None
     return encoder, vocabulary

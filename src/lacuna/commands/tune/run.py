@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from matplotlib.axes import Axes
 
+from lacuna.commands.tune.space import DECADE, Choice, Range
 from lacuna.figures.drawing import SERIES, WIDE, Picture, drawing
 from lacuna.params import Params, Train
 from lacuna.storage.cache import digest_of
@@ -24,7 +25,6 @@ from lacuna.storage.files import replacing
 from lacuna.train.plan import plan
 from lacuna.train.run import Fitting, train_model
 from lacuna.train.trainer import Progress
-from lacuna.tune.space import DECADE, Choice, Range
 from lacuna.types import MalformedInput
 
 TRIAL = "tuning_trial"  # the name that a trial's settings go by while it runs

@@ -13,8 +13,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from lacuna.share.card import dataset_card, model_card
-from lacuna.share.parquet import write_parquet
+from lacuna.commands.share.card import dataset_card, model_card
+from lacuna.commands.share.parquet import write_parquet
 from lacuna.train.checkpoint import read_card
 from lacuna.types import MalformedInput
 
