@@ -37,3 +37,13 @@ test-slow: .venv/.installed-test
 
 clean:
 	rm -rf .venv processed/* .cache
+
+# make docs: the documentation as a site, in site/. Its tools come into an environment of their own.
+.PHONY: docs
+docs: .venv-docs/.installed
+	PYTHONPATH=src NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build
+
+.venv-docs/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --progress-bar off "mkdocs-material>=9.5" "mkdocstrings[python]>=0.27"
+	touch $@

@@ -3,8 +3,8 @@
     python benchmarks/feeding.py [--clips 1500] [--batch 64] [--rounds 3] [--device cpu]
 
 Clips of 7.3 s as LNLN reads them: token ids, sound (33 columns) and a face of 709 or 49 columns, bucketed batches,
-masks of the pattern `mixed` by both versions of the draw. The host reads, pads and draws; the device scales and masks. No
-model runs. Where the device is a CPU its part is shown beside the host's, and counts on the same core.
+masks of the pattern `mixed` by both versions of the draw. The host reads, pads and draws; the device scales and
+masks. No model runs. Where the device is a CPU its part is shown beside the host's, and counts on the same core.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lacuna.align.run import aligned
 from lacuna.align.words import Aligner, Settings
+from lacuna.data.heard import FILE as HEARD
 from lacuna.data.samples import read_clips
 from lacuna.params import load_params
 from lacuna.prepare.rejects import check_share, write_rejects
@@ -19,7 +20,8 @@ def main(dataset: str, extractor: str) -> None:
     settings = params.align.of(dataset)
     words = params.extract.plain_settings(params.export.of(dataset).tokens, dataset)
     tokens = {"tokenizer": words.get("source", "embedded"), "max_length": words.get("max_length", 50)}
-    aligner = Aligner(Settings(settings.words, settings.source, **tokens, clean=tuple(words.get("clean", ()))))
+    source = str(folder.parent / HEARD) if settings.words == "heard" else settings.source
+    aligner = Aligner(Settings(settings.words, source, **tokens, clean=tuple(words.get("clean", ()))))
     clips, rejects = read_clips(folder.parent / "clips.jsonl"), []
     with FeatureFile(folder / f"{extractor}.h5") as file:
         path = folder / f"aligned_{extractor}.h5"

@@ -6,7 +6,7 @@ from pathlib import Path
 from lacuna.data.samples import write_clips
 from lacuna.params import load_params
 from lacuna.prepare.rejects import check_share, write_rejects
-from lacuna.prepare.run import layout_of, name_of, prepare
+from lacuna.prepare.run import classes_of, layout_of, name_of, prepare
 from lacuna.source.closure import digest, plugin_file
 from lacuna.stages import run_stage
 from lacuna.storage.features import replacing
@@ -24,7 +24,8 @@ def main(dataset: str) -> None:
     layout = layout_of(raw)
     code = digest([plugin_file("datasets", name_of(layout))]) if hasattr(layout, "features") else None
     with replacing(out / "layout.json") as temporary:
-        temporary.write_text(json.dumps({"layout": name_of(layout), "code": code}), encoding="utf-8")
+        told = {"layout": name_of(layout), "code": code, "classes": classes_of(layout, settings)}
+        temporary.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Stage train: features → models/<model>/<seed>/: the weights best on validation, what built them, and the history."""
 
+from functools import partial
 from pathlib import Path
 
 from lacuna.compute import distributed
@@ -7,6 +8,7 @@ from lacuna.evaluate.protocol import PAPER, keep_none, observers_of
 from lacuna.params import load_params
 from lacuna.stages import run_stage
 from lacuna.train.run import train_model
+from lacuna.train.track import ROOT, Tracking
 
 
 def main(dataset: str, model: str, seed: str) -> None:
@@ -15,6 +17,10 @@ def main(dataset: str, model: str, seed: str) -> None:
         return
     run, protocol = out / "models" / model / seed, params.train.of_model(model, dataset).protocol
     observers = observers_of(params.train.training_settings(model, dataset), protocol)
+    names = params.train.of(dataset).track
+    if names:
+        told = {"dataset": dataset, "model": model, "seed": seed, "scores": str(out / "scores" / f"{model}.json")}
+        observers.append(partial(Tracking, names, ROOT / dataset / model / seed, told))
     card, history = train_model(params, out, model, int(seed), run, observers)
     if distributed.rank():
         return

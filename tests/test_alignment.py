@@ -314,7 +314,7 @@ def test_a_clip_is_aligned_end_to_end(tmp_path):
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"words": "guess"}, "words.words: expected one of proportional, files, ctc, sphinx; got 'guess'"),
+        ({"words": "guess"}, "words.words: expected one of proportional, files, ctc, sphinx, heard; got 'guess'"),
         ({"words": "files"}, "expected a folder of word-time files"),
         ({"words": "ctc"}, "expected a wav2vec2 CTC model"),
     ],

@@ -9,6 +9,7 @@ from lacuna.cli import app
 from lacuna.commands.extract import extract as extract_features
 from lacuna.compute.workers import Engine
 from lacuna.data.samples import write_clips
+from lacuna.extract import cached
 from lacuna.extract.cached import Extraction, Work, extract
 from lacuna.extract.run import shard_of
 from lacuna.params import Params
@@ -119,9 +120,7 @@ def test_a_full_cache_starts_no_worker_and_one_new_clip_one(project, monkeypatch
     extraction = Extraction("librosa", LIBROSA, folder / "cache")
     first = dict(extract(extraction, [*clips[:3], *clips[4:6]], Work(), []))
     asked = []
-    monkeypatch.setattr(
-        "lacuna.extract.cached.map_items", lambda f, items, engine: (asked.append(c.id) or f(c) for c in items)
-    )
+    monkeypatch.setattr(cached, "map_items", lambda f, items, engine: (asked.append(c.id) or f(c) for c in items))
     again = dict(extract(extraction, clips[:6], Work(Engine(workers=2)), []))
     assert asked == ["v$_$3"] and list(again) == [c.id for c in clips[:6]]
     for name, sequence in first.items():

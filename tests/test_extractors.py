@@ -6,12 +6,14 @@ import importlib
 import sys
 import wave
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import librosa
 import numpy as np
 import pytest
+import tiny_encoders
 import torch
 from PIL import Image
 
@@ -149,7 +151,13 @@ def _wav2vec2(folder: Path) -> None:
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     folder = tmp_path_factory.mktemp("bench")
     torch.manual_seed(0)
-    makers = {"bert": _bert, "roberta": _roberta, "xlnet": _xlnet, "wav2vec2": _wav2vec2}
+    makers = {
+        "bert": _bert,
+        "roberta": _roberta,
+        "xlnet": _xlnet,
+        "wav2vec2": _wav2vec2,
+        "vit": partial(tiny_encoders.make, family="vit"),
+    }
     for name, make in makers.items():
         make(folder / name)
     time = np.arange(2 * 22050) / 22050
@@ -186,7 +194,12 @@ FAMILY = {
         {"features": ("rms", {"mfcc": {"n_mfcc": 5}}, {"spectral_contrast": {"n_bands": 4}}, "tonnetz")},
         "voice.wav",
     ),
-    "wav2vec2": ("wav2vec2", {"source": "{wav2vec2}"}, "voice.wav"),
+    "speech": ("speech", {"source": "{wav2vec2}"}, "voice.wav"),
+    "speech-utterance": ("speech", {"source": "{wav2vec2}", "level": "utterance", "layers": (0, 1)}, "voice.wav"),
+    "text": ("text", {"source": "{roberta}", "layers": (-2, -1), "layer_weights": (0.25, 0.75)}, ""),
+    "image": ("image", {"source": "{vit}"}, "picture.png"),
+    "image-film": ("image", {"source": "{vit}", "fps": 2.0, "output": "places"}, "film.mp4"),
+    "image-face": ("image", {"source": "{vit}", "crop": "face", "level": "utterance"}, "film.mp4"),
     "opensmile": ("opensmile", {}, "voice.wav"),
     "resnet50": ("resnet50", {"weights": "random", "size": 64}, "picture.png"),
     "resnet50-regions": ("resnet50", {"weights": "random", "output": "regions"}, "picture.png"),
@@ -278,8 +291,16 @@ def test_sound_may_be_silent_short_or_absent(bench: Bench, way: str, name: str) 
         ("librosa", {"rate": 0}, "rate"),
         ("librosa", {"hop_length": -1}, "hop_length"),
         ("librosa", {"f0": "crepe"}, "f0"),
-        ("wav2vec2", {"source": "embedded"}, "source"),
-        ("wav2vec2", {"chunk": 0.0}, "chunk"),
+        ("speech", {"source": "embedded"}, "source"),
+        ("speech", {"source": "x", "chunk": 0.0}, "chunk"),
+        ("speech", {"source": "x", "level": "clip"}, "level"),
+        ("image", {}, "source"),
+        ("image", {"source": "x", "output": "pixels"}, "output"),
+        ("image", {"source": "x", "crop": "hand"}, "crop"),
+        ("image", {"source": "x", "layers": ()}, "layers"),
+        ("text", {"source": "x", "layers": (1, 2), "layer_weights": (1.0,)}, "layer_weights"),
+        ("text", {"source": "x", "precision": "int8"}, "precision"),
+        ("text", {"source": "x", "batch_size": 0}, "batch_size"),
         ("opensmile", {"level": "words"}, "level"),
         ("resnet50", {"output": "all"}, "output"),
         ("resnet50", {"crop": "hand"}, "crop"),
@@ -303,6 +324,8 @@ def test_refuses_nonsense_before_any_file(name: str, settings: dict[str, object]
         ("glove", {"file": "no-such-file"}, "no-such-file"),
         ("librosa", {"features": ({"mfcc": {"n_mfcc": "many"}},)}, "mfcc|arguments"),
         ("resnet50", {"weights": "no-such-file"}, "no-such-file"),
+        ("image", {"source": "no/such-model"}, "no/such-model"),
+        ("speech", {"source": "no/such-model"}, "no/such-model"),
     ],
 )
 def test_refuses_what_cannot_be_had(
@@ -348,8 +371,8 @@ def test_hidden_states_equal_the_bare_encoder(bench: Bench, family: str) -> None
     # Padded batches, as on a GPU, tell the same.
     tokens = _module("tokens").Extractor(_module("tokens").Settings(source=source))
     rows = [tokens(bench.clip(text=t)).values for t in ("good", SENTENCE)]
-    np.testing.assert_allclose(extractor._hidden(rows)[1], expected, atol=1e-6)
-    np.testing.assert_allclose(extractor._hidden(rows)[0], extractor._hidden(rows[:1])[0], atol=1e-6)
+    np.testing.assert_allclose(extractor.states(rows)[1], expected, atol=1e-6)
+    np.testing.assert_allclose(extractor.states(rows)[0], extractor.states(rows[:1])[0], atol=1e-6)
 
 
 @pytest.mark.parametrize(("family", "special"), [("bert", [0, -1]), ("roberta", [0, -1]), ("xlnet", [-2, -1])])
@@ -480,14 +503,16 @@ def test_f0_is_the_voices(bench: Bench, way: str) -> None:
 
 
 def test_pictures_equal_torchvisions(bench: Bench) -> None:
-    """The folded network in float32 on a picture prepared by us, against torchvision's own preset and network."""
+    """timm's network, folded, on a picture prepared by us, against torchvision's own preset and network."""
     torchvision = pretrained.import_torchvision()
     module, shared = _module("resnet50"), _module("_resnet")
-    bare = shared.network("random", 0)
+    bare = torchvision.models.resnet50(weights=None)
+    bare.fc = torch.nn.Identity()
+    bare.load_state_dict(shared.network("random", 0).state_dict())
     with Image.open(bench.folder / "picture.png") as picture:
         pixels = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.transforms()(picture.convert("RGB"))
     with torch.no_grad():
-        expected = bare(pixels[None])[0].numpy()
+        expected = bare.eval()(pixels[None])[0].numpy()
     for precision, most in (("float32", 1e-4), ("bfloat16", 2e-2)):
         settings = module.Settings(weights="random", precision=precision)
         values = module.Extractor(settings)(bench.clip("picture.png")).values[0]

@@ -90,9 +90,15 @@ def test_an_unused_new_file_in_a_plugin_room_runs_nothing(checkout, change, room
     assert rerun(checkout) == set()
 
 
-@pytest.mark.parametrize("key", ["train.device", "train.live", "train.processes", "workers", "compute.retries"])
+@pytest.mark.parametrize("key", ["train.device", "train.track", "train.processes", "workers", "compute.retries"])
 def test_what_changes_no_result_runs_nothing(checkout, change, key):
-    values = {"train.device": "cpu", "train.live": True, "train.processes": 2, "workers": 2, "compute.retries": 3}
+    values = {
+        "train.device": "cpu",
+        "train.track": ["tensorboard"],
+        "train.processes": 2,
+        "workers": 2,
+        "compute.retries": 3,
+    }
     change("params.yaml", lambda _: yaml.safe_dump(changed(settings(), key, values[key])))
     # The page prints params.yaml, so it alone is made again.
     assert rerun(checkout) <= {"report"}

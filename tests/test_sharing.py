@@ -119,14 +119,14 @@ def project(tmp_path, monkeypatch):
         "face": {"fps": 12},
         "resnet50": {"weights": "random", "fps": 4, "size": 64},
     }
-    extract |= {"librosa": {"features": ["rms"]}, "wav2vec2": {"source": str(tmp_path / "wav2vec2")}}
+    extract |= {"librosa": {"features": ["rms"]}, "speech": {"source": str(tmp_path / "wav2vec2")}}
     values = {"datasets": ["own"], "models": [], "seeds": [1], "workers": 1, "extract": extract}
     values |= {"export": {"features": []}, "train": {"features": []}}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     return tmp_path, Params.model_validate(values)
 
 
-ALL = ("face", "resnet50", "librosa", "wav2vec2")
+ALL = ("face", "resnet50", "librosa", "speech")
 
 
 def written(folder):
@@ -155,8 +155,8 @@ def test_features_are_those_of_one_after_another_and_each_clip_is_decoded_once(p
     decoders.clear()
     monkeypatch.setenv("LACUNA_CACHE", "other")
     assert "of 4 clips together, of which 1 failed" in next(extract_features(params, "own", ALL, ""))
-    # Apart, resnet50's batch is begun once more, for the clip that is no video.
-    assert apart == {"video": 9, "audio": 6} and decoders == {"video": 3, "audio": 3}
+    # Apart, the batches of resnet50 and speech are begun once more, for the clip that is no video.
+    assert apart == {"video": 9, "audio": 9} and decoders == {"video": 3, "audio": 3}
     decoders.clear()
     for extractor in ALL:
         list(extract_features(params, "own", [extractor], ""))

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from lacuna.align import sphinx
 from lacuna.align.words import Aligner, Settings
 from lacuna.media import decode
-from lacuna.predict.hearing import transcribe
 from lacuna.types import Clip, MalformedInput
 
 DATA = Path(os.environ.get("LACUNA_DATA", Path(__file__).resolve().parents[1] / "../shared/data")) / "clips"
@@ -46,12 +45,6 @@ def test_tokens_get_the_spans_of_their_words():
     spans = Aligner(Settings("sphinx")).spans(Clip("a", "d", "test", "bin blue at f two now", {}, path))
     assert np.isnan(spans[[0, -1]]).all() and len(spans) == 8
     np.testing.assert_allclose(spans[1:-1], np.array(list(GRID.values())) / 25000, atol=0.06)
-
-
-@needs_clips
-def test_clear_speech_is_heard():
-    heard = transcribe(DATA / "speeches/RD_Radio34_000.mp4", sphinx.NAME)
-    assert "supreme court" in heard and "fifties and sixties" in heard
 
 
 @pytest.mark.parametrize("seconds", [0, 0.01, 1.0])

@@ -13,8 +13,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lacuna import __version__
 from lacuna.commands import doctor as diagnosis
-from lacuna.stages import shown, told_in_one_line
+from lacuna.stages import shown, tell_what_is_done, told_in_one_line
 from lacuna.storage.files import reading
 from lacuna.types import MalformedInput
 
@@ -23,7 +24,6 @@ app = typer.Typer(
     help="Raw videos in; features, incomplete variants, MMSA pickles and honestly judged robust models out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 USE = "a program, folder or weights that the checkpoint asks for: bert.source=…; may be repeated"
 console = Console(markup=False, emoji=False, highlight=False)  # [b] and :b: may stand in names: nothing is markup
@@ -34,8 +34,24 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # file names need not be text
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    tell_what_is_done()
     with told_in_one_line("lacuna"):
         app()
+
+
+def _told_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lacuna {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_told_version, is_eager=True, help="and no more")
+    ] = False,
+) -> None:
+    """Raw videos in; features, incomplete variants, MMSA pickles and honestly judged robust models out."""
 
 
 @app.command()
@@ -226,7 +242,7 @@ def _table(title: str, head: list[str], rows: list[list[str]]) -> None:
 @app.command()
 def predict(
     file: Annotated[Path, typer.Argument(help="a video, a sound file or a picture")],
-    checkpoint: Annotated[Path, typer.Option(help="a folder with model.json, as `train` and `convert` write it")],
+    checkpoint: Annotated[str, typer.Option(help="a folder with model.json, or hf://org/name of a model hub")],
     text: Annotated[str | None, typer.Option(help="what is said")] = None,
     transcript: Annotated[Path | None, typer.Option(help="what is said, as .srt, .vtt or .txt")] = None,
     asr: Annotated[str, typer.Option(help="hear it with: a speech model's hub id, directory, or sphinx")] = "",
@@ -240,14 +256,16 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="the whole answer as JSON")] = False,
 ) -> None:
     """What a model says of one clip: score, contributions, curve by the second, and what was missing."""
+    from lacuna import load
     from lacuna.commands.own import own_settings
+    from lacuna.commands.share.hub import fetched
     from lacuna.predict.answers import Question, parse_missing
-    from lacuna.predict.run import load
     from lacuna.predict.trust import parse_use
     from lacuna.train.checkpoint import read_card
 
     lost = parse_missing(missing or ())
-    predictor = load(checkpoint, device, own_settings(read_card(checkpoint).dataset) | parse_use(use or ()))
+    folder = fetched(checkpoint)
+    predictor = load(folder, device, own_settings(read_card(folder).dataset) | parse_use(use or ()))
     answer = predictor(file, Question(text, transcript, asr, start, end, drop or (), lost, seed))
     if as_json:
         typer.echo(json.dumps(answer.as_dict(), ensure_ascii=False, indent=1))
@@ -257,7 +275,7 @@ def predict(
 
 @app.command()
 def serve(
-    checkpoint: Annotated[Path, typer.Option(help="a folder with model.json")],
+    checkpoint: Annotated[str, typer.Option(help="a folder with model.json, or hf://org/name of a model hub")],
     port: Annotated[int, typer.Option(help="of 127.0.0.1; nothing else is listened to")] = 8080,
     use: Annotated[list[str] | None, typer.Option(help=USE)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
@@ -265,22 +283,61 @@ def serve(
 ) -> None:
     """A page on this machine: drop a video, take parts of it away, watch the answer change."""
     from lacuna.commands.own import own_settings
+    from lacuna.commands.share.hub import fetched
     from lacuna.predict.page import serve as serve_page
     from lacuna.predict.trust import parse_use
     from lacuna.train.checkpoint import read_card
 
-    trusted = own_settings(read_card(checkpoint).dataset) | parse_use(use or ())
-    serve_page(checkpoint, port, device=device, asr=asr, use=trusted)
+    folder = fetched(checkpoint)
+    trusted = own_settings(read_card(folder).dataset) | parse_use(use or ())
+    serve_page(folder, port, device=device, asr=asr, use=trusted)
 
 
 @app.command()
-def docs(page: Annotated[str, typer.Argument(help="params: every key of params.yaml, as docs/params.md")]) -> None:
-    """Print a page of the documentation that is made from the code."""
-    from lacuna.commands.docs import params_page
+def tune(
+    dataset: str,
+    model: Annotated[str, typer.Argument(help="a name in `models`")],
+    trials: Annotated[int, typer.Option(help="in all: what was tried before counts")] = 20,
+    vary: Annotated[
+        list[str] | None, typer.Option(help="training.<setting>=1e-5..1e-3, model.<setting>=a,b; may be repeated")
+    ] = None,
+) -> None:
+    """Search settings by their validation loss with Optuna; what is best comes out as a `like:` block."""
+    from lacuna.commands.tune.run import folder_of, write_study
+    from lacuna.commands.tune.run import tune as search
+    from lacuna.commands.tune.space import DEFAULT, parse
+    from lacuna.params import load_params
 
-    if page != "params":
-        raise MalformedInput(f"docs: expected params, got {page!r}")
-    typer.echo(params_page(), nl=False)
+    params, processed = load_params(), Path("processed", dataset)
+    study = search(params, processed, model, parse(vary or DEFAULT), trials)
+    block = write_study(params, processed, model, study)
+    _say([f"{len(study.trials)} trials, best validation loss {study.best_value:.4f} ({folder_of(processed)})"])
+    _say([f"# for params.yaml; and {model}_tuned in `models`", block.rstrip()])
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="a checkpoint, or processed/<dataset> for its features")],
+    repository: Annotated[str, typer.Argument(help="<organisation>/<name> on the model hub")],
+    private: Annotated[bool, typer.Option(help="for your organisation alone")] = False,
+) -> None:
+    """Publish a checkpoint with a model card, or features as Parquet; lacuna.load("hf://…") reads the model again."""
+    from lacuna.commands.share.hub import push as push_folder
+
+    files = push_folder(folder, repository, private)
+    _say([f"{repository}: {', '.join(files)}"])
+
+
+@app.command()
+def docs(page: Annotated[str, typer.Argument(help="params: docs/params.md; schema: docs/params.schema.json")]) -> None:
+    """Print a page that is made from the code: every key of params.yaml, for people or for editors."""
+    from lacuna.commands.docs import params_page
+    from lacuna.commands.schema import params_schema
+
+    pages = {"params": params_page, "schema": lambda: json.dumps(params_schema(), indent=1, ensure_ascii=False) + "\n"}
+    if page not in pages:
+        raise MalformedInput(f"docs: expected one of {', '.join(pages)}; got {page!r}")
+    typer.echo(pages[page](), nl=False)
 
 
 def _say(lines: Iterable[str]) -> None:

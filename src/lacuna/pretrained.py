@@ -47,6 +47,13 @@ _KEPT: list[torch.library.Library] = []
 
 
 @cache
+def import_timm() -> ModuleType:
+    """timm, after torchvision has been made importable."""
+    import_torchvision()
+    return importlib.import_module("timm")
+
+
+@cache
 def import_transformers() -> ModuleType:
     """transformers, quiet, after torchvision has been made importable."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -82,7 +89,7 @@ def load(factory: type, source: str, **options: object) -> object:
     """`factory.from_pretrained(source)`, with an error that says what can be done where it cannot be had."""
     try:
         return factory.from_pretrained(source_directory(source), **options)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise MalformedInput(
             f"{source!r}: expected a directory with config.json and weights, a hub id that can be reached from here, "
             f"or {EMBEDDED!r} (the small model installed with Lacuna); {factory.__name__} said: "
@@ -95,9 +102,9 @@ def tokenizer(source: str) -> object:
     return load(import_transformers().AutoTokenizer, source)
 
 
-def encoder(source: str) -> torch.nn.Module:
-    """The encoder (BERT, RoBERTa, XLNet, …) of a source, in evaluation mode, float32."""
-    return load(import_transformers().AutoModel, source, dtype=torch.float32).eval()
+def encoder(source: str, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+    """The network of a source without its head (BERT, GPT, CLIP, wav2vec2, …), in evaluation mode."""
+    return load(import_transformers().AutoModel, source, dtype=dtype).eval()
 
 
 def fingerprint(source: str) -> str:

@@ -10,6 +10,7 @@ long they took. The report shows the last run of each stage.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import time
@@ -43,12 +44,24 @@ class Cost:
 def run_stage(main: Callable[..., None]) -> None:
     """Run a stage's `main` with the command line's words; what goes wrong is told in one line."""
     stage, words, start = Path(sys.argv[0]).stem, tuple(sys.argv[1:]), time.monotonic()
+    tell_what_is_done()
     with told_in_one_line(stage):
         main(*words)
         cost = Cost(stage, words, round(time.monotonic() - start, 2), _memory(), _device())
         LOG.parent.mkdir(exist_ok=True)
         with LOG.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(cost)) + "\n")
+
+
+def tell_what_is_done() -> None:
+    """Show what the library logs, on the error stream: for stages and the command, which are programs of their own."""
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    log = logging.getLogger("lacuna")
+    if not any(isinstance(handler, RichHandler) for handler in log.handlers):
+        log.addHandler(RichHandler(console=Console(stderr=True), show_time=False, show_path=False, show_level=False))
+        log.setLevel(logging.INFO)
 
 
 @contextmanager

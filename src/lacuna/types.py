@@ -19,7 +19,15 @@ LABELS = ("M", "T", "A", "V")  # multimodal, and the unimodal ones of text, audi
 UNKNOWN = "unlabelled"  # the split of clips that are only to be predicted
 TOKEN_COLUMNS = ("input_ids", "attention_mask", "token_type_ids")
 HIDDEN_COLUMN = "hidden_0"  # what a BERT-family encoder calls its first output column
-TAILED_COLUMN = "tailed_hidden_0"  # the same of an encoder whose special tokens both stand at the end
+TAILED_COLUMN = "tailed_hidden_0"  # the same of an encoder whose special tokens both stand at the end (XLNet)
+# How many special tokens stand first and last, by the first column of hidden states; then Llama's, T5's and GPT's.
+SPECIALS = {
+    HIDDEN_COLUMN: (1, 1),
+    TAILED_COLUMN: (0, 2),
+    "led_hidden_0": (1, 0),
+    "closed_hidden_0": (0, 1),
+    "bare_hidden_0": (0, 0),
+}
 LOST_TOKEN = -1  # the id of a lost word: each text encoder puts its own [UNK] there
 
 
@@ -150,12 +158,9 @@ def specials(sequence: FeatureSequence) -> np.ndarray:
 
     BERT's stand at both ends ([CLS] and [SEP]), XLNet's both at the end (<sep> and <cls>, of segment 2).
     """
-    special = np.zeros(len(sequence), bool)
-    tailed = sequence.columns[0] == TAILED_COLUMN
+    first, last = SPECIALS.get(sequence.columns[0], (0, 0))
     if is_tokens(sequence):
         tailed = len(sequence) > 0 and sequence.values[-1, TOKEN_COLUMNS.index("token_type_ids")] == 2
-    if tailed:
-        special[-2:] = True
-    elif is_tokens(sequence) or sequence.columns[0] == HIDDEN_COLUMN:
-        special[:1] = special[-1:] = True
-    return special
+        first, last = SPECIALS[TAILED_COLUMN if tailed else HIDDEN_COLUMN]
+    position = np.arange(len(sequence))
+    return (position < first) | (position >= len(sequence) - last)

@@ -11,12 +11,13 @@ import csv
 import difflib
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from lacuna.data.heard import Heard
 from lacuna.types import Clip, MalformedInput
 
 _SILENCES = {"", "sp", "sil", "<eps>", "<sil>", "[silence]"}
@@ -40,11 +41,24 @@ def file_times(folder: Path, clip: Clip, words: Sequence[str]) -> np.ndarray:
     read = [w for w in read if w.end > 0 and w.start < length]
     if not read:
         raise MalformedInput(f"{path}: expected words within the clip {clip.id}, got none")
+    return matched(words, read, min(length, max(w.end for w in read)))
+
+
+def heard_times(heard: Mapping[str, Heard], clip: Clip, words: Sequence[str]) -> np.ndarray:
+    """(W, 2) spans of the clip's words, by what was heard of them; MalformedInput where nothing was."""
+    said = heard[clip.id].words if clip.id in heard else ()
+    if not said:
+        raise MalformedInput(f"clip {clip.id}: expected word times from stage transcribe (clips: all), found none")
+    return matched(words, [Word(w.text, w.start, w.end) for w in said], said[-1].end)
+
+
+def matched(words: Sequence[str], read: Sequence[Word], length: float) -> np.ndarray:
+    """(W, 2) spans of `words`, matched by spelling with words that have times; others are put between neighbours."""
     spans = np.full((len(words), 2), np.nan)
     for ours, theirs, count in _matching(words, [word.text for word in read]):
         for k in range(count):
             spans[ours + k] = read[theirs + k].start, read[theirs + k].end
-    return filled(np.maximum(spans, 0), words, min(length, max(w.end for w in read)))
+    return filled(np.maximum(spans, 0), words, length)
 
 
 def _file_of(folder: Path, clip: Clip) -> tuple[Path, float]:

@@ -1,8 +1,9 @@
 """Word alignment. In: a clip, the times of its words, and features. Out: features with a frame for each token.
 
 Audio and vision are averaged over each word's span and repeated for its tokens; [CLS] and [SEP] are unseen zeros. Times
-come from the user's files, from forced alignment (a CTC model, or PocketSphinx for English), or, embedded, from
-spreading the words over the voiced part in proportion to their letters: an estimate, and named `proportional`.
+come from the user's files, from what a speech recogniser heard, from forced alignment (a CTC model, or PocketSphinx for
+English), or, embedded, from spreading the words over the voiced part in proportion to their letters: an estimate, and
+named `proportional`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from scipy.ndimage import binary_closing
 from lacuna import pretrained
 from lacuna.align import sphinx
 from lacuna.align.ctc import CtcAligner
-from lacuna.align.word_files import file_times, filled
+from lacuna.align.word_files import file_times, filled, heard_times
+from lacuna.data.heard import read_heard
 from lacuna.extractors import _text
 from lacuna.media import decode
 from lacuna.storage.features import Origin
@@ -36,12 +38,13 @@ _WORD = re.compile(
 
 @dataclass(frozen=True)
 class Settings:
-    """words: where word times come from; source: folder of word-time files, or wav2vec2 CTC model (hub id, directory).
+    """words: where word times come from; source: folder of word-time files, wav2vec2 CTC model (hub id, directory), or
+    the file of what stage transcribe heard.
 
     tokenizer, max_length and clean are those of the tokens that frames are made for.
     """
 
-    words: Literal["proportional", "files", "ctc", "sphinx"] = "proportional"
+    words: Literal["proportional", "files", "ctc", "sphinx", "heard"] = "proportional"
     source: str = ""
     tokenizer: str = pretrained.EMBEDDED
     max_length: int = 50
@@ -63,6 +66,7 @@ class Aligner:
         self._tokenizer = pretrained.tokenizer(settings.tokenizer)
         if settings.words == "files" and not Path(settings.source).is_dir():
             raise MalformedInput(f"source: expected a folder of word-time files, got {settings.source!r}")
+        self._heard = read_heard(Path(settings.source)) if settings.words == "heard" else {}
         forced = {"ctc": lambda: CtcAligner(settings.source), "sphinx": sphinx.Aligner}.get(settings.words)
         self._forced: Callable[[np.ndarray, Sequence[str]], np.ndarray] | None = forced and forced()
 
@@ -84,6 +88,8 @@ class Aligner:
         """(W, 2) start and end of each word."""
         if self.settings.words == "files":
             return file_times(Path(self.settings.source), clip, words)
+        if self.settings.words == "heard":
+            return heard_times(self._heard, clip, words)
         sound = None if clip.path is None else decode.audio(clip.path, RATE, clip.start, clip.end)
         if self._forced is not None and sound is not None and len(sound):
             return filled(self._forced(sound, words), words, len(sound) / RATE)

@@ -167,7 +167,7 @@ def _dataclass_rows(settings: type) -> Iterator[Row]:
 def _kind(hint: object) -> str:
     """A type as readers know it: the words it may be, or Python's name."""
     if get_origin(hint) is Literal:
-        return " | ".join(get_args(hint))
+        return " | ".join(map(str, get_args(hint)))
     if get_origin(hint) in (Union, UnionType):
         return " | ".join("null" if kind is NoneType else _kind(kind) for kind in get_args(hint))
     name = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)

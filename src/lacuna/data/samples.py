@@ -15,6 +15,8 @@ from typing import overload
 
 import numpy as np
 
+from lacuna.data.heard import FILE as HEARD
+from lacuna.data.heard import read_heard
 from lacuna.data.scaler import Scaler
 from lacuna.data.stores import Filed, Held, Part, Store
 from lacuna.storage.features import NOTHING, FeatureFile, Origin
@@ -55,14 +57,16 @@ def write_clips(path: Path, clips: Iterable[Clip]) -> None:
 
 
 def read_clips(path: Path) -> list[Clip]:
-    """The clips that `prepare` accepted."""
+    """The clips that `prepare` accepted; one that came without words has those that `transcribe` heard in it."""
     if not Path(path).is_file():
         raise MalformedInput(f"{path}: expected the clips of a dataset, found none (run `dvc repro prepare`)")
     path, remedy = Path(path), "delete it and run `dvc repro prepare`"
     check_digest(path, remedy)
     with reading(path, "a clip's record in each line", remedy), path.open(encoding="utf-8") as file:
         records = [json.loads(line) for line in file]
-        return [Clip(**r | {"path": None if r["path"] is None else Path(r["path"])}) for r in records]
+        clips = [Clip(**r | {"path": None if r["path"] is None else Path(r["path"])}) for r in records]
+    heard = read_heard(path.with_name(HEARD))
+    return [replace(c, text=heard[c.id].text) if c.id in heard and not c.text.strip() else c for c in clips]
 
 
 class Samples(Sequence[Sample]):
@@ -196,8 +200,8 @@ def open_samples(
 
 def has_frames(file: FeatureFile, clips: int, needed: bool = True) -> bool:
     """Whether a dataset of so many clips has this modality; one that it cannot have (sound of still pictures, what
-    given features lack) it has not. MalformedInput: one that it might have, that no clip has and that is `needed`; the first
-    clip's reason is told."""
+    given features lack) it has not. MalformedInput: one that it might have, that no clip has and that is `needed`;
+    the first clip's reason is told."""
     if file.origin.columns == NOTHING or not (needed or file.lengths().any()):
         return False
     if needed and clips and not file.seen():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -21,3 +23,9 @@ class Task:
         if task == "regression":
             return cls(task, "sims" if label_range[1] <= 1 else "mosi", 0)
         return cls(task, "", 3 if task == "polarity" else 1 + int(max(labels)))
+
+
+def class_names(processed: Path) -> tuple[str, ...]:
+    """Names of the classes of processed/<dataset>, as its layout gave them to `prepare`; none where it has none."""
+    path = processed / "layout.json"
+    return tuple(json.loads(path.read_text(encoding="utf-8")).get("classes", ())) if path.is_file() else ()

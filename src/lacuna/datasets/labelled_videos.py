@@ -1,6 +1,7 @@
 """MMSA-FET's layout. In: label.csv and videos under Raw/. Out: one clip a row, or the reason why not.
 
-label.csv (or meta.csv, as CH-SIMS v2 calls it) has the columns of `REQUIRED`, and any of label_T, label_A, label_V,
+label.csv (or meta.csv, as CH-SIMS v2 calls it) has the columns of `REQUIRED`, and any of text (where it is absent or
+empty, stage transcribe can hear it), label_T, label_A, label_V,
 annotation, start, end. A row's video is Raw/<video_id>/<clip_id>.<suffix>. A row with `start` or `end` (seconds) is a
 span of that file, or, where there is none, of the longer Raw/<video_id>.<suffix>. A row with neither a label nor a mode
 (CH-SIMS v2's unsupervised part) is unlabelled.
@@ -14,11 +15,11 @@ from pathlib import Path
 
 from lacuna.media import decode
 from lacuna.prepare.run import Settings
-from lacuna.prepare.tables import Videos, find_file, read_table
+from lacuna.prepare.tables import Videos, find_file, number_of, read_table
 from lacuna.types import SPLITS, UNKNOWN, Clip, MalformedInput, Reject
 
 LOOKED_FOR = "label.csv (or meta.csv) and Raw/<video_id>/<clip_id>.<video suffix>"
-REQUIRED = ("video_id", "clip_id", "text", "label", "mode")
+REQUIRED = ("video_id", "clip_id", "label", "mode")
 _SPLITS = {split: split for split in (*SPLITS, UNKNOWN)} | {"val": "valid", "dev": "valid", "validation": "valid"}
 
 
@@ -65,21 +66,11 @@ def _clip(row: dict[str, str], name: str, dataset: str, settings: Settings, vide
     labels = {}
     for key, column in (("M", "label"), ("T", "label_T"), ("A", "label_A"), ("V", "label_V")):
         if row.get(column) or (key == "M" and split != UNKNOWN):
-            labels[key] = _number(row, column, settings.label_range)
-    start = _number(row, "start", (0, math.inf)) if row.get("start") else 0.0
-    end = _number(row, "end", (start, math.inf)) if row.get("end") else None
+            labels[key] = number_of(row, column, settings.label_range)
+    start = number_of(row, "start", (0, math.inf)) if row.get("start") else 0.0
+    end = number_of(row, "end", (start, math.inf)) if row.get("end") else None
     path = videos.find(_plain(row["video_id"]), row["clip_id"], spans=bool(row.get("start") or row.get("end")))
-    return Clip(name, dataset, split, row["text"], labels, path, start, end)
-
-
-def _number(row: dict[str, str], column: str, limits: tuple[float, float]) -> float:
-    try:
-        value = float(row[column])
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and limits[0] <= value <= limits[1]):
-        raise MalformedInput(f"{column}: expected a number from {limits[0]:g} to {limits[1]:g}, got {row[column]!r}")
-    return value
+    return Clip(name, dataset, split, row.get("text", ""), labels, path, start, end)
 
 
 def _plain(video_id: str) -> str:

@@ -84,7 +84,7 @@ class Extraction:
         module = plugin("extractors", self.name)
         return Origin(
             extractor=self.name,
-            modality=module.MODALITY,
+            modality=getattr(self.extractor, "modality", module.MODALITY),  # `image` may be told to be vision
             columns=tuple(self.extractor.columns),
             settings=asdict(self._settings),
             versions={"lacuna_extractor": str(module.VERSION), **_own_code(self.name), **self.extractor.versions()},

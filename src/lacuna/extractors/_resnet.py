@@ -1,63 +1,43 @@
-"""ResNet50 for extraction and fine-tuning: weights, folding, preparing pictures. In: a weights name. Out: a module."""
+"""ResNet50 for extraction and fine-tuning, by timm. In: a weights name, pictures. Out: a module, and what it reads."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from urllib.error import URLError
+from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
 
-from lacuna.extractors._openface.networks import Detector
-from lacuna.extractors._openface.weights import networks
-from lacuna.pretrained import import_torchvision
+from lacuna.pretrained import import_timm, import_torchvision
 from lacuna.types import MalformedInput
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pictures, in [0, 1] RGB
-IMAGENET = "IMAGENET1K_V1"
+IMAGENET = "IMAGENET1K_V1"  # torchvision's name for the weights that timm calls tv_in1k
 SHORT_SIDE = 256 / 224  # torchvision's preset: the shorter side to 256, the middle 224
 
 
 def network(weights: str, seed: int = 0) -> nn.Module:
-    """torchvision's ResNet50 without its head, with "imagenet", "random" (seeded) weights or those of a file."""
-    resnet50 = import_torchvision().models.resnet50
-    if weights == "imagenet":
-        try:
-            model = resnet50(weights=IMAGENET, progress=False)
-        except (URLError, TimeoutError, ConnectionError, RuntimeError) as error:
-            raise MalformedInput(
-                "weights 'imagenet': expected torchvision's ResNet50 weights in its cache or a network to fetch them; "
-                "a file of weights (torchvision's, or finetune's) or 'random' need none; "
-                f"torchvision said: {error}"
-            ) from error
-    else:
+    """ResNet50 without its head, with "imagenet", "random" (seeded) weights, or those of a file: .safetensors, or a
+    .pth of tensors alone, with torchvision's names."""
+    timm, path = import_timm(), Path(weights)
+    options: dict[str, object] = {"pretrained": weights != "random"}
+    if weights not in ("imagenet", "random"):
+        if not path.is_file():
+            raise MalformedInput(f"weights: expected imagenet, random or a file, found none at {path}")
+        options["pretrained_cfg_overlay"] = {"file": weights}
+    try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = resnet50(weights=None)
-        if weights != "random":
-            _load(model, Path(weights))
-    model.fc = nn.Identity()
-    return model.eval()
-
-
-def _load(model: nn.Module, path: Path) -> None:
-    """Weights of a .safetensors file, or a tensor-only .pth; the classifier's rows are not wanted."""
-    if not path.is_file():
-        raise MalformedInput(f"weights: expected imagenet, random or a file, found none at {path}")
-    if path.suffix == ".safetensors":
-        state = safetensors.torch.load_file(path)
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    state = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
-    expected = {name for name in model.state_dict() if not name.startswith("fc.")}
-    odd = sorted(expected.symmetric_difference(state))
-    if odd:
-        raise MalformedInput(f"{path}: expected the parameters of ResNet50, these are missing or foreign: {odd[:3]}")
-    model.load_state_dict(state, strict=False)
+            return timm.create_model("resnet50.tv_in1k", num_classes=0, **options).eval()
+    except (OSError, RuntimeError) as error:
+        raise MalformedInput(
+            f"weights {weights!r}: expected the parameters of ResNet50, from a file or (imagenet) from the hub's cache "
+            f"or a network; 'random' needs none; timm said: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def fingerprint(weights: str) -> str:
@@ -67,31 +47,17 @@ def fingerprint(weights: str) -> str:
     return hashlib.sha256(Path(weights).read_bytes()).hexdigest()
 
 
-def for_inference(model: nn.Module, precision: str) -> nn.Module:
+def for_inference(model: Any, precision: str) -> nn.Module:  # noqa: ANN401 (timm's network)
     """(B, 3, S, S) → (B, 2048, S/32, S/32): batch norms folded into their convolutions, channels last."""
-    fuse = torch.nn.utils.fusion.fuse_conv_bn_eval
-    blocks = [block for layer in (model.layer1, model.layer2, model.layer3, model.layer4) for block in layer]
-    with torch.no_grad():
-        model.conv1, model.bn1 = fuse(model.conv1, model.bn1), nn.Identity()
-        for block in blocks:
-            for i in (1, 2, 3):
-                setattr(block, f"conv{i}", fuse(getattr(block, f"conv{i}"), getattr(block, f"bn{i}")))
-                setattr(block, f"bn{i}", nn.Identity())
-            if block.downsample is not None:
-                block.downsample = fuse(block.downsample[0], block.downsample[1])
-    trunk = nn.Sequential(model.conv1, model.relu, model.maxpool, *blocks)
-    return trunk.to(getattr(torch, precision)).to(memory_format=torch.channels_last).eval()
+    model.reset_classifier(0, "")  # neither a head nor a pool
+    folded: Any = fuse(model)
+    return folded.to(getattr(torch, precision)).to(memory_format=torch.channels_last).eval()
 
 
 def resized(image: np.ndarray, size: int) -> np.ndarray:
     """(H, W, 3) uint8 → (size, size, 3): shorter side to size · 256 / 224, then the middle (torchvision's preset)."""
-    height, width = image.shape[:2]
-    short = round(size * SHORT_SIDE)
-    # As torchvision: the longer side is cut to whole pixels, the middle is found by rounding.
-    new = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
-    picture = Image.fromarray(image).resize(new, Image.Resampling.BILINEAR)
-    left, top = round((new[0] - size) / 2), round((new[1] - size) / 2)
-    return np.asarray(picture.crop((left, top, left + size, top + size)))
+    F = import_torchvision().transforms.functional
+    return np.asarray(F.center_crop(F.resize(Image.fromarray(image), round(size * SHORT_SIDE)), [size, size]))
 
 
 def normalized(pixels_BHWC: Tensor, precision: str) -> Tensor:
@@ -99,21 +65,3 @@ def normalized(pixels_BHWC: Tensor, precision: str) -> Tensor:
     mean, deviation = (torch.tensor(v, device=pixels_BHWC.device) for v in (MEAN, DEVIATION))
     scaled = (pixels_BHWC.float() / 255 - mean) / deviation
     return scaled.permute(0, 3, 1, 2).to(getattr(torch, precision))
-
-
-class FaceFinder:
-    """The largest face of a picture, by the detector of Google's face landmarker, with a margin; None without one."""
-
-    LEAST = 0.5  # how sure the detector must be
-
-    def __init__(self) -> None:
-        self._detect = Detector(networks(), self.LEAST)
-
-    def __call__(self, image: np.ndarray) -> np.ndarray | None:
-        found = self._detect(image)
-        if not found:
-            return None
-        crop = max(found, key=lambda crop: crop.width)  # already wider than the inner face that detectors box
-        left, top = max(0, int(crop.x - crop.width / 2)), max(0, int(crop.y - crop.width / 2))
-        face = image[top : int(crop.y + crop.width / 2) + 1, left : int(crop.x + crop.width / 2) + 1]
-        return face if face.size else None

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from lacuna import pretrained
+from lacuna.data.heard import FILE as HEARD
+from lacuna.data.heard import read_heard
 from lacuna.data.samples import is_tokens
 from lacuna.figures.faces import Shot
 from lacuna.figures.player import encoded
@@ -39,6 +41,7 @@ def stage_scene(processed: Path, clips: Sequence[Clip], names: Sequence[str], wa
         rate=RATE,
         features=features,
         tokens=tokens(clip, features.get("text"), origins.get("text")),
+        heard=read_heard(processed / HEARD).get(clip.id),
         video=encoded(clip, _shown_end(clip)) if _runs(clip) else None,
         masks=[_masks(path, clip, features) for path in sorted((processed / "variants").glob("*.h5"))],
     )

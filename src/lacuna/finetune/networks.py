@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +31,8 @@ from lacuna.extractors import _resnet, _text
 from lacuna.media import decode
 from lacuna.storage.features import replacing
 from lacuna.types import Clip, MalformedInput, require_words
+
+LOG = logging.getLogger(__name__)
 
 Task = Literal["polarity", "class", "regression"]
 Part = Literal["image", "text"]
@@ -229,7 +231,7 @@ def _fit(job: _Job, labels: _Labels, settings: Settings, device: torch.device) -
             best = copy.deepcopy({name: value.cpu() for name, value in job.network.state_dict().items()})
         told = ", ".join(f"{k} {v:.4g}" for k, v in row.items())
         memory = f", {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB" if device.type == "cuda" else ""
-        print(f"finetune {job.name}: {told}, {rate:.1f} clips/s{memory}", file=sys.stderr)
+        LOG.info("finetune %s: %s, %.1f clips/s%s", job.name, told, rate, memory)
     if not best:
         raise MalformedInput(f"finetune {job.name}: expected a finite validation loss, got none in {job.epochs} epochs")
     job.network.load_state_dict(best)

@@ -14,9 +14,9 @@ import numpy as np
 from lacuna.data.scaler import Scaler
 from lacuna.params import checked, plugin, plugin_names
 from lacuna.storage.features import Origin
-from lacuna.types import HIDDEN_COLUMN, TAILED_COLUMN, Clip, FeatureSequence
+from lacuna.types import SPECIALS, Clip, FeatureSequence
 
-CONTEXTUAL = ("wav2vec2",)  # extractors of sound whose frames read each other
+CONTEXTUAL = ("wav2vec2", "speech")  # extractors of sound whose frames read each other
 
 
 class AfterLoss:
@@ -49,7 +49,7 @@ def leaks(origins: Mapping[str, Origin]) -> list[str]:
     """A sentence for each modality in which what is lost shows through what is left."""
     told = []
     for modality, origin in origins.items():
-        hidden = origin.columns[0] in (HIDDEN_COLUMN, TAILED_COLUMN) or origin.extractor in CONTEXTUAL
+        hidden = origin.columns[0] in SPECIALS or origin.extractor in CONTEXTUAL
         if hidden and not _can_be_made_again(origin):
             told.append(
                 f"{modality}: hidden states ({origin.extractor}) that were made before the loss; what is lost still "

@@ -68,6 +68,7 @@ def mask(
 
     A pattern with a function `spoil` decides itself what stands where frames do not survive.
     """
+    level = checked_level(level)
     features = {}
     for modality, sequence in sample.features.items():
         own = rate_of(level, modality)
@@ -121,6 +122,13 @@ def survivors_by_level(
     for i in set(range(len(levels))) - set(together):
         survives[i] = pattern.survivors(sequence, replace(draw, level=rate_of(levels[i], draw.modality)))
     return survives
+
+
+def checked_level(level: Level) -> Level:
+    """The level, unless it is a number that is no rate."""
+    if isinstance(level, float | int) and not 0 <= level <= 1:
+        raise MalformedInput(f"missing rate: expected 0 to 1, got {level}")
+    return level
 
 
 def harm(sequence: FeatureSequence, pattern: ModuleType, survives: np.ndarray, draw: Draw) -> FeatureSequence:

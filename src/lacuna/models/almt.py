@@ -102,11 +102,11 @@ class Model(nn.Module):
         return {"loss": task.task_loss(self._outputs(batch), batch.labels["M"], self.spec.classes, "mse")}
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
-        """H¹ of each modality (B, K, D); section 3.3."""
+        """H¹ of each modality (B, K, D)."""
         return {m: self._embed(m, batch) for m in self.modalities}
 
     def hypers(self, features: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """H of the hyper-modality after each layer, and the guide's states that asked for them; section 3.4."""
+        """H of the hyper-modality after each layer, and the guide's states that asked for them."""
         states = self.guide_encoder.states(features[self.guide])
         told = [self.hyper.expand(len(states[0]), -1, -1)]
         for layer, state in zip(self.hyper_layers, states, strict=True):

@@ -16,12 +16,20 @@ from torch.nn import functional as F
 
 from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec
-from lacuna.models.parts.crossmodal import CrossmodalTransformer, Frames, ResidualHead, Shape, convolved, dropout
+from lacuna.models.parts.crossmodal import (
+    CrossmodalTransformer,
+    Frames,
+    ResidualHead,
+    Shape,
+    convolved,
+    dropout,
+    require_streams,
+)
 from lacuna.models.parts.distillation import DistillationUnit, cosine, imitation, margin_loss
 from lacuna.models.parts.reading import Padding, read
 from lacuna.models.parts.terms import absolute_error, cross_entropy, mean_of_known
 from lacuna.models.parts.text import Finetune, Source, text_encoder_of
-from lacuna.types import MODALITIES, MalformedInput, require_words
+from lacuna.types import MODALITIES, require_words
 
 ORDER = ("text", "vision", "audio", "image")  # of everything that is concatenated or stacked, as published
 HeteroTerm = Literal["pull", "push"]
@@ -65,13 +73,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         require_words(self)
-        for name, known in (("kernels", self.kernels), ("attention_dropout", self.attention_dropout)):
-            if unknown := set(known) - set(MODALITIES):
-                raise MalformedInput(f"dmd.{name}: expected {', '.join(MODALITIES)}; got {', '.join(sorted(unknown))}")
-        if min(self.kernels.values(), default=1) < 1:
-            raise MalformedInput(f"dmd.kernels: expected at least 1, got {min(self.kernels.values())}")
-        if self.width % self.heads:
-            raise MalformedInput(f"dmd.width: expected a multiple of {self.heads} heads, got {self.width}")
+        require_streams("dmd", self)
 
 
 PUBLISHED = Settings(

@@ -69,6 +69,7 @@ TRAINING = {
     "optimizer": "adam",
     "learning_rate": 1e-3,
     "encoder_learning_rate": 5e-5,
+    "rates": {"recurrent.vision.": 1e-4},
     "weight_decay": 1e-3,
     "batch_size": 32,
     "accumulate": 4,
@@ -129,7 +130,7 @@ class Attention(nn.Module):
 
 
 class PromotionUnit(nn.Module):
-    """x asks a source, then itself, then passes a gated feed-forward; each behind a norm and added (section III-C)."""
+    """x asks a source, then itself, then passes a gated feed-forward; each behind a norm and added."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -210,7 +211,7 @@ class Model(nn.Module):
         return {"prediction": task.prediction(self.view(batch).output_BK, self.spec.classes)}
 
     def loss(self, batch: Batch, complete: Batch, epoch: int) -> dict[str, Tensor]:
-        """Task + w_a · attraction + w_r · reconstruction (equations 14 to 19); in evaluation the task's alone is read.
+        """Task + w_a · attraction + w_r · reconstruction; in evaluation the task's alone is read.
 
         `task_complete`, the error of the complete view, is part of the attraction, as published.
         """
@@ -244,7 +245,7 @@ class Model(nn.Module):
         return View(self.head(joined_BW), vectors, fused, read.get("text"))
 
     def attraction(self, view: View, whole: View) -> dict[str, Tensor]:
-        """SimSiam between both views of each vector: -½ [cos(p, z') + cos(p', z)], z without gradient; equation 15."""
+        """-½ [cos(p, z') + cos(p', z)] of each vector's two views, z without gradient (SimSiam, Chen & He 2021)."""
         told = {}
         for name, projector in self.projectors.items():
             z_whole, z = projector(whole.vectors[name]), projector(view.vectors[name])
@@ -254,7 +255,7 @@ class Model(nn.Module):
         return told
 
     def reconstruction(self, view: View, whole: View, batch: Batch, complete: Batch) -> dict[str, Tensor]:
-        """Smooth L1 of the rebuilt frames, over those that the loss took; equation 17."""
+        """Smooth L1 of the rebuilt frames, over those that the loss took."""
         told = {}
         for m in self.modalities:
             lossy, intact = (fit_to(each[m], self.spec.lengths[m]) for each in (batch, complete))

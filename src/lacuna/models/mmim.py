@@ -96,7 +96,7 @@ class Recurrent(nn.Module):
 
 
 class Bound(nn.Module):
-    """log q(y | x), a normal distribution whose mean and log variance are read off x; section 3.3, equation 3."""
+    """log q(y | x), a normal distribution whose mean and log variance are read off x."""
 
     def __init__(self, width: int, size: int, likelihood: Likelihood) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class Model(nn.Module):
         return {"prediction": task.prediction(output_BK, self.spec.classes)}
 
     def loss(self, batch: Batch, complete: Batch, epoch: int) -> dict[str, Tensor]:
-        """Task + α · contrast - β · (likelihood + entropy); section 3.6. In evaluation the task's alone.
+        """Task + α · contrast - β · (likelihood + entropy). In evaluation the task's alone.
 
         The bounds' own weights learn the likelihood alone, and nothing else learns from what they are taught: in the
         same step, or (`alternating`) in odd epochs, which only they see. Equal gradients, taken at other times.
@@ -194,7 +194,7 @@ class Model(nn.Module):
         return told
 
     def contrast(self, vectors: dict[str, Tensor], fused_BD: Tensor) -> Tensor:
-        """Σ over modalities: how hard a vector is told from the batch's others by what Z makes of it; equation 6."""
+        """Σ over modalities: how hard a vector is told from the batch's others by what Z makes of it (CPC)."""
         told = []
         for m, contrast in self.contrasts.items():
             x_BW, guess_BW = (F.normalize(x.float(), dim=1) for x in (vectors[m], contrast(fused_BD)))
@@ -203,7 +203,7 @@ class Model(nn.Module):
         return torch.stack(told).sum()
 
     def entropy(self, vectors: dict[str, Tensor], signs_B: Tensor, epoch: int) -> Tensor:
-        """Σ over the others of ¼ (log det Σ⁺ + log det Σ⁻), of this batch and the one before; equation 5."""
+        """Σ over the others of ¼ (log det Σ⁺ + log det Σ⁻), of this batch and the one before."""
         learns = self.settings.entropy == "guarded"
         fewest, ridge = 0 if self.settings.entropy == "published" else FEWEST, RIDGE if learns else 0.0
         projected = {}

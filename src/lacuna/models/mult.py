@@ -13,11 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from lacuna.data.batches import Batch, InputSpec
-from lacuna.models.parts.crossmodal import CrossmodalTransformer, Frames, ResidualHead, Shape, convolved, dropout
+from lacuna.models.parts.crossmodal import (
+    CrossmodalTransformer,
+    Frames,
+    ResidualHead,
+    Shape,
+    convolved,
+    dropout,
+    require_streams,
+)
 from lacuna.models.parts.reading import read
 from lacuna.models.parts.task import prediction, task_loss
 from lacuna.models.parts.text import Finetune, Source, text_encoder_of
-from lacuna.types import MODALITIES, MalformedInput, require_words
+from lacuna.types import MODALITIES, require_words
 
 KERNELS = {"text": 5, "audio": 5, "vision": 5, "image": 1}
 Positions = Literal["sines", "none"]
@@ -49,13 +57,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         require_words(self)
-        for name, known in (("kernels", self.kernels), ("attention_dropout", self.attention_dropout)):
-            if unknown := set(known) - set(MODALITIES):
-                raise MalformedInput(f"mult.{name}: expected {', '.join(MODALITIES)}; got {', '.join(sorted(unknown))}")
-        if min(self.kernels.values(), default=1) < 1:
-            raise MalformedInput(f"mult.kernels: expected at least 1, got {min(self.kernels.values())}")
-        if self.width % self.heads:
-            raise MalformedInput(f"mult.width: expected a multiple of {self.heads} heads, got {self.width}")
+        require_streams("mult", self)
 
 
 PUBLISHED = Settings(encoder="bert-base-uncased", finetune=False, positions="none", readout="last", equal_widths=False)

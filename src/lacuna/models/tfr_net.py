@@ -178,7 +178,7 @@ class Model(nn.Module):
         return {"prediction": task.prediction(output_BK, self.spec.classes)}
 
     def loss(self, batch: Batch, complete: Batch, epoch: int) -> dict[str, Tensor]:
-        """Task + Σ w_m · reconstruction of m (equation 14); in evaluation the task's alone, as published."""
+        """Task + Σ w_m · reconstruction of m; in evaluation the task's alone, as published."""
         s = self.settings
         streams = self.streams(batch)
         terms = {"task": task.task_loss(self.outputs(streams, batch), batch.labels["M"], self.spec.classes, "l1")}
@@ -189,7 +189,7 @@ class Model(nn.Module):
         return {"loss": total, **terms, **{f"reconstruction_{m}": value for m, value in rebuilt.items()}}
 
     def streams(self, batch: Batch) -> dict[str, Frames]:
-        """(B, T, J) frames of each modality: what it tells itself, then what each other tells it; section 3.2."""
+        """(B, T, J) frames of each modality: what it tells itself, then what each other tells it."""
         causal = self.settings.causal
         frames = {m: self._embedded(m, batch) for m in self.modalities}
         told = {}
@@ -199,7 +199,7 @@ class Model(nn.Module):
         return told
 
     def outputs(self, streams: dict[str, Frames], batch: Batch) -> Tensor:
-        """Logits (B, classes), or scores (B, 1); section 3.4."""
+        """Logits (B, classes), or scores (B, 1)."""
         everywhere = self.settings.padding == "read"
         told = []
         for m, frames in streams.items():
@@ -208,41 +208,21 @@ class Model(nn.Module):
         return self.head(torch.cat(told, 1))
 
     def reconstruction(self, m: str, stream: Frames, batch: Batch, complete: Batch) -> Tensor:
-        """Smooth L1 of the lost frames, and the distance of their moments (CMD); section 3.3 and equation 12."""
+        """Smooth L1 of the lost frames, and the distance of their moments (CMD)."""
         fit = pad_to if self.settings.padding == "read" else fit_to
         lossy, intact = (fit(each[m], self.spec.lengths[m]) for each in (batch, complete))
-        target_BTW = read(complete, m, self.text_encoder, self.spec, self.settings.padding).values_BTD
-        if self.settings.target == "fixed":
-            target_BTW = target_BTW.detach()
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.settings.target == "learnt"):
+            target_BTW = read(complete, m, self.text_encoder, self.spec, self.settings.padding).values_BTD
         rebuilt_BTW = self.reconstruct[m](self._attended(m, stream)).float()
         lost_BT1 = task.dropped(lossy, intact)[..., None]
         rebuilt_BTW, target_BTW = (torch.where(lost_BT1, x_BTW, 0) for x_BTW in (rebuilt_BTW, target_BTW.float()))
-        count = all_rows(lost_BT1.sum((1, 2))).sum()
-        values = count * target_BTW.shape[-1] + 1e-4
+        values = all_rows(lost_BT1.sum((1, 2))).sum() * target_BTW.shape[-1] + 1e-4
         error_B = F.smooth_l1_loss(rebuilt_BTW, target_BTW, reduction="none").sum((1, 2))
-        return all_rows(error_B).sum() / values + self.settings.discrepancy_weight * self._discrepancy(
-            rebuilt_BTW, target_BTW, lost_BT1, count, values
-        )
-
-    def _discrepancy(self, x_BTW: Tensor, y_BTW: Tensor, lost_BT1: Tensor, count: Tensor, values: Tensor) -> Tensor:
-        """Σ over the first moments of the distance between those of both, over lost frames, which alone are not zero.
-
-        Published: zeros are counted wherever nothing was lost, padding included.
-        """
+        # Published: moments count zeros wherever nothing was lost, padding included, and are divided once more.
         divided = self.settings.discrepancy == "divided"
-        if divided:
-            lost_BT1 = torch.ones_like(lost_BT1)
-            count = all_rows(lost_BT1.sum((1, 2))).sum()
-
-        def mean(x_BTW: Tensor) -> Tensor:
-            return all_rows((x_BTW * lost_BT1).sum(1)).sum(0) / count.clamp(min=1)
-
-        mean_x, mean_y = mean(x_BTW), mean(y_BTW)
-        distances = [_distance(mean_x, mean_y)]
-        for k in range(2, MOMENTS + 1):
-            distances.append(_distance(mean((x_BTW - mean_x) ** k), mean((y_BTW - mean_y) ** k)))
-        total = torch.stack(distances).sum()
-        return total / values if divided else total
+        counted_BT1 = torch.ones_like(lost_BT1) if divided else lost_BT1
+        distance = discrepancy(rebuilt_BTW, target_BTW, counted_BT1) / (values if divided else 1)
+        return all_rows(error_B).sum() / values + self.settings.discrepancy_weight * distance
 
     def _attended(self, m: str, stream: Frames) -> Tensor:
         """(B, T, J): what frames are rebuilt from."""
@@ -250,7 +230,7 @@ class Model(nn.Module):
         if self.settings.final == "time":
             return final(stream, None, causal)
         every_BTD = all_rows(stream.values_BTD)
-        # Each process brings every so-manieth clip: the batch's own order is what `causal` means here.
+        # Process r of n holds clips r, r + n, …: back into the batch's order, to which `causal` refers.
         order_B = torch.cat([torch.arange(r, len(every_BTD), world()) for r in range(world())]).to(every_BTD.device)
         clips_JBT = every_BTD[order_B.argsort()].permute(2, 0, 1)  # clips are the sequence, time is the width
         clips = Frames(clips_JBT, torch.full_like(clips_JBT[:, 0, 0], clips_JBT.shape[1], dtype=torch.int64))
@@ -265,6 +245,20 @@ class Model(nn.Module):
             x_BTW = dropout(x_BTW, s.text_dropout, self.training)
         x_BTD = self.project[m](x_BTW.transpose(1, 2)).transpose(1, 2) if m in self.project else x_BTW
         return Frames(x_BTD, frames.lengths_B)
+
+
+def discrepancy(x_BTW: Tensor, y_BTW: Tensor, counted_BT1: Tensor) -> Tensor:
+    """Σ over the first moments of the distance between those of x and y, over the frames that count (CMD)."""
+    count = all_rows(counted_BT1.sum((1, 2))).sum().clamp(min=1)
+
+    def mean(x_BTW: Tensor) -> Tensor:
+        return all_rows((x_BTW * counted_BT1).sum(1)).sum(0) / count
+
+    mean_x, mean_y = mean(x_BTW), mean(y_BTW)
+    distances = [_distance(mean_x, mean_y)]
+    for k in range(2, MOMENTS + 1):
+        distances.append(_distance(mean((x_BTW - mean_x) ** k), mean((y_BTW - mean_y) ** k)))
+    return torch.stack(distances).sum()
 
 
 def _distance(x_W: Tensor, y_W: Tensor) -> Tensor:

@@ -111,4 +111,4 @@ def validated(make: Callable[[], Value], where: str) -> Value:
             raise MalformedInput(f"{where}: {told}") from error
         key, found = ".".join(map(str, first["loc"])), repr(first["input"])
         found = found if len(found) <= MOST_SHOWN else f"{found[:MOST_SHOWN]}…"
-        raise MalformedInput(f"{where}: {key}: {first['msg']}; got {found}") from error
+        raise MalformedInput(f"{where}: {key}: {first['msg'].removeprefix('Value error, ')}; got {found}") from error

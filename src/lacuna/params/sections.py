@@ -86,6 +86,9 @@ class Prepare(Section):
     max_rejects: float = Field(0.1, ge=0, le=1, description="the stage fails when a larger share is refused")
     seed: Seed = Field(7, description="decides splits that the raw data do not name")
     fractions: tuple[float, float, float] = Field((0.7, 0.15, 0.15), description="train, valid, test of such splits")
+    target: Literal["emotion", "sentiment"] = Field(
+        "emotion", description="which label of data sets that have both: MELD, IEMOCAP, MER2023"
+    )
     speakers_apart: bool = Field(False, description="such splits part speakers too (MUStARD: test is Friends)")
 
 
@@ -123,10 +126,25 @@ class Extract(Section):
 
 class Align(Section):
     extractors: Names = Field([], description="features to average over words, into aligned_<extractor>.h5")
-    words: Literal["proportional", "files", "ctc", "sphinx"] = Field(
-        "proportional", description="where word times come from; sphinx: English forced alignment, lacuna[speech]"
+    words: Literal["proportional", "files", "ctc", "sphinx", "heard"] = Field(
+        "proportional",
+        description="where word times come from; sphinx: English, lacuna[speech]; heard: from stage transcribe",
     )
     source: str = Field("", description="wav2vec2 CTC model (hub id or directory), or folder of word-time files")
+
+
+class Transcribe(Section):
+    """Words of clips that come without them, heard in their sound."""
+
+    engine: Literal["none", "faster-whisper", "transformers", "sphinx"] = Field(
+        "none", description="faster-whisper: any language, with word times, lacuna[transcribe]; sphinx: English"
+    )
+    model: str = Field("", description="a folder or hub id; for faster-whisper also a size: tiny, base, small …")
+    language: str = Field("auto", description="its code (en, zh, es …), or auto: told by faster-whisper, clip by clip")
+    clips: Literal["wordless", "all"] = Field(
+        "wordless", description="which are heard; all: given words are kept, and align can use the times (words: heard)"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda")
 
 
 class Mask(Section):
@@ -176,7 +194,9 @@ class Train(Section):
     lengths: dict[str, int] = Field({}, description="most frames of a modality; others keep their longest")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 …")
     processes: int = Field(1, ge=1, description="that share each batch (one GPU each)")
-    live: bool = Field(False, description="metrics of each epoch, as they come, in live/<dataset>/<model>/<seed>")
+    track: list[Literal["tensorboard", "wandb", "mlflow", "dvclive"]] = Field(
+        [], description="trackers that are told each epoch's metrics; files go to live/<dataset>/<model>/<seed>"
+    )
     protocol: Literal["validation", "paper"] = Field(
         "validation", description="what checkpoints are chosen by: validation loss; paper: one a metric, best on test"
     )
@@ -237,6 +257,12 @@ class Evaluate(Section):
     bootstrap: int = Field(1000, ge=0, description="resamples behind each 95 % interval")
 
 
+class Across(Section):
+    """Cross-corpus evaluation."""
+
+    datasets: Names = Field([], description="data sets with the same columns whose test split judges all models too")
+
+
 class Figures(Section):
     clip: str = Field("", description="id of the clip to show; empty: the first of the test split")
     frames: int = Field(6, gt=0, description="how many of its frames")
@@ -262,12 +288,14 @@ class Params(BaseModel):
     demo: Demo = Field(default_factory=Demo)
     prepare: Prepare = Field(default_factory=Prepare)
     finetune: Finetune = Field(default_factory=Finetune)
+    transcribe: Transcribe = Field(default_factory=Transcribe)
     extract: Extract
     align: Align = Field(default_factory=Align)
     mask: Mask = Field(default_factory=Mask)
     export: Export
     train: Train
     evaluate: Evaluate = Field(default_factory=Evaluate)
+    across: Across = Field(default_factory=Across)
     figures: Figures = Field(default_factory=Figures)
     report: Report = Field(default_factory=Report)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,15 +19,22 @@ from lacuna.storage.features import Origin
 from lacuna.train.checkpoint import Card, check_features
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
+if TYPE_CHECKING:
+    from lacuna.figures.overlay import Preview  # which draws with what an answer alone does not need
+
 
 @dataclass(frozen=True)
 class Given:
-    """A clip's features, unscaled; what they lack; when each frame (or token) of a modality is, s; its length."""
+    """A clip's features, unscaled; what they lack; when each frame (or token) of a modality is, s; its length, s.
+
+    `preview`: a small copy to play, where one was asked for.
+    """
 
     sample: Sample
     notes: tuple[str, ...]
     middles: dict[str, np.ndarray]
     seconds: float
+    preview: Preview | None = None
 
 
 def extractions_of(card: Card, cache: Path) -> dict[str, Extraction]:

@@ -6,11 +6,14 @@ requests that name it and to pages that came from it, so that no other page in t
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lacuna.figures import overlay
+from lacuna.figures.overlay import Preview
 from lacuna.predict.answers import Answer, Question
 from lacuna.predict.features import Given
 from lacuna.predict.uploads import Desk, Limits
@@ -121,6 +124,7 @@ class View:
         ui = self.ui
         ui.colors(primary="#00588a")
         ui.query("body").style("background: #f5f7f9")
+        ui.add_head_html(f"<script>{overlay.script()}</script>")
         with ui.header().classes("items-baseline"):
             ui.label("Lacuna").classes("text-2xl font-bold")
             card = self.desk.predictor.card
@@ -167,6 +171,7 @@ class View:
         ui = self.ui
         with ui.card().classes("w-full"):
             ui.label("3. What the model says").classes("text-lg font-bold")
+            self.player = ui.column().classes("w-full max-w-sm")
             self.sentiment = ui.label("Nothing yet.").classes("text-3xl font-bold text-primary")
             self.detail = ui.label("").classes("text-sm opacity-80")
             self.parts = ui.echart(_bars({})).classes("w-full h-44")
@@ -189,9 +194,23 @@ class View:
         except (MalformedInput, OSError) as error:
             self._say(f"Refused: {told(error)}")
         else:
+            self._play(self.given.preview)
             await self._refresh()
         finally:
             self.busy.set_visibility(False)
+
+    def _play(self, preview: Preview | None) -> None:
+        """The upload beside the answer, with what was measured of its face."""
+        self.player.clear()
+        if preview is None:
+            return
+        with self.player:
+            shown = self.ui.html(overlay.frame(preview.mp4, preview.still), sanitize=False).classes("w-full")
+        drawn = json.dumps(preview.faces or {"frames": []})
+        self.ui.run_javascript(
+            f"(function go() {{ const e = getHtmlElement({shown.id}); e && e.querySelector('canvas')"
+            f" ? lacunaFaces(e, {drawn}) : setTimeout(go, 50); }})()"
+        )
 
     async def _refresh(self) -> None:
         if self.given is None:

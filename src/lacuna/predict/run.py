@@ -24,13 +24,13 @@ from lacuna.media import decode
 from lacuna.params import plugin
 from lacuna.predict.answers import Answer, Moment, Question
 from lacuna.predict.features import Given, extractions_of, features_of
-from lacuna.predict.hearing import transcribe
-from lacuna.predict.transcript import Transcript, read_transcript
+from lacuna.predict.transcript import Cue, Transcript, read_transcript
 from lacuna.predict.trust import trusted
 from lacuna.storage.cache import default_root
 from lacuna.train import checkpoint as checkpoints
 from lacuna.train.trainer import choose_device
 from lacuna.train.trainer import predict as predict_samples
+from lacuna.transcribe import engines
 from lacuna.types import MODALITIES, Clip, FeatureSequence
 
 STEP, REACH = 1.0, 0.5  # s: one point of the curve a second, and how far it looks to both sides of its second
@@ -94,7 +94,7 @@ class Predictor:
             if question.transcript is not None:
                 return read_transcript(Path(question.transcript), question.start, question.end)
             if question.asr:
-                return Transcript(transcribe(path, question.asr, question.start, question.end))
+                return _heard(path, question)
         return Transcript("")
 
     def answer(self, given: Given, question: Question) -> Answer:
@@ -128,7 +128,8 @@ class Predictor:
         """Names of a classifier's classes; none for scores."""
         if self.spec.classes == 3 and self.card.task == "polarity":
             return ["negative", "neutral", "positive"]
-        return [str(k) for k in range(self.spec.classes)]
+        named = list(self.card.classes)[: self.spec.classes]  # a class that no clip of training has is never told
+        return named or [str(k) for k in range(self.spec.classes)]
 
     def _named(self, score: float) -> str:
         """A score as the field's class of it: of seven in [-3, 3], of five in [-1, 1], else its sign."""
@@ -140,17 +141,11 @@ class Predictor:
         return "negative" if score < 0 else "positive" if score > 0 else "neutral"
 
 
-def load(checkpoint: Path | str, device: str = "auto", use: Mapping[str, str] | None = None) -> Predictor:
-    """A trained model that answers for files: `load(folder)("clip.mp4", text="…")`.
-
-    use: programs, folders and weights that the checkpoint asks for and you trust: {"bert.source": "bert-base-chinese"}.
-    """
-    return Predictor(checkpoint, device, use=use)
-
-
-def predict(path: Path | str, checkpoint: Path | str, **options: object) -> Answer:
-    """The answer of a checkpoint for one file; `options` are fields of `Question`."""
-    return load(checkpoint)(path, **options)
+def _heard(path: Path, question: Question) -> Transcript:
+    """What is said in the file, with the times of words where the recogniser tells them."""
+    recogniser = engines.engine(engines.engine_for(question.asr), question.asr)
+    heard = engines.hear(path, recogniser, question.start, question.end)
+    return Transcript(heard.text, tuple(Cue(word.text, word.start, word.end) for word in heard.words))
 
 
 def _lossy(sample: Sample, question: Question) -> Sample:

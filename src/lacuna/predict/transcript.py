@@ -89,6 +89,8 @@ def _seconds(parts: tuple[str | None, ...]) -> float:
 def token_spans(clip: Clip, transcript: Transcript, settings: Settings) -> np.ndarray:
     """(T, 2) seconds of each token of the transcript's text, NaN for [CLS] and [SEP]."""
     if not transcript.cues:
+        if settings.words == "heard":  # nobody heard this clip: its words were given
+            settings = replace(settings, words="proportional", source="")
         return Aligner(settings).spans(clip, transcript.text)
     from lacuna import pretrained
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import av
 
 from lacuna.compute.processes import die_with_parent, kill
+from lacuna.figures.overlay import preview
 from lacuna.media import decode
 from lacuna.predict.answers import Answer, Question
 from lacuna.predict.features import Given
@@ -29,6 +30,9 @@ from lacuna.types import MalformedInput
 WAITING = 3  # uploads that may wait while another is read
 # What a model may raise on a clip that it was not made for
 FAILURES = (RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, AssertionError, MemoryError)
+
+
+SHOWN = 60.0  # s of an upload that can be played beside the answer
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ class _Reader:
         raise MalformedInput(result)
 
     def _started(self) -> Connection:
-        if self._process is None or not self._process.is_alive():
+        if self._line is None or self._process is None or not self._process.is_alive():
             context = multiprocessing.get_context("spawn")  # a fork would inherit the server's threads in mid-step
             self._line, theirs = context.Pipe()
             self._process = context.Process(target=_work, args=(theirs, *self._made_of), daemon=True)
@@ -142,8 +146,10 @@ class _Reader:
         if self._process is not None:
             kill(self._process)
             self._process.join()
-            self._line.close()
             self._process = None
+        if self._line is not None:
+            self._line.close()
+            self._line = None
 
 
 def _work(line: Connection, checkpoint: Path, cache: Path, seconds: float, use: dict[str, str]) -> None:
@@ -158,9 +164,18 @@ def _work(line: Connection, checkpoint: Path, cache: Path, seconds: float, use: 
         try:
             if not decode.is_picture(path):
                 _check_length(path, seconds)
-            line.send(predictor.read(path, question))
+            line.send(_with_preview(predictor.read(path, question), path))
         except (MalformedInput, OSError, MemoryError) as error:
             line.send(told(error))
+
+
+def _with_preview(given: Given, path: Path) -> Given:
+    """With a small copy to play beside the answer, its face drawn over it."""
+    if decode.is_picture(path) or not decode.probe(path).video:
+        return given
+    clip = given.sample.clip
+    end = min(clip.start + SHOWN, clip.start + given.seconds)
+    return replace(given, preview=preview(clip, end, given.sample.features.get("vision")))
 
 
 def _check_length(path: Path, seconds: float) -> None:

@@ -8,6 +8,7 @@ Each module of lacuna/datasets knows one layout:
 - `features(root, modality) -> (Origin, Iterator[(clip id, FeatureSequence)]) | None` (optional): given features, with
   modality "tokens" for token ids, "text" for embeddings, "audio", "vision" or "image";
 - `modalities(root) -> list[str]` (optional): names of modalities that no extractor has;
+- `classes(settings) -> tuple[str, ...]` (optional): names of the classes that labels count;
 - `SPEAKERS = True` (optional): the layout knows who speaks, and heeds `settings.speakers_apart`.
 """
 
@@ -46,6 +47,9 @@ class Settings(Protocol):
     @property
     def speakers_apart(self) -> bool: ...
 
+    @property
+    def target(self) -> str: ...
+
 
 def layouts() -> list[ModuleType]:
     """Every layout, by name."""
@@ -74,6 +78,11 @@ def name_of(layout: ModuleType) -> str:
 def _contents(root: Path) -> str:
     names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
     return "it holds " + (", ".join(names[:8]) + ", …" * (len(names) > 8) if names else "nothing")
+
+
+def classes_of(layout: ModuleType, settings: Settings) -> list[str]:
+    """Names of the classes that a layout's labels count; none where they are scores, or have no names."""
+    return list(layout.classes(settings)) if hasattr(layout, "classes") else []
 
 
 def prepare(root: Path, dataset: str, settings: Settings, workers: int | str = 1) -> tuple[list[Clip], list[Reject]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -49,6 +50,25 @@ def read_table(path: Path, required: Sequence[str]) -> Table:
         )
     rows = [(n, dict(zip_longest(columns, v[: len(columns)], fillvalue=""))) for n, v in lines[1:]]
     return Table(path, rows, frozenset(n for n, values in lines[1:] if len(values) != len(columns)))
+
+
+def class_of(word: str, names: Sequence[str], column: str) -> float:
+    """The index of a class, whatever the case of its name."""
+    if word.lower() not in names:
+        raise MalformedInput(f"{column}: expected one of {', '.join(names)}; got {word!r}")
+    return float(names.index(word.lower()))
+
+
+def number_of(row: Mapping[str, str], column: str, limits: tuple[float, float]) -> float:
+    """A row's finite number within the limits."""
+    try:
+        value = float(row.get(column, ""))
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and limits[0] <= value <= limits[1]):
+        got = row.get(column, "")
+        raise MalformedInput(f"{column}: expected a number from {limits[0]:g} to {limits[1]:g}, got {got!r}")
+    return value
 
 
 def decoded(data: bytes, name: str) -> str:

@@ -1,6 +1,6 @@
 """What each run of a stage stands on beside data. In: params.yaml. Out: {where it is written: `Source`}.
 
-Settings that change no result (`workers`, `compute`, `train.device`, `train.processes`, `train.live`) are left out, so
+Settings that change no result (`workers`, `compute`, `train.device`, `train.processes`, `train.track`) are left out, so
 that they run nothing again.
 """
 
@@ -16,7 +16,7 @@ from lacuna.params.plugins import plugin_names
 from lacuna.prepare.run import layouts, name_of
 from lacuna.source.closure import digests, plugin_file
 
-NO_RESULT = ("device", "processes", "live")  # of the section train
+NO_RESULT = ("device", "processes", "track")  # of the section train
 SCRIPTS = Path("pipeline")
 DEMO_LAYOUT = "labelled_videos"
 
@@ -69,6 +69,13 @@ def _of_dataset(params: Params, dataset: str) -> Iterator[tuple[str, Source]]:
     for name in params.models:
         yield f"models.{name}", _model(params, name, dataset)
     yield "train", Source("train", {})  # a model's settings stand in its plan
+    settings = {"transcribe": _plain(params.transcribe.of(dataset), "device")}
+    yield "transcribe", Source("transcribe", settings)
+    for other in params.across.datasets:
+        judged = {"evaluate": _plain(params.evaluate.of(other)), "seeds": params.seeds}
+        judged |= {"prepare.label_range": params.prepare.of(other).label_range}
+        judged |= {f"train.{name}": trained_as(params, name, other) for name in params.models}
+        yield f"across.{other}", Source("across", judged, _patterns(params.evaluate.of(other).patterns))
     settings = {"evaluate": _plain(evaluate), "seeds": params.seeds, "export.features": export.features}
     yield "evaluate", Source("evaluate", settings, _patterns(evaluate.patterns))
     trained = {f"train.{name}": trained_as(params, name, dataset) for name in params.models}

@@ -52,6 +52,7 @@ class Card:
     versions: dict[str, str]
     best_epoch: int = 0
     published: bool = False
+    classes: tuple[str, ...] = ()  # names of the classes, where they have any
     chosen_on_test: dict[str, float] = field(default_factory=dict)  # the metric, and its value; empty: on validation
     weights: str = ""  # the digest that model.safetensors holds of itself; empty: an older Lacuna wrote it
 

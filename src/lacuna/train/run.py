@@ -19,7 +19,7 @@ from lacuna.compute import distributed
 from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Samples, polarity, read_samples
 from lacuna.data.scaler import Scaler
-from lacuna.data.task import Task
+from lacuna.data.task import Task, class_names
 from lacuna.mask.after_loss import made_again
 from lacuna.params import Params, Train, plugin
 from lacuna.storage.cache import default_root, digest_of, digest_of_file
@@ -29,7 +29,6 @@ from lacuna.train.checkpoint import Card
 from lacuna.train.feed import Loss
 from lacuna.train.plan import Plan, digests_of, plan
 from lacuna.train.resume import read_progress, write_progress
-from lacuna.train.track import ROOT, Live
 from lacuna.train.trainer import Data, History, Progress, Settings, choose_device, fit
 from lacuna.types import SPLITS, TOKEN_COLUMNS, UNKNOWN
 
@@ -118,15 +117,14 @@ def train_model(
     criterion = next((one.measure for one in watching if hasattr(one, "measure")), None)
     # Observers come first: what a state on disk has been through, they have seen.
     keepers: list[Callable[[Progress], None]] = [*watching, Keeper(state)]
-    if made.train.live:
-        keepers.append(Live(ROOT / processed.name / name / str(seed)))
     if distributed.rank():
         keepers.clear()  # the first process writes for all
     history = fit(
         model, replace(data, criterion=criterion), made.training, seed, device, read_progress(state),
         lambda progress: [keep(progress) for keep in keepers],
     )  # fmt: skip
-    card = replace(card, best_epoch=history.best)
+    names = class_names(processed) if made.train.task == "class" else ()
+    card = replace(card, best_epoch=history.best, classes=names)
     if distributed.rank() == 0:
         checkpoint.save(folder, model, card)
         write_history(folder / "history.csv", history)

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
+from lacuna.data.heard import Heard
 from lacuna.evaluate.names import SPLITS, is_rate, pattern, subset
 from lacuna.figures.drawing import INK, MODALITY_COLOURS, WIDE, Picture, colour, drawing, legend
 from lacuna.figures.faces import Shot
@@ -50,6 +51,7 @@ class Scene:
     tokens: Sequence[str]
     masks: Sequence[Masks]
     video: bytes | None = None
+    heard: Heard | None = None  # where its words did not come with it
 
 
 def section(dataset: str, scene: Scene) -> Section:
@@ -60,6 +62,9 @@ def section(dataset: str, scene: Scene) -> Section:
     body = paragraph(f"Clip {clip.id} of the {SPLITS[clip.split]} split, as a model gets to know it.")
     if clip.text:
         body += f"<blockquote>{escape(clip.text)}</blockquote>\n"
+    if scene.heard is not None and scene.heard.text == clip.text:
+        sure = f"{scene.heard.language}, confidence {scene.heard.confidence:.0%}"
+        body += paragraph(f"These words were not given: a speech recogniser heard them ({sure}).")
     told = table(["Sentiment", "Value"], facts) if facts else ""
     if scene.video and scene.shots:
         told = f'<div class="beside">{_player(scene.video, scene)}{told}</div>\n'

@@ -8,10 +8,40 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from lacuna.types import MODALITIES, MalformedInput
+
+
+class Streams(Protocol):
+    """The settings of a model whose modalities become streams of one width."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def heads(self) -> int: ...
+
+    @property
+    def kernels(self) -> dict[str, int]: ...
+
+    @property
+    def attention_dropout(self) -> dict[str, float]: ...
+
+
+def require_streams(model: str, settings: Streams) -> None:
+    """Refuse modalities that there are not, kernels below 1, and a width that heads cannot share."""
+    for name in ("kernels", "attention_dropout"):
+        if unknown := set(getattr(settings, name)) - set(MODALITIES):
+            raise MalformedInput(f"{model}.{name}: expected {', '.join(MODALITIES)}; got {', '.join(sorted(unknown))}")
+    if (least := min(settings.kernels.values(), default=1)) < 1:
+        raise MalformedInput(f"{model}.kernels: expected at least 1, got {least}")
+    if settings.width % settings.heads:
+        raise MalformedInput(f"{model}.width: expected a multiple of {settings.heads} heads, got {settings.width}")
 
 
 @dataclass(frozen=True)
@@ -141,8 +171,8 @@ class Layer(nn.Module):
             q = F.linear(normed_BTD, self.qkv.weight[:width], self.qkv.bias[:width])
             normed_BSD = self.norm_attention(source_BSD)
             k, v = F.linear(normed_BSD, self.qkv.weight[width:], self.qkv.bias[width:]).chunk(2, -1)
-        heads = (x.unflatten(-1, (self.shape.heads, -1)).transpose(1, 2) for x in (q, k, v))  # (B, H, T or S, E)
-        mixed_BHTE = attention(*heads, allowed_BHTS, self.shape.attention_dropout if self.training else 0.0)
+        q, k, v = (x.unflatten(-1, (self.shape.heads, -1)).transpose(1, 2) for x in (q, k, v))  # (B, H, T or S, E)
+        mixed_BHTE = attention(q, k, v, allowed_BHTS, self.shape.attention_dropout if self.training else 0.0)
         return self.out(mixed_BHTE.transpose(1, 2).flatten(2))
 
     def _drop(self, x: Tensor, rate: float) -> Tensor:

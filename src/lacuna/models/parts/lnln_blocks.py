@@ -158,7 +158,7 @@ class Embedding(nn.Module):
 class HyperLayer(nn.Module):
     """H_hyper <- norm(H_hyper) + W_o(Σ_m MHA(H_d, H_m)), one term for each other modality m (DMML).
 
-    Without `normed` it is H_hyper itself that is added to, as ALMT's paper has it (equation 6).
+    Without `normed` it is H_hyper itself that is added to, as ALMT's paper has it.
     """
 
     def __init__(self, others: Sequence[str], width: int, heads: int, head: int = 0, normed: bool = True) -> None:

@@ -1,0 +1,88 @@
+"""Models of one dataset judged on another's test split. In: checkpoints, the other's features, variants. Out: scores.
+
+Both datasets need features of the same columns. What a model sees is scaled as in its own training: nothing of the
+other dataset is fitted, and nothing is chosen on it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lacuna.data.samples import Sample, of_split, polarity, read_samples
+from lacuna.data.task import Task
+from lacuna.evaluate.judged import Judged
+from lacuna.evaluate.under_loss import Run, over_rates, predict_variants, summary
+from lacuna.mask.variants import Variants
+from lacuna.storage.features import Origin
+from lacuna.storage.files import replacing
+from lacuna.train import checkpoint
+from lacuna.train.checkpoint import Card
+from lacuna.train.trainer import choose_device
+from lacuna.types import MalformedInput
+
+
+@dataclass(frozen=True)
+class Other:
+    """The dataset that is judged on: its folder, the features to read, the range of its labels and the patterns."""
+
+    folder: Path
+    features: Sequence[str]
+    label_range: tuple[float, float]
+    patterns: Sequence[str]
+
+
+def judge_across(folders: Sequence[Path], other: Other, device: str = "auto") -> dict[str, object]:
+    """Scores of checkpoints (one a seed) on the other dataset's test split, by pattern and level."""
+    samples, origins = read_samples(other.folder, other.features)
+    test = of_split(samples, "test")
+    if not any(np.isfinite(sample.clip.label) for sample in test):
+        raise MalformedInput(f"{other.folder.name}: expected labelled clips in the split test, got none")
+    cards = [checkpoint.read_card(folder) for folder in folders]
+    for card in cards:
+        _check(card, other, origins)
+    runs = [run for folder in folders for run in _runs(folder, test, other, device)]
+    patterns = summary(runs)
+    return {
+        "dataset": cards[0].dataset,
+        "judged_on": other.folder.name,
+        "model": folders[0].parent.name,
+        "task": cards[0].task,
+        "clips": {"test": len(test)},
+        "patterns": patterns,
+        "over_rates": {name: over_rates(levels) for name, levels in patterns.items()},
+        "runs": [asdict(run) for run in runs],
+    }
+
+
+def _check(card: Card, other: Other, origins: dict[str, Origin]) -> None:
+    """Refuse other columns than the model's own, and labels that mean something else."""
+    checkpoint.check_features(card, origins)
+    if card.task == "regression" and tuple(card.label_range) != tuple(other.label_range):
+        raise MalformedInput(
+            f"evaluate.across: expected labels in {list(card.label_range)} as in {card.dataset}, "
+            f"{other.folder.name} has {list(other.label_range)} (prepare.label_range)"
+        )
+
+
+def _runs(folder: Path, test: Sequence[Sample], other: Other, device: str) -> Iterator[Run]:
+    """One checkpoint under every pattern, level and mask seed of the other dataset."""
+    network, card = checkpoint.load(folder)
+    spec, scale = card.spec, checkpoint.scaler_of(card)
+    seen = [scale(polarity(sample) if card.task == "polarity" else sample) for sample in test]
+    labels = np.array([sample.clip.label for sample in seen])
+    task = Task(card.task, ("sims" if card.label_range[1] <= 1 else "mosi") * (not spec.classes), spec.classes)
+    for pattern in other.patterns:
+        variants = Variants(other.folder / "variants" / f"{pattern}.h5")
+        for level, seed, outputs in predict_variants(network, seen, spec, variants, choose_device(device)):
+            yield Run(pattern, level, seed, card.seed, Judged.by(task).scores(outputs["prediction"], labels))
+
+
+def write_across(path: Path, scores: dict[str, object]) -> None:
+    """The scores as JSON."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(scores, indent=1), encoding="utf-8")

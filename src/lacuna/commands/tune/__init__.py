@@ -1,0 +1,1 @@
+"""Settings of a model found by trials on validation: `lacuna tune`."""

@@ -1,0 +1,1 @@
+"""Stage transcribe: the words of clips that came without them, heard by a speech recogniser."""
