@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from builders import samples, sequence
+from builders import samples, sequence, variants_file
 from small_checkpoint import write_checkpoint
 
 from lacuna.data.samples import read_clips, write_clips
 from lacuna.export import pickle as mmsa
-from lacuna.mask.variants import Variants, write_variants
+from lacuna.mask.variants import Variants
 from lacuna.params import plugin
 from lacuna.storage import pickles
 from lacuna.storage.cache import Cache
@@ -63,7 +63,7 @@ def _features(folder: Path) -> Kind:
 
     def read() -> bytes:
         with FeatureFile(path) as file:
-            parts = [(s.values, s.times, s.seen) for s in file.many(file.ids)]
+            parts = [(s.values, s.times, s.seen) for s in file.each(file.ids)]
             return _told([file.ids, repr(file.origin), file.lengths(), parts])
 
     return _written(Kind(path, read, write))
@@ -73,13 +73,12 @@ def _variants(folder: Path) -> Kind:
     path, made = folder / "variants" / "frames.h5", samples(4)
 
     def write() -> None:
-        write_variants(path, made, plugin("patterns", "frames"), [0.0, 0.5], [1, 2])
+        variants_file(path, made, plugin("patterns", "frames"), [0.0, 0.5], [1, 2])
 
     def read() -> bytes:
         file = Variants(path)
-        frames = [file.frames(m, level, seed) for m in made[0].features for level in (0.0, 0.5) for seed in (1, 2)]
-        rows = [list(file.rows(s.clip.id, m)) for s in made for m in s.features]
-        return _told([file.pattern, file.levels, file.seeds, frames, rows])
+        masks = [file.masks(s.clip.id, m) for s in made for m in s.features]
+        return _told([file.pattern, file.levels, file.seeds, masks])
 
     return _written(Kind(path, read, write))
 

@@ -11,8 +11,8 @@ from lacuna.data.batches import InputSpec, collate
 from lacuna.data.samples import Sample, Samples
 from lacuna.data.scaler import Scaler
 from lacuna.evaluate.under_loss import Lossy
-from lacuna.extract.after_loss import AfterLoss, leaks, made_again
 from lacuna.extractors import bert, tokens
+from lacuna.mask.after_loss import AfterLoss, leaks, made_again
 from lacuna.mask.mask import mask
 from lacuna.mask.variants import Grid, Variants, counted, write_variants
 from lacuna.models.parts.text import TextEncoder

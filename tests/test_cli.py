@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from small_checkpoint import write_checkpoint
 from test_comparing import write_scores
 
 from lacuna import cli
+from lacuna.commands import doctor
 from lacuna.data.batches import InputSpec
 from lacuna.models import misa
 from lacuna.params import plugin_names
@@ -284,3 +286,27 @@ def test_a_clip_is_predicted(run, tmp_path, monkeypatch):
     status, _, err = run(*words, "--drop", "smell")
     assert status == 1 and "got 'smell'" in err
     assert read_card(folder).model == "lnln"
+
+
+NAMES = ["[dQw4w9WgXcQ]", "[/b]", "[bold]x[/bold]", ":smile:", "lacuna[opensmile]", "[link=x]y"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_brackets_and_colons_are_shown_as_they_stand(run, capsys, monkeypatch, name):
+    monkeypatch.setattr("lacuna.commands.doctor.examine", lambda: {name: [(name, f"pip install '{name}'")]})
+    status, out, _ = run("doctor")
+    assert status == 0 and out.count(name) == 3
+    status, _, err = run("info", f"{name}.h5")
+    assert status == 1 and f"{name}.h5: expected" in err
+    cli._say([name, f"{name}\x1b[2J"])
+    assert capsys.readouterr().out == f"{name}\n{name}\\x1b[2J\n"
+
+
+def test_the_doctor_downloads_nothing(monkeypatch):
+    asked = []
+    monkeypatch.setattr("socket.socket.connect", lambda self, address: asked.append(address))
+    with doctor._offline():
+        with pytest.raises(OSError, match="downloads nothing"):
+            urllib.request.urlopen("http://example.org", timeout=5)
+        assert "needs settings or files" in doctor._extractor("resnet50", None)
+    assert asked == []

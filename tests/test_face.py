@@ -278,3 +278,12 @@ def test_without_sound_the_largest_speaks():
         tracks.add(frame, frame / 25, [placed(100), placed(400, 150.0)])
     assert speaker.active(tracks.all, None) is tracks.all[1]
     assert speaker.active(tracks.all, np.zeros(16000, np.float32)) is tracks.all[1]
+
+
+def test_the_backend_of_scores_alone(smiling):
+    """Raised inner brows by their absolute score: they count in every frame, and AU09 has no score."""
+    found = face.Extractor(face.Settings(backend="blendshapes", groups=("aus",)))(clip(smiling))
+    unit = {name: found.values[found.seen, i] for i, name in enumerate(found.columns)}
+    assert unit["AU12_r"].min() > 3
+    assert unit["AU01_r"][13:17].min() > unit["AU01_r"][:10].max() > 0
+    assert not unit["AU09_r"].any()

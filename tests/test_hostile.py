@@ -244,7 +244,7 @@ def test_features_that_point_elsewhere_or_lie_are_refused(tmp_path, harm):
     beside(path).unlink()  # a stranger would give the right one along
     with h5py.File(path, "r+") as file:
         harm(file)
-    for read in (lambda: FeatureFile(path).many(FeatureFile(path).ids), lambda: list(describe(path))):
+    for read in (lambda: list(FeatureFile(path).each(FeatureFile(path).ids)), lambda: list(describe(path))):
         with pytest.raises(MalformedInput, match=path.name) as caught:
             read()
         assert "\n" not in str(caught.value)

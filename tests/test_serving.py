@@ -1,5 +1,6 @@
 """`lacuna serve`: uploads are limited and deleted, a bad file harms nothing, and the page works in a real browser."""
 
+import asyncio
 import http.client
 import os
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,11 @@ from browser import CHROMIUM, Browser, wait
 from media_files import Video, write_video
 from small_checkpoint import write_checkpoint
 
+from lacuna.media import decode
 from lacuna.predict.answers import Question
-from lacuna.predict.uploads import Desk, Limits
+from lacuna.predict.page import SameOrigin
+from lacuna.predict.uploads import WAITING, Desk, Limits, _check_length
+from lacuna.storage.scratch import Scratch
 from lacuna.types import MalformedInput
 
 SCRIPT = """
@@ -118,6 +123,88 @@ def test_reading_is_given_up_in_time(checkpoint, clip):
 def test_an_uploads_name_is_not_trusted(desk):
     assert desk.place("../../etc/x.mp4").parent == desk.folder
     assert desk.place("a.m/../p4").suffix == "" and desk.place("A.MP4").suffix == ".mp4"
+
+
+def test_a_header_that_understates_the_length_does_not_pass(desk, folder, monkeypatch):
+    long = write_video(folder / "lying.mp4", Video(frames=90, rate=10))
+    told = decode.probe(long)
+    monkeypatch.setattr(decode, "probe", lambda path: replace(told, duration=0.0))
+    with pytest.raises(MalformedInput, match=r"expected at most 5 s, got [6-9]"):
+        _check_length(long, 5.0)
+    _check_length(long, 9.5)
+
+
+def test_an_error_of_the_model_is_told(desk, clip, monkeypatch):
+    given = desk.take(upload(desk, clip), "clip.mp4", Question(text="good"))
+
+    def broken(*_):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(desk.predictor, "answer", broken)
+    with pytest.raises(MalformedInput, match="the model failed: RuntimeError: mat1"):
+        desk.answer(given, Question())
+
+
+def test_no_more_than_a_few_files_wait(desk, clip):
+    held = [desk._places.acquire(blocking=False) for _ in range(1 + WAITING)]
+    try:
+        assert all(held)
+        with pytest.raises(MalformedInput, match=r"clip.mp4: expected at most 3 files to wait"):
+            desk.take(upload(desk, clip), "clip.mp4", Question(text="good"))
+    finally:
+        for _ in held:
+            desk._places.release()
+    assert left_over(desk) == []
+
+
+def test_what_a_killed_server_left_is_swept_and_what_others_hold_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code = "import os; from lacuna.storage.scratch import Scratch\n"
+    code += "(Scratch('lacuna-serve').path / 'upload.mp4').touch(); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path)}, check=False)
+    assert len(list(tmp_path.glob("lacuna-serve-*/upload.mp4"))) == 1
+    first = Scratch("lacuna-serve")
+    assert [p.name for p in tmp_path.iterdir()] == [first.path.name]
+    second = Scratch("lacuna-serve")
+    assert first.path.is_dir() and second.path.is_dir()
+    first.close()
+    second.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("origin", "passes"),
+    [
+        (None, True),
+        (b"http://127.0.0.1:8080", True),
+        (b"http://localhost:8080", True),
+        (b"http://127.0.0.1:8081", False),
+        (b"https://127.0.0.1:8080", False),
+        (b"http://evil.example", False),
+        (b"http://127.0.0.1:8080.evil.example", False),
+        (b"null", False),
+        (b"", False),
+    ],
+)
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_pages_from_elsewhere_are_refused_by_requests_and_sockets(kind, origin, passes):
+    asked, sent = [], []
+
+    async def app(scope, receive, send):
+        asked.append(scope["type"])
+
+    async def receive():
+        return {"type": f"{kind}.connect"}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": kind, "headers": [] if origin is None else [(b"origin", origin)]}
+    guard = SameOrigin(app, ["http://127.0.0.1:8080", "http://localhost:8080"])
+    asyncio.run(guard(scope, receive, send))
+    assert asked == ([kind] if passes else [])
+    refusal = sent[0] if sent else {}
+    assert passes or refusal.get("status") == 403 or refusal.get("type") == "websocket.close"
 
 
 def test_impossible_limits_are_refused():

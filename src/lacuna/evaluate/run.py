@@ -21,7 +21,7 @@ from lacuna.evaluate.judged import Judged
 from lacuna.evaluate.protocol import Choice, choices
 from lacuna.evaluate.under_loss import Run, linear_baseline, mean_embeddings, over_rates, predict_variants, summary
 from lacuna.evaluate.untagged import answer
-from lacuna.extract.after_loss import leaks
+from lacuna.mask.after_loss import leaks
 from lacuna.mask.variants import Variants
 from lacuna.params import Params
 from lacuna.params.sections import Evaluate

@@ -10,7 +10,7 @@ from lacuna.data.samples import Again, Samples, open_samples
 from lacuna.data.scaler import Scaler
 from lacuna.data.stores import Filed
 from lacuna.export.pickle import Dump, Settings, Written
-from lacuna.extract.after_loss import leaks, made_again
+from lacuna.mask.after_loss import leaks, made_again
 from lacuna.mask.mask import Level
 from lacuna.mask.masked import Drawn, Encoded, Masked
 from lacuna.mask.variants import places

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
@@ -20,14 +21,24 @@ def write_video(
 ) -> None:
     """Write frames (rows, columns, 3) uint8 at `fps` and mono float32 samples (n,) at `rate` Hz; even numbers of px.
 
-    `crf` is x264's quality, lower is better; no samples, no sound.
+    `crf` is x264's quality, lower is better; no samples, no sound. OSError: the disk is full, or may not be written.
     """
-    frames = iter(frames)
-    first = next(frames)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.part")
+    unfinished = path.with_name(f".lacuna-{secrets.token_hex(8)}.tmp")
+    try:
+        _encode(unfinished, frames, fps, (samples, rate), crf)
+        os.replace(unfinished, path)
+    except av.error.FFmpegError as error:  # the input is our own: what fails is the disk
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _encode(path: Path, frames: Iterable[np.ndarray], fps: int, sound: tuple[np.ndarray | None, int], crf: int) -> None:
+    frames, (samples, rate) = iter(frames), sound
+    first = next(frames)
     # bitexact: no version strings or dates inside; one thread: x264 cuts frames differently with several.
-    with av.open(str(unfinished), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+    with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         video = container.add_stream("libx264", rate=fps, options=X264 | {"crf": str(crf)})
         video.thread_count, video.pix_fmt = 1, "yuv420p"
         video.height, video.width = first.shape[:2]
@@ -40,8 +51,7 @@ def write_video(
             container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(video.encode())
         if audio:
-            sound = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
-            sound.sample_rate, sound.pts = rate, 0
-            container.mux(audio.encode(sound))
+            heard = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+            heard.sample_rate, heard.pts = rate, 0
+            container.mux(audio.encode(heard))
             container.mux(audio.encode())
-    os.replace(unfinished, path)

@@ -134,7 +134,7 @@ class _Reader:
         raise MalformedInput(result)
 
     def _started(self) -> Connection:
-        if self._process is None or not self._process.is_alive():
+        if self._line is None or self._process is None or not self._process.is_alive():
             context = multiprocessing.get_context("spawn")  # a fork would inherit the server's threads in mid-step
             self._line, theirs = context.Pipe()
             self._process = context.Process(target=_work, args=(theirs, *self._made_of), daemon=True)
@@ -146,8 +146,10 @@ class _Reader:
         if self._process is not None:
             kill(self._process)
             self._process.join()
-            self._line.close()
             self._process = None
+        if self._line is not None:
+            self._line.close()
+            self._line = None
 
 
 def _work(line: Connection, checkpoint: Path, cache: Path, seconds: float, use: dict[str, str]) -> None:

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -336,7 +336,9 @@ def dumps_to(file: io.BufferedIOBase, value: object) -> None:
 class _Pickler(pickle._Pickler):
     """The standard library's own in Python, which, as the one in C, writes large bytes outside of frames."""
 
-    def reducer_override(self, value: object) -> object:
+    framer: Any  # which type checkers do not know of
+
+    def reducer_override(self, value: object) -> Any:  # noqa: ANN401 (a reduction, or NotImplemented)
         """Arrays as an empty ndarray and its state, which needs no function of numpy's inner modules."""
         if isinstance(value, np.ndarray) and not value.dtype.hasobject:
             # An array of the caller's is bytes already; `Rows` is where its bytes will stand.
@@ -348,17 +350,13 @@ class _Pickler(pickle._Pickler):
     def save(self, value: object, save_persistent_id: bool = True) -> None:
         """As the standard library's, but for bytes that are not there yet."""
         if not isinstance(value, _Content):
-            super().save(value, save_persistent_id)
+            super().save(value, save_persistent_id)  # type: ignore[misc]
         elif value.array.nbytes < self.framer._FRAME_SIZE_TARGET:
-            super().save(b"".join(value.array.pieces()))
+            super().save(b"".join(value.array.pieces()))  # type: ignore[misc]
         else:
             size = value.array.nbytes
-            code = (
-                pickle.BINBYTES + struct.pack("<I", size)
-                if size < 1 << 32
-                else pickle.BINBYTES8 + struct.pack("<Q", size)
-            )
-            self.framer.write_large_bytes(code, b"")
+            code, form = (pickle.BINBYTES, "<I") if size < 1 << 32 else (pickle.BINBYTES8, "<Q")
+            self.framer.write_large_bytes(code + struct.pack(form, size), b"")
             for piece in value.array.pieces():
                 self.framer.file_write(piece)
 

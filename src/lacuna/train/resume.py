@@ -56,7 +56,7 @@ def read_progress(path: Path) -> Progress | None:
             return _progress(tensors, json.loads(note))
     except MalformedInput as error:
         print(f"lacuna: {error}", file=sys.stderr, flush=True)
-        path.unlink()
+        path.unlink(missing_ok=True)  # another process of this training may have been faster
         return None
 
 

@@ -20,7 +20,7 @@ from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Samples, polarity, read_samples
 from lacuna.data.scaler import Scaler
 from lacuna.data.task import Task, class_names
-from lacuna.extract.after_loss import made_again
+from lacuna.mask.after_loss import made_again
 from lacuna.params import Params, Train, plugin
 from lacuna.storage.cache import default_root, digest_of, digest_of_file
 from lacuna.storage.features import Origin, replacing
