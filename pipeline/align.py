@@ -11,6 +11,7 @@ from lacuna.data.heard import FILE as HEARD
 from lacuna.data.samples import read_clips
 from lacuna.params import load_params
 from lacuna.prepare.rejects import check_share, write_rejects
+from lacuna.prepare.run import check_within
 from lacuna.stages import run_stage
 from lacuna.storage.features import FeatureFile, write_features
 
@@ -18,6 +19,8 @@ from lacuna.storage.features import FeatureFile, write_features
 def main(dataset: str, extractor: str) -> None:
     params, folder = load_params(), Path("processed", dataset, "features")
     settings = params.align.of(dataset)
+    if settings.words == "files":
+        check_within(Path(settings.source), Path("raw", dataset), "align.source")
     words = params.extract.plain_settings(params.export.of(dataset).tokens, dataset)
     tokens = {"tokenizer": words.get("source", "embedded"), "max_length": words.get("max_length", 50)}
     source = str(folder.parent / HEARD) if settings.words == "heard" else settings.source

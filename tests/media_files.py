@@ -92,7 +92,10 @@ def _video_stream(container: av.container.OutputContainer, suffix: str, video: V
 
 def _audio_stream(container: av.container.OutputContainer, suffix: str, video: Video) -> av.AudioStream:
     codec = video.audio_codec or AUDIO_CODECS.get(suffix, "aac")
-    return container.add_stream(codec, rate=video.audio_rate, layout=video.layout)
+    stream = container.add_stream(codec, rate=video.audio_rate, layout=video.layout)
+    if codec == "wmav2":
+        stream.bit_rate = 64000  # it has no usual one
+    return stream
 
 
 def _write_sound(container: av.container.OutputContainer, stream: av.AudioStream, video: Video) -> None:

@@ -140,7 +140,7 @@ item []:
         intervals [3]:
             xmin = 0.7
             xmax = 1.2
-            text = "film ""7"""
+            text = "film""7"""
 '''
 SHORT_GRID = """File type = "ooTextFile"
 "TextGrid"
@@ -346,3 +346,60 @@ def test_a_bad_clip_does_not_stop_the_others(tmp_path):
     assert result["v$_$1"].seen.tolist() == [False, True, False] and not len(result["v$_$2"])
     assert [r.id for r in rejects] == ["v$_$2"] and "expected word times" in rejects[0].reason
     assert rejects[0].stage == "align"
+
+
+def _grid(tiers, extra="") -> str:
+    """A TextGrid in Praat's short form, with comments after each number; tiers of (start, end, label)."""
+    lines = ['"ooTextFile"', '"TextGrid"', "0 2 ! time domain of 3 things", "<exists> ! 7", f"{len(tiers)} tiers ! 2"]
+    for name, rows in tiers:
+        lines += [f'"IntervalTier" "{name}" ! tier 1', "0 2 ! of 2 s", f"{len(rows)} intervals"]
+        lines += [f'{start} {end} "{label}" ! interval 1 of 9' for start, end, label in rows]
+    return "\n".join([*lines, extra])
+
+
+HELLO = Clip("v$_$1", "own", "train", "hello big world", {}, None, 0.0, 2.0)
+EXPECTED = np.array([[0.3, 0.8], [0.8, 1.2], [1.2, 1.9]])
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [
+        (".csv", "word,start,end\nuh,0.0,0.2\nhello,0.3,0.8\nworld,1.2,1.9\n"),
+        (".csv", "word,start,end\nhello,0.3,0.8\nbig,,\nworld,1.2,1.9\n"),
+        (".csv", "word,start,end\nhello,0.3,0.8\nbig,NaN,NA\nworld,1.2,1.9\n"),
+        (".csv", "word;start;end\nhello;0,3;0,8\nbig;;\nworld;1,2;1,9\n"),
+        (".csv", "word,start,end\nHELLO,0.3,0.8\nbug,0.8,1.2\nworld.,1.2,1.9\n"),
+        (".TextGrid", _grid([("words", [(0.3, 0.8, "hello"), (0.8, 1.2, "big"), (1.2, 1.9, "world")])])),
+        (".TextGrid", _grid([("Anna - words", [(0.3, 0.8, "hello")]), ("Ben - words", [(1.2, 1.9, "world")])])),
+        (".TextGrid", _grid([("words_A", [(0.3, 0.8, "hello")]), ("phones", []), ("word B", [(1.2, 1.9, "world")])])),
+        (".TextGrid", _grid([("words", [(0.3, 0.8, "hello")]), ("words", [(0.8, 1.2, "big"), (1.2, 1.9, "world")])])),
+        (".ctm", "1 A 0.3 0.5 hello\n1 A 1.2 0.7 world\n"),
+    ],
+)
+def test_words_keep_the_times_that_are_theirs(tmp_path, suffix, content):
+    (tmp_path / "v").mkdir()
+    (tmp_path / f"v/1{suffix}").write_text(content)
+    assert file_times(tmp_path, HELLO, ["hello", "big", "world"]) == pytest.approx(EXPECTED)
+
+
+def test_words_of_chinese_files_are_matched_by_their_characters(tmp_path):
+    (tmp_path / "v$_$1.csv").write_text("word,start,end\n嗯,0,0.2\n喜欢,0.4,0.8\n电影,1.0,1.6\n", encoding="utf-8")
+    spans = file_times(tmp_path, HELLO, list("喜欢电影"))
+    assert spans == pytest.approx(np.array([[0.4, 0.6], [0.6, 0.8], [1.0, 1.3], [1.3, 1.6]]))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content", "told"),
+    [
+        (".csv", "word,start,end\nquite,0,1\nother,1,2\nspeech,2,3\n", "expected times of the words hello big world"),
+        (".TextGrid", _grid([("Anna", [(0, 1, "hello")]), ("Ben", [(1, 2, "world")])]), "a tier called words"),
+        (".csv", "word,start,end\nhello,soon,0.8\n", "expected seconds in line 2"),
+        (".csv", "word,start,end\nhello,0.8,0.3\n", "end >= start"),
+        (".csv", "word,start,end\nhello,,\nbig,,\n", "expected words within the clip"),
+    ],
+)
+def test_word_times_that_cannot_be_theirs_are_refused(tmp_path, suffix, content, told):
+    (tmp_path / "v").mkdir()
+    (tmp_path / f"v/1{suffix}").write_text(content)
+    with pytest.raises(MalformedInput, match=told):
+        file_times(tmp_path, HELLO, ["hello", "big", "world"])

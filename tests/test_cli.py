@@ -149,10 +149,11 @@ def test_a_pickle_becomes_a_dataset(run, tmp_path):
     assert status == 0 and (tmp_path / "raw/mine/unaligned_5.pkl").read_bytes() == path.read_bytes()
     assert "6 train, 6 valid, 6 test clips; no published file known here" in out
     assert "audio: 5 columns, 7 frames at most; 3 values that are not finite count as 0" in out
-    assert "labels from -3 to 3" in out and "label_range" not in out
+    assert "labels from -3 to 3" in out and "prepare: {label_range: [-3, 3]}" in out
     written = out.split("in their place):\n")[1]
     assert yaml.safe_load(written) == {
         "datasets": ["mine"],
+        "prepare": {"label_range": [-3, 3]},
         "extract": {"extractors": ["tokens", "bert", "librosa"]},
         "align": {"extractors": []},
         "export": {"tokens": "tokens", "features": ["bert", "librosa"]},
@@ -172,9 +173,10 @@ def test_scores_say_what_chose_them(run, tmp_path, protocol, told):
     assert told in run("scores")[1]
 
 
-def test_scores_in_small_range_ask_for_it(run, tmp_path):
-    _, out, _ = run("import-mmsa", mmsa_pickle(tmp_path / "a.pkl", limit=1.0), "--dataset", "sims")
-    assert "prepare: {label_range: [-1, 1]}" in out
+@pytest.mark.parametrize(("limit", "told"), [(1.0, "[-1, 1]"), (0.5, "[-1, 1]"), (2.0, "[-3, 3]"), (5.0, "[-5, 5]")])
+def test_an_imported_pickle_s_labels_ask_for_their_range(run, tmp_path, limit, told):
+    _, out, _ = run("import-mmsa", mmsa_pickle(tmp_path / "a.pkl", limit=limit), "--dataset", "other")
+    assert f"prepare: {{label_range: {told}}}" in out
 
 
 @pytest.mark.parametrize(("value", "told"), [("much", "expected numbers"), (np.nan, "expected at least one number")])

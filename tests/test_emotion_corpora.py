@@ -13,17 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import samples
+from builders import samples, variants_file
 from media_files import Video, write_video
 from small_checkpoint import MODELS
 
 from lacuna.across.run import Other, judge_across
 from lacuna.data.batches import InputSpec
-from lacuna.data.samples import Scaler, write_clips
+from lacuna.data.samples import Samples, write_clips
+from lacuna.data.scaler import Scaler
 from lacuna.data.task import class_names
 from lacuna.datasets import iemocap, meld, mer2023, mosei_raw
 from lacuna.evaluate.metrics import regression
-from lacuna.mask.variants import write_variants
 from lacuna.params import plugin, plugin_settings
 from lacuna.params.sections import Prepare
 from lacuna.prepare.run import classes_of, layout_of, prepare
@@ -186,7 +186,7 @@ def _dataset(root: Path, name: str, seed: int) -> tuple[Path, list]:
         rows = ((s.clip.id, s.features[modality]) for s in made)
         write_features(folder / f"features/{modality}.h5", origin, rows)
     kept = [replace(s, features={m: s.features[m] for m in ("text", "audio")}) for s in made]
-    write_variants(folder / "variants/frames.h5", kept, plugin("patterns", "frames"), [0.0, 0.5], [1])
+    variants_file(folder / "variants/frames.h5", kept, plugin("patterns", "frames"), [0.0, 0.5], [1])
     return folder, kept
 
 
@@ -209,7 +209,7 @@ def test_scores_across_are_those_of_the_model_on_the_others_clips(tmp_path: Path
     network, spec, scaler = _checkpoint(tmp_path / "mosi/models/lnln/1")
     other = Other(folder, ["text", "audio"], (-3.0, 3.0), ["frames"])
     scores = judge_across([tmp_path / "mosi/models/lnln/1"], other, "cpu")
-    told = predict(network.eval(), [scaler(s) for s in made], spec, "cpu")["prediction"]
+    told = predict(network.eval(), Samples.of(made).scaled(scaler), spec, "cpu")["prediction"]
     expected = regression(told, np.array([s.clip.label for s in made]))
     assert scores["patterns"]["frames"]["0.0"]["mae"]["mean"] == pytest.approx(expected["mae"], rel=1e-5)
     assert (scores["dataset"], scores["judged_on"], scores["clips"]) == ("mosi", "mosei", {"test": 12})

@@ -556,3 +556,12 @@ def test_weights_of_a_file(bench: Bench, tmp_path: Path) -> None:
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "foreign.pth")
     with pytest.raises(MalformedInput, match=r"foreign\.pth"):
         module.Extractor(module.Settings(weights=str(tmp_path / "foreign.pth")))
+
+
+def test_a_complex_tempogram_is_kept_by_its_magnitude():
+    from lacuna.extractors import librosa as extractor
+
+    samples = np.random.default_rng(0).normal(size=22050).astype(np.float32)
+    found = extractor.Extractor(extractor.Settings(features=("fourier_tempogram",))).of_samples(samples, 22050)
+    expected = np.abs(librosa.feature.fourier_tempogram(y=samples, sr=22050)).T
+    assert np.array_equal(found.values, expected.astype(np.float32)) and found.values.any()

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from media_files import Video, write_video
 
+from lacuna.extract.cached import Extraction
 from lacuna.extractors import face
 from lacuna.extractors._openface.columns import GROUPS, names
 from lacuna.types import Clip, MalformedInput
@@ -117,7 +119,7 @@ def binary(tmp_path):
 
 def test_the_binary_is_run_and_its_output_believed_not_its_return_code(binary, tmp_path):
     extractor = face.Extractor(face.Settings(backend="openface", openface=str(binary)))
-    (tmp_path / "a film.mp4").write_bytes(b"film")
+    write_video(tmp_path / "a film.mp4", Video(frames=10))
     found = extractor(clip(tmp_path / "a film.mp4", start=0.08, end=0.2))
     assert found.values[:, 0].tolist() == [2, 3, 4]
     assert np.allclose(found.times, [0, 0.04, 0.08])
@@ -139,3 +141,72 @@ def test_a_real_row_is_read(tmp_path):
     assert found.values.shape == (1, 709)
     assert found.values[0, found.columns.index("pose_Tz")] == pytest.approx(382.5)
     assert found.values[0, found.columns.index("AU12_r")] == pytest.approx(2.26)
+
+
+@pytest.mark.parametrize("absent", [{4, 5, 6}, {1}, {1, 2, 3, 9}, {8}])
+@pytest.mark.parametrize("fps", [25, None])
+def test_rows_that_are_absent_are_frames_without_a_face(tmp_path, absent, fps):
+    write_video(tmp_path / "film.mp4", Video(frames=12))
+    write(tmp_path / "film.csv", [row(n, (n - 1) / 25, n) for n in range(1, 13) if n not in absent])
+    found = from_folder(tmp_path, groups=("pose",), fps=fps)(clip(tmp_path / "film.mp4"))
+    assert [n + 1 for n in np.flatnonzero(~found.seen)] == sorted(absent) and len(found) == 12
+    assert found.values[:, 0].tolist() == [0 if n in absent else n for n in range(1, 13)]
+
+
+def test_absent_rows_are_unseen_where_the_media_are_not_at_hand_too(tmp_path):
+    numbers = [n for n in range(3, 20) if n not in (7, 8, 12)]
+    for header in (HEADER, HEADER[1:]):  # older files have no frame numbers
+        rows = [row(n, (n - 1) / 25, n)[len(HEADER) - len(header) :] for n in numbers]
+        write(tmp_path / "film.csv", rows, header)
+        found = from_folder(tmp_path, groups=("pose",), fps=None)(clip())
+        assert found.values[:, 0].tolist() == [n if n in numbers else 0 for n in range(3, 20)]
+
+
+@pytest.mark.parametrize("cell", ["", " ", "-nan(ind)", "nan", "-nan", "1.#QNAN", "-1.#IND", "NaN"])
+def test_a_cell_without_a_number_is_a_frame_without_a_face(tmp_path, cell):
+    rows = [row(n, (n - 1) / 25, n) for n in range(1, 6)]
+    rows[2] = (*rows[2][:100], cell, *rows[2][101:])
+    write(tmp_path / "film.csv", rows)
+    found = from_folder(tmp_path)(clip())
+    assert found.seen.tolist() == [True, True, False, True, True] and not found.values[2].any()
+    write(tmp_path / "film.csv", [*rows[:2], (*rows[2][:100], "face", *rows[2][101:])])
+    with pytest.raises(MalformedInput, match="expected numbers"):
+        from_folder(tmp_path)(clip())
+
+
+def test_frames_are_when_the_media_show_them_whatever_the_table_says(tmp_path):
+    """OpenFace writes frame / rate; a video of varying rate shows its frames at other times."""
+    times = (0, 0.1, 0.5, 0.6, 1.4)
+    write_video(tmp_path / "film.mkv", Video(frames=5, times=times, audio=""))
+    write(tmp_path / "film.csv", [row(n + 1, n / 25, n) for n in range(5)])
+    found = from_folder(tmp_path, groups=("pose",), fps=None)(clip(tmp_path / "film.mkv"))
+    assert found.times == pytest.approx(np.array(times), abs=2e-3)
+    part = from_folder(tmp_path, groups=("pose",), fps=None)(clip(tmp_path / "film.mkv", start=0.4, end=1.0))
+    assert part.values[:, 0].tolist() == [2, 3]
+    write(tmp_path / "film.csv", [row(n + 1, n / 25, n) for n in range(6)])
+    with pytest.raises(MalformedInput, match=r"film\.csv: expected rows of the 5 frames of film\.mkv, got frame 6"):
+        from_folder(tmp_path)(clip(tmp_path / "film.mkv"))
+
+
+@pytest.mark.parametrize(
+    "order", [(1, 0, 2, 3), (0, 2, 1, 3), (0, 1, 1, 2), (3, 2, 1, 0)], ids=["first", "middle", "twice", "backwards"]
+)
+@pytest.mark.parametrize("what", ["rows", "times", "frames"])
+def test_rows_out_of_order_are_refused(tmp_path, order, what):
+    numbers = {name: order if what in ("rows", name) else range(4) for name in ("times", "frames")}
+    write(tmp_path / "film.csv", [row(f + 1, t / 25, f) for f, t in zip(numbers["frames"], numbers["times"])])
+    if what == "times" and order == (0, 1, 1, 2):
+        return  # times are written with three decimals: two may be equal
+    with pytest.raises(MalformedInput, match="expected"):
+        from_folder(tmp_path)(clip())
+
+
+def test_a_finished_file_is_known_by_its_content(tmp_path):
+    extraction = Extraction("face", {"backend": "openface", "csv": str(tmp_path)}, tmp_path / "cache")
+    media = clip(write_video(tmp_path / "film.mp4", Video(frames=3)))
+    write(tmp_path / "film.csv", [row(n + 1, n / 25, n) for n in range(3)])
+    before = extraction.key(media)
+    write(tmp_path / "other.csv", [row(1, 0, 1)])
+    assert extraction.key(media) == before
+    write(tmp_path / "film.csv", [row(n + 1, n / 25, n + 4) for n in range(3)])  # of the same size
+    assert extraction.key(media) != before

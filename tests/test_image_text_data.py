@@ -13,6 +13,7 @@ from lacuna.datasets import image_text
 from lacuna.extractors._text import cleaned
 from lacuna.params import Prepare
 from lacuna.prepare.run import layout_of, prepare
+from lacuna.storage.text import decode
 from lacuna.types import Clip, MalformedInput, Reject
 
 DATA = Path(os.environ.get("LACUNA_DATA", "../shared/data")) / "imagetext"
@@ -66,13 +67,14 @@ def test_splits_are_stratified_seeded_and_stay_when_posts_come_or_move(tmp_path:
     [("café — 好", "utf-8"), ("好的，very good…", "gb18030"), ("plain", "ascii"), ("é", "utf-8-sig")],
 )
 def test_texts_in_any_of_their_encodings(text: str, encoding: str) -> None:
-    assert image_text.decoded(text.encode(encoding)) == text
+    assert decode(text.encode(encoding), "1.txt", cut=True)[0] == text
 
 
 def test_texts_cut_in_a_character() -> None:
-    assert image_text.decoded("schön 好好".encode()[:-1]) == "schön 好"
-    assert image_text.decoded("好的…".encode("gb18030")[:-1]) == "好的"
-    assert image_text.decoded(b"a \xff\xff b") == "a \ufffd\ufffd b"
+    assert decode("schön 好好".encode()[:-1], "1.txt", cut=True)[0] == "schön 好"
+    assert decode("好的，我们…".encode("gb18030")[:-1], "1.txt", cut=True)[0] == "好的，我们"
+    with pytest.raises(MalformedInput, match=r"1\.txt: line 1: expected utf-8"):
+        decode(b"a \xff\xff b", "1.txt", cut=True)
 
 
 def _break(root: Path, what: str) -> None:

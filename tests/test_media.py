@@ -2,11 +2,13 @@
 
 import resource
 
+import av
 import numpy as np
 import pytest
 from media_files import Video, damage, number_of, picture, sound, truncate, write_video
 
 from lacuna.media import decode
+from lacuna.media.container import opened
 from lacuna.types import MalformedInput
 
 
@@ -191,7 +193,7 @@ def test_missing_files_folders_and_spans_outside_are_told(tmp_path):
 
 def test_sound_alone_is_no_video(tmp_path):
     path = write_video(tmp_path / "clip.mkv")
-    with decode._opened(path) as whole, decode.av.open(str(tmp_path / "voice.m4a"), "w") as out:
+    with opened(path) as whole, av.open(str(tmp_path / "voice.m4a"), "w") as out:
         stream = out.add_stream("aac", rate=16000, layout="mono")
         for frame in whole.decode(audio=0):
             out.mux(stream.encode(frame))

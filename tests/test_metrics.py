@@ -160,3 +160,25 @@ def test_uncertainty_quality():
     quality = metrics.uncertainty_quality([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1], bins=2)
     assert quality["auroc"] == 1.0 and [c["error"] for c in quality["curve"]] == [0.0, 1.0]
     assert metrics.uncertainty_quality([0.1, 0.2], [0, 0])["auroc"] is None
+
+
+@pytest.mark.parametrize("labels", [[1.0, 2.0, 0.5], [-1.0, -0.2, -3.0], [0.4, 0.4, 0.4]])
+@pytest.mark.parametrize("scale", ["mosi", "sims"])
+def test_labels_of_one_sign_have_no_score_of_two_classes(labels, scale):
+    labels = np.array(labels) / (3 if scale == "sims" else 1)
+    two = {"mosi": ("has0_acc2", "has0_f1", "non0_acc2", "non0_f1"), "sims": ("acc2", "f1")}[scale]
+    scores, intervals = metrics.regression(labels, labels, scale), metrics.regression_intervals(labels, labels, scale)
+    assert all(scores[name] is None and intervals[name] is None for name in two) and scores["mae"] == 0
+    mixed = metrics.regression(labels, np.array([-0.5, *labels[1:]]) * [1, 1, -1], scale)
+    assert all(mixed[name] is not None for name in two)
+    theirs = metrics.mmsa_regression(labels, labels, scale)  # MMSA itself prints a perfect score
+    assert {"mosi": theirs.get("Has0_acc_2"), "sims": theirs.get("Mult_acc_2")}[scale] == 1.0
+
+
+def test_neutral_labels_and_one_pole_leave_negative_against_positive_undefined():
+    scores = metrics.regression(np.array([0.1, 1.0, -0.3]), np.array([0.0, 2.0, 0.0]))
+    assert scores["non0_acc2"] is None and scores["has0_acc2"] is None
+    scores = metrics.regression(np.array([0.1, 1.0, -0.3]), np.array([0.0, -2.0, 0.0]))
+    assert scores["non0_acc2"] is None and scores["has0_acc2"] == pytest.approx(1 / 3)
+    polar = metrics.classification(np.eye(3)[[1, 2, 2]], np.array([1, 2, 2]))
+    assert polar["has0_acc2"] is None and polar["non0_acc2"] is None and polar["accuracy"] == 1

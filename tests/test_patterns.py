@@ -10,9 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lacuna.data.samples import HIDDEN_COLUMN, LOST_TOKEN, TAILED_COLUMN, TOKEN_COLUMNS, Sample, Samples, specials
+from lacuna.datasets import mmsa_pickle
 from lacuna.mask.mask import Draw, Place, lose, mask, rate_of
+from lacuna.mask.variants import Counted, Grid, Variants, write_variants
 from lacuna.params import plugin, plugin_names
+from lacuna.params.sections import Prepare
 from lacuna.patterns import conflict, frames, legacy, mixed, modality, modality_dataset, noise, span
+from lacuna.storage import pickles
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -299,3 +303,54 @@ def test_scores_contradict_by_their_sign_and_zero_contradicts_nobody():
     clips = [Clip(f"v$_${i}", "d", "test", labels={"M": y}) for i, y in enumerate((2.0, 0.5, -1.0, 0.0))]
     samples = Samples.of([Sample(clip, {"audio": sequence(2)}) for clip in clips]).bound({}, classes=0)
     assert [[o.clip.label for o in s.others] for s in samples] == [[-1.0], [-1.0], [2.0, 0.5], [2.0, 0.5, -1.0]]
+
+
+@pytest.mark.skipif(not MASKS.is_file(), reason=f"NO PARITY CHECKED: no {MASKS} (set LACUNA_FIXTURES)")
+def test_legacy_through_the_pipeline_is_the_published_mask_of_the_pickle(tmp_path):
+    """The pickle is padded beyond its longest clip, and its three splits have other longest ones: its T decides."""
+    fixture = np.load(MASKS, allow_pickle=False)
+    contents, lengths = {}, {}
+    for split, shorter in (("train", 1), ("valid", 3), ("test", 2)):
+        content = {"id": [f"{split}$_${i}" for i in range(6)], "regression_labels": np.zeros(6)}
+        for name in ("text", "audio", "vision"):
+            given_ = fixture[f"{name}_modality"].copy()
+            lengths[split, name] = [max(3, int(n) // shorter) for n in fixture[f"{name}_lens"]]
+            for i, length in enumerate(lengths[split, name]):
+                given_[i, length:] = 0
+                given_[i, :length] = np.where(given_[i, :length] == 0, 1, given_[i, :length])
+            if name == "text":
+                ids = given_.astype(np.int64)
+                content["text_bert"] = np.stack([ids, ids != 0, 0 * ids], 1)
+            else:
+                content[name], content[f"{name}_lengths"] = given_, lengths[split, name]
+        contents[split] = content
+    (tmp_path / "raw").mkdir()
+    with (tmp_path / "raw/a.pkl").open("wb") as file:
+        pickles.dumps_to(file, contents)
+    clips = list(mmsa_pickle.read(tmp_path / "raw", "own", Prepare()))
+    kinds = {"text": "tokens", "audio": "audio", "vision": "vision"}
+    given_of = {m: mmsa_pickle.features(tmp_path / "raw", kind) for m, kind in kinds.items()}
+    origins = {m: origin for m, (origin, _) in given_of.items()}
+    sequences = {m: dict(pairs) for m, (_, pairs) in given_of.items()}
+    rates, seed = sorted({float(r) for r in fixture["text_rate"][:, 0]}), int(fixture["seed"])
+    grid, counts = Grid(legacy, rates, [seed]), {}
+    for name, sequence_of in sequences.items():
+        frames_of = np.array([len(sequence_of[clip.id]) for clip in clips])
+        counts[name] = Counted(frames_of, [sequence_of[clip.id] for clip in clips], origins[name].settings)
+    write_variants(tmp_path / "legacy.h5", clips, counts, grid)
+    variants = Variants(tmp_path / "legacy.h5")
+    for split in contents:
+        for name in origins:
+            for i, length in enumerate(lengths[split, name]):
+                rate = float(fixture[f"{name}_rate"][i, 0])
+                published = fixture[f"{name}_missing_mask"]
+                drawn = np.random.RandomState(seed).uniform(size=published.shape)[i, :length] > rate
+                if name == "text":
+                    drawn[[0, -1]] = True
+                survives = variants.survivors(f"{split}$_${i}", name, rate, seed)
+                assert (survives == drawn).all()
+                if length == fixture[f"{name}_lens"][i]:
+                    assert (survives == published[i, :length].astype(bool)).all()
+    with pytest.raises(MalformedInput, match="expected every row of the pickle, whose masks go by row, got 1 fewer"):
+        fewer = {m: Counted(c.lengths[1:], c.sequences[1:], c.told) for m, c in counts.items()}
+        write_variants(tmp_path / "legacy.h5", clips[1:], fewer, grid)

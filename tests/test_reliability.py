@@ -28,7 +28,7 @@ TMPFS = """
 import sys; from pathlib import Path; from damage import KINDS
 name, folder = sys.argv[1], Path(sys.argv[2])
 try:
-    for k in range(200):
+    for k in range(2000):
         KINDS[name](folder / str(k))
 except OSError as error:
     print(error.errno, *[p for p in folder.rglob("*.tmp")])

@@ -14,8 +14,7 @@ from test_extractors import _wav2vec2
 from lacuna.cli import app
 from lacuna.commands.extract import extract as extract_features
 from lacuna.data.samples import write_clips
-from lacuna.media import decode as media
-from lacuna.media import shared
+from lacuna.media import container, shared
 from lacuna.params import Params
 from lacuna.types import Clip, MalformedInput
 
@@ -136,14 +135,14 @@ def written(folder):
 @pytest.fixture
 def decoders(monkeypatch):
     """How often each stream was decoded from its start or a span's."""
-    opened, decode = Counter(), media._decode
+    opened, decode = Counter(), container.decode_alone
 
     def counted(path, kind, start):
         for i, item in enumerate(decode(path, kind, start)):
-            opened[kind] += i == 1  # the first frame alone tells a track's rate
+            opened[kind] += i == 1
             yield item
 
-    monkeypatch.setattr(media, "_decode", counted)
+    monkeypatch.setattr(container, "decode_alone", counted)
     return opened
 
 

@@ -37,7 +37,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         columns = made[0].features[modality].columns
         rows = ((s.clip.id, s.features[modality]) for s in [*made, *samples(4, "test", 2)])
         write_features(folder / f"features/{name}.h5", Origin(name, modality, columns, {}, {}), rows)
-    values = {"datasets": ["made"], "models": ["concat"], "seeds": [1], "extract": {"extractors": []}}
+    values = {"datasets": ["made"], "models": ["concat"], "seeds": [1], "extract": {"extractors": ["bert", "librosa"]}}
     values |= {"export": {"features": []}}
     values["train"] = {"features": list(FEATURES.values()), "concat": {"training": {"epochs": 4}}}
     Path("params.yaml").write_text(yaml.safe_dump(values))

@@ -29,7 +29,7 @@ def test_a_file_gives_back_the_masks(name, tmp_path):
     shares = variants_file(path, samples, pattern, LEVELS, SEEDS)
     assert set(shares) == {"text", "audio"} and all(s.shape == (2,) for s in shares.values())
     read = Samples.of(samples)
-    variants, where = Variants(path), places(read.clips, {m: s.lengths for m, s in read.stores.items()})
+    variants, where = Variants(path), places(read.clips, {m: s.lengths for m, s in read.stores.items()}, {})
     spec = InputSpec.of(samples, {"text": 6, "audio": 10})
     lossy = Lossy(samples, spec, variants, "cpu")
     for level in LEVELS:

@@ -77,14 +77,20 @@ def init(folder: Path) -> None:
 def check(dataset: str) -> None:
     """Read raw/<dataset> as `prepare` will, and list what would be refused; nothing is written."""
     from lacuna.params import load_params
+    from lacuna.prepare.rejects import check_share
     from lacuna.prepare.run import prepare
 
     params = load_params()
-    clips, rejects = prepare(Path("raw", dataset), dataset, params.prepare.of(dataset), params.workers)
+    settings = params.prepare.of(dataset)
+    clips, rejects = prepare(Path("raw", dataset), dataset, settings, params.workers)
     _say(f"refused  {reject.id}  {reject.file}: {reject.reason}" for reject in rejects)
     splits = {split: sum(c.split == split for c in clips) for split in dict.fromkeys(c.split for c in clips)}
     told = ", ".join(f"{count} {split}" for split, count in splits.items())
     _say([f"{dataset}: {len(clips)} clips ({told}), {len(rejects)} refused"])
+    try:
+        check_share(rejects, len(clips) + len(rejects), settings.max_rejects, Path("raw", dataset))
+    except MalformedInput as error:
+        _say([f"`dvc repro prepare` will stop: {error}"])
     if rejects:
         raise typer.Exit(1)
 
@@ -245,6 +251,7 @@ def predict(
     checkpoint: Annotated[str, typer.Option(help="a folder with model.json, or hf://org/name of a model hub")],
     text: Annotated[str | None, typer.Option(help="what is said")] = None,
     transcript: Annotated[Path | None, typer.Option(help="what is said, as .srt, .vtt or .txt")] = None,
+    encoding: Annotated[str, typer.Option(help="of the transcript, if it is not utf-8: cp1252, big5 …")] = "",
     asr: Annotated[str, typer.Option(help="hear it with: a speech model's hub id, directory, or sphinx")] = "",
     start: Annotated[float, typer.Option(help="s")] = 0.0,
     end: Annotated[float | None, typer.Option(help="s; default: the file's end")] = None,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lacuna.data.samples import Sample, of_split, polarity, read_samples
+from lacuna.data.samples import Samples, polarity, read_samples
 from lacuna.data.task import Task
 from lacuna.evaluate.judged import Judged
 from lacuna.evaluate.under_loss import Run, over_rates, predict_variants, summary
@@ -39,8 +39,8 @@ class Other:
 def judge_across(folders: Sequence[Path], other: Other, device: str = "auto") -> dict[str, object]:
     """Scores of checkpoints (one a seed) on the other dataset's test split, by pattern and level."""
     samples, origins = read_samples(other.folder, other.features)
-    test = of_split(samples, "test")
-    if not any(np.isfinite(sample.clip.label) for sample in test):
+    test = samples.of_split("test")
+    if not np.isfinite(test.labels).any():
         raise MalformedInput(f"{other.folder.name}: expected labelled clips in the split test, got none")
     cards = [checkpoint.read_card(folder) for folder in folders]
     for card in cards:
@@ -69,17 +69,16 @@ def _check(card: Card, other: Other, origins: dict[str, Origin]) -> None:
         )
 
 
-def _runs(folder: Path, test: Sequence[Sample], other: Other, device: str) -> Iterator[Run]:
+def _runs(folder: Path, test: Samples, other: Other, device: str) -> Iterator[Run]:
     """One checkpoint under every pattern, level and mask seed of the other dataset."""
     network, card = checkpoint.load(folder)
     spec, scale = card.spec, checkpoint.scaler_of(card)
-    seen = [scale(polarity(sample) if card.task == "polarity" else sample) for sample in test]
-    labels = np.array([sample.clip.label for sample in seen])
+    seen = (test.relabelled(polarity) if card.task == "polarity" else test).scaled(scale)
     task = Task(card.task, ("sims" if card.label_range[1] <= 1 else "mosi") * (not spec.classes), spec.classes)
     for pattern in other.patterns:
         variants = Variants(other.folder / "variants" / f"{pattern}.h5")
         for level, seed, outputs in predict_variants(network, seen, spec, variants, choose_device(device)):
-            yield Run(pattern, level, seed, card.seed, Judged.by(task).scores(outputs["prediction"], labels))
+            yield Run(pattern, level, seed, card.seed, Judged.by(task).scores(outputs["prediction"], seen.labels))
 
 
 def write_across(path: Path, scores: dict[str, object]) -> None:

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 
 from lacuna import pretrained
+from lacuna.media import RATE
 from lacuna.types import MalformedInput
-
-RATE = 16000  # Hz, of every wav2vec2 model
 
 
 class CtcAligner:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from lacuna.media import RATE
 from lacuna.types import MalformedInput
 
 NAME = "sphinx"  # where settings name a speech model
-RATE = 16000  # Hz
 _FRAME = 0.01  # s
 _SILENT = 1e-3  # of full scale; in digital silence the model hears "dog"
 

@@ -1,27 +1,33 @@
 """Word times from files. In: a folder of TextGrid, CTM or CSV files and a clip's words. Out: each word's span.
 
 A clip's file is <video_id>/<clip_id>.<suffix> or <clip's id>.<suffix>, with seconds from the clip's start; or
-<video_id>.<suffix>, with seconds from the video's. Words are matched by spelling; one that the file lacks takes its
-share of the gap between its neighbours.
+<video_id>.<suffix>, with seconds from the video's. Words are matched by spelling, and by place where just as many stand
+between two that match; one that the file lacks, or does not time, takes its share of the gap between its neighbours.
 """
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from lacuna.data.heard import Heard
+from lacuna.prepare.tables import is_blank, read_table
+from lacuna.storage import text as text_files
 from lacuna.types import Clip, MalformedInput
 
 _SILENCES = {"", "sp", "sil", "<eps>", "<sil>", "[silence]"}
-_FIELD = re.compile(r'"((?:[^"]|"")*)"|(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)')
+# Praat heeds strings and numbers that stand free, and nothing after a free "!".
+_FIELD = re.compile(r'"((?:[^"]|"")*)"|(?<!\S)(-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?!\S)|(?<!\S)![^\r\n]*')
+# A word is a run without spaces; Chinese and Japanese write none, so each of their characters is one.
+_WORD = re.compile(
+    r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\s\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+"
+)
 
 
 @dataclass(frozen=True)
@@ -32,11 +38,28 @@ class Word:
     start: float
     end: float
 
+    def parts(self) -> list[Word]:
+        """The same as words of ours (`words_of`), by their letters."""
+        places = words_of(self.text)
+        if len(places) < 2:
+            return [self]
+        bounds = np.cumsum([0, *(end - begin for begin, end in places)])
+        bounds = self.start + (self.end - self.start) * bounds / bounds[-1]
+        return [Word(self.text[b:e], *map(float, s)) for (b, e), s in zip(places, pairwise(bounds))]
+
+    def moved(self, seconds: float) -> Word:
+        return Word(self.text, self.start + seconds, self.end + seconds)
+
+
+def words_of(text: str) -> list[tuple[int, int]]:
+    """Where each word begins and ends in the text."""
+    return [match.span() for match in _WORD.finditer(text)]
+
 
 def file_times(folder: Path, clip: Clip, words: Sequence[str]) -> np.ndarray:
     """(W, 2) spans of the clip's words; MalformedInput where there is no file, or it cannot be read."""
     path, offset = _file_of(folder, clip)
-    read = [Word(w.text, w.start - offset, w.end - offset) for w in read_words(path, clip)]
+    read = [part.moved(-offset) for word in read_words(path, clip) for part in word.parts()]
     length = np.inf if clip.end is None else clip.end - clip.start
     read = [w for w in read if w.end > 0 and w.start < length]
     if not read:
@@ -55,7 +78,11 @@ def heard_times(heard: Mapping[str, Heard], clip: Clip, words: Sequence[str]) ->
 def matched(words: Sequence[str], read: Sequence[Word], length: float) -> np.ndarray:
     """(W, 2) spans of `words`, matched by spelling with words that have times; others are put between neighbours."""
     spans = np.full((len(words), 2), np.nan)
-    for ours, theirs, count in _matching(words, [word.text for word in read]):
+    matching = _matching(words, [word.text for word in read])
+    if words and not matching:
+        some = " ".join(word.text for word in read[:5])
+        raise MalformedInput(f"expected times of the words {' '.join(words[:5])} …, got those of {some} …")
+    for ours, theirs, count in matching:
         for k in range(count):
             spans[ours + k] = read[theirs + k].start, read[theirs + k].end
     return filled(np.maximum(spans, 0), words, length)
@@ -74,10 +101,13 @@ def _file_of(folder: Path, clip: Clip) -> tuple[Path, float]:
 
 
 def _matching(ours: Sequence[str], theirs: Sequence[str]) -> list[tuple[int, int, int]]:
-    if len(ours) == len(theirs):
-        return [(0, 0, len(ours))]
-    plain = [[re.sub(r"\W", "", word).casefold() for word in words] for words in (ours, theirs)]
-    return [tuple(block) for block in difflib.SequenceMatcher(None, *plain, autojunk=False).get_matching_blocks()]
+    """(first of ours, first of theirs, how many) of words that are the same: none where no word is spelled alike."""
+    plain = [[re.sub(r"\W", "", word).casefold() or word for word in words] for words in (ours, theirs)]
+    steps = difflib.SequenceMatcher(None, *plain, autojunk=False).get_opcodes()
+    if not any(kind == "equal" for kind, *_ in steps):
+        return []
+    # As many of ours as of theirs between two that match: numbers and names that are written otherwise.
+    return [(a, c, b - a) for kind, a, b, c, d in steps if kind == "equal" or (kind == "replace" and b - a == d - c)]
 
 
 def filled(spans: np.ndarray, words: Sequence[str], length: float) -> np.ndarray:
@@ -99,39 +129,55 @@ def filled(spans: np.ndarray, words: Sequence[str], length: float) -> np.ndarray
 
 
 def read_words(path: Path, clip: Clip | None = None) -> list[Word]:
-    """The words of a file in order of time, silences left out; MalformedInput where it is not what its suffix says."""
-    data = path.read_bytes()
+    """The words of a file in order of time, silences and words without times left out.
+
+    MalformedInput where it is not what its suffix says.
+    """
     try:
-        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-        words = _READERS[path.suffix](text, clip)
-    except (ValueError, IndexError, KeyError, TypeError) as error:
+        words = _READERS[path.suffix](path, clip)
+    except (IndexError, KeyError, TypeError) as error:
         raise MalformedInput(f"{path}: expected word times as {path.suffix[1:]}: {error}") from error
+    except ValueError as error:
+        told = str(error) if isinstance(error, MalformedInput) else f"{path}: expected numbers: {error}"
+        raise MalformedInput(told) from error
+    words = [word for word in words if not (np.isnan(word.start) or np.isnan(word.end))]
     for word in words:
         if not word.end >= word.start:
             raise MalformedInput(f"{path}: expected end >= start, got {word.start} and {word.end} for {word.text!r}")
     return sorted((w for w in words if w.text.strip().lower() not in _SILENCES), key=lambda w: (w.start, w.end))
 
 
-def _text_grid(text: str, clip: Clip | None) -> list[Word]:
-    """Praat's long and short form alike: both are the same strings and numbers in the same order."""
-    plain = re.sub(r"\[\d*\]|^.*?(?=\"TextGrid\")", "", text, count=0, flags=re.DOTALL)
-    fields = [m[1].replace('""', '"') if m[1] is not None else float(m[2]) for m in _FIELD.finditer(plain)]
-    tiers: dict[str, list[Word]] = {}
+def _text_grid(path: Path, clip: Clip | None) -> list[Word]:
+    """Praat's long and short form alike: both are the same strings and numbers in the same order.
+
+    All tiers that are called words, of whichever speaker; the only tier of intervals, whatever it is called.
+    """
+    found = _FIELD.finditer(_text(path))
+    fields = [m[1].replace('""', '"') if m[1] is not None else float(m[2]) for m in found if not m[0].startswith("!")]
+    fields = fields[fields.index("TextGrid") :]
+    tiers: list[tuple[str, list[Word]]] = []
     at, count = 4, int(fields[3])  # "TextGrid", xmin, xmax, number of tiers
     for _ in range(count):
         kind, name, size = fields[at], fields[at + 1], int(fields[at + 4])
         width = 3 if kind == "IntervalTier" else 2
         rows = [fields[at + 5 + width * k : at + 5 + width * (k + 1)] for k in range(size)]
         if width == 3:
-            tiers[name] = [Word(str(label), float(start), float(end)) for start, end, label in rows]
+            tiers.append((name, [Word(str(label), float(start), float(end)) for start, end, label in rows]))
         at += 5 + width * size
-    named = [name for name in tiers if re.search(r"\bwords?\b", name, re.IGNORECASE)]
-    return tiers[(named or list(tiers))[0]]
+    named = [tier for tier in tiers if re.search(r"(?<![^\W_])words?(?![^\W_])", tier[0], re.IGNORECASE)]
+    if not named and len(tiers) != 1:
+        names = ", ".join(name for name, _ in tiers) or "none"
+        raise MalformedInput(f"{path}: expected a tier called words, or only one of intervals, got {names}")
+    return [word for _, words in named or tiers for word in words]
 
 
-def _ctm(text: str, clip: Clip | None) -> list[Word]:
+def _text(path: Path) -> str:
+    return text_files.read(path, setting="its encoding, utf-8,")
+
+
+def _ctm(path: Path, clip: Clip | None) -> list[Word]:
     """Lines of: file, channel, start, duration, word. Of several files, the clip's."""
-    rows = [line.split() for line in text.splitlines() if line.strip() and not line.startswith(";;")]
+    rows = [line.split() for line in _text(path).splitlines() if line.strip() and not line.startswith(";;")]
     if len({row[0] for row in rows}) > 1 and clip is not None:
         video, _, name = clip.id.rpartition("$_$")
         names = [n for n in (clip.id, name, video) if any(row[0] == n for row in rows)]
@@ -139,10 +185,16 @@ def _ctm(text: str, clip: Clip | None) -> list[Word]:
     return [Word(row[4], float(row[2]), float(row[2]) + float(row[3])) for row in rows]
 
 
-def _csv(text: str, clip: Clip | None) -> list[Word]:
-    """Columns word, start, end."""
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    return [Word(row["word"], float(row["start"]), float(row["end"])) for row in rows]
+def _csv(path: Path, clip: Clip | None) -> list[Word]:
+    """Columns word, start, end; times that are empty are unknown."""
+    table = read_table(path, ("word", "start", "end"))
+    words = []
+    for number, row in table.rows:
+        times = [np.nan if is_blank(row[name]) else table.number(row[name]) for name in ("start", "end")]
+        if any(np.isnan(time) and not is_blank(row[name]) for time, name in zip(times, ("start", "end"))):
+            raise MalformedInput(f"{path}: expected seconds in line {number}, got {row['start']!r} and {row['end']!r}")
+        words.append(Word(row["word"], *times))
+    return words
 
 
-_READERS: dict[str, Callable[[str, Clip | None], list[Word]]] = {".TextGrid": _text_grid, ".ctm": _ctm, ".csv": _csv}
+_READERS: dict[str, Callable[[Path, Clip | None], list[Word]]] = {".TextGrid": _text_grid, ".ctm": _ctm, ".csv": _csv}

@@ -8,7 +8,6 @@ named `proportional`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,20 +19,15 @@ from scipy.ndimage import binary_closing
 from lacuna import pretrained
 from lacuna.align import sphinx
 from lacuna.align.ctc import CtcAligner
-from lacuna.align.word_files import file_times, filled, heard_times
+from lacuna.align.word_files import file_times, filled, heard_times, words_of
 from lacuna.data.heard import read_heard
 from lacuna.extractors import _text
-from lacuna.media import decode
+from lacuna.media import RATE, decode
 from lacuna.storage.features import Origin
 from lacuna.types import Clip, FeatureSequence, MalformedInput, require_words
 
-RATE = 16000  # Hz, to find the voiced part
 HOP = 160  # samples: 10 ms
 PAUSE = 0.2  # s: shorter silences are part of speech
-# A word is a run without spaces; Chinese and Japanese write none, so each of their characters is one.
-_WORD = re.compile(
-    r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\s\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+"
-)
 
 
 @dataclass(frozen=True)
@@ -100,12 +94,7 @@ def _length(clip: Clip) -> float:
     """Seconds of a clip without sound; MalformedInput for given features, which have no clock to place words on."""
     if clip.path is None:
         raise MalformedInput(f"clip {clip.id}: expected a video to place its words in, got none (use words: files)")
-    return decode.probe(clip.path).duration - clip.start if clip.end is None else clip.end - clip.start
-
-
-def words_of(text: str) -> list[tuple[int, int]]:
-    """Where each word begins and ends in the text."""
-    return [match.span() for match in _WORD.finditer(text)]
+    return max(0.0, decode.probe(clip.path).duration - clip.start) if clip.end is None else clip.end - clip.start
 
 
 def token_words(tokenizer: Any, text: str, places: Sequence[tuple[int, int]], most: int) -> np.ndarray:  # noqa: ANN401

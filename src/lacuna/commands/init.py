@@ -12,7 +12,7 @@ from lacuna.params.plugins import ROOMS
 from lacuna.types import MalformedInput
 
 PACKAGE = Path(__file__).parents[1]
-FILES = ("params.yaml", "dvc.yaml", "pipeline")
+FILES = ("params.yaml", "dvc.yaml", ".dvcignore", "pipeline")
 README = """# {name}
 
 A Lacuna project. Run the pipeline with `dvc repro`.
@@ -24,7 +24,6 @@ A Lacuna project. Run the pipeline with `dvc repro`.
 - `pipeline/`, `dvc.yaml`: the stages. You need not change them.
 """
 IGNORED = "/raw/*\n/processed/*\n/live/\n/.cache/\n"
-DVCIGNORE = "__pycache__\n*.pyc\n.DS_Store\n"
 
 
 def init(folder: Path) -> list[str]:
@@ -41,7 +40,6 @@ def init(folder: Path) -> list[str]:
             shutil.copyfile(source / name, folder / name)
     (folder / "README.md").write_text(README.format(name=folder.resolve().name), encoding="utf-8")
     (folder / ".gitignore").write_text(IGNORED, encoding="utf-8")
-    (folder / ".dvcignore").write_text(DVCIGNORE, encoding="utf-8")
     _init_dvc(folder)
     return sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from lacuna.media import decode
 from lacuna.prepare.run import Settings
 from lacuna.prepare.splits import stratified
-from lacuna.prepare.tables import Videos, decoded
+from lacuna.prepare.tables import Videos
+from lacuna.storage import text as text_files
 from lacuna.types import Clip, MalformedInput, Reject
 
 LOOKED_FOR = "Session1/dialog/EmoEvaluation/*.txt, transcriptions and avi (IEMOCAP)"
@@ -88,7 +89,7 @@ def _clip(turn: _Turn, folder: Path, usual: Clip, settings: Settings, said: Mapp
 
 def _turns(folder: Path) -> Iterator[_Turn]:
     for file in sorted((folder / "dialog" / "EmoEvaluation").glob("Ses*.txt")):
-        for found in _TURN.finditer(decoded(file.read_bytes(), str(file))):
+        for found in _TURN.finditer(text_files.read(file)):
             start, end, valence = (float(found[name]) for name in ("start", "end", "valence"))
             yield _Turn(folder.name, file.stem, found["name"], start, end, found["emotion"], valence)
 
@@ -96,7 +97,7 @@ def _turns(folder: Path) -> Iterator[_Turn]:
 def _said(folder: Path) -> dict[str, str]:
     """{utterance: its words} of a session."""
     files = sorted((folder / "dialog" / "transcriptions").glob("Ses*.txt"))
-    texts = (decoded(file.read_bytes(), str(file)) for file in files)
+    texts = (text_files.read(file) for file in files)
     return {found["name"]: found["text"].strip() for text in texts for found in _SAID.finditer(text)}
 
 
@@ -109,6 +110,6 @@ def _splits(turns: list[_Turn], settings: Settings) -> dict[str, str]:
     return stratified(kinds, settings.seed, settings.fractions[:2], ("train", "valid")) | held
 
 
-def check(clip: Clip) -> None:
-    """MalformedInput unless the clip's first picture can be decoded and the file goes on to the clip's end."""
-    decode.check(clip.path, clip.start, clip.end)
+def check(clip: Clip) -> tuple[str, ...]:
+    """What is odd about the file; MalformedInput unless it can be decoded and reaches the clip's end."""
+    return decode.check(clip.path, clip.start, clip.end)

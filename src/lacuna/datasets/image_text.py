@@ -8,14 +8,14 @@ land in the same split whatever their order, and a new post moves at most those 
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from lacuna.media import decode
+from lacuna.media import PICTURES, decode
 from lacuna.prepare.run import Settings
 from lacuna.prepare.splits import stratified
 from lacuna.prepare.tables import find_file, read_table
+from lacuna.storage import text as text_files
 from lacuna.storage.features import replacing
 from lacuna.types import UNKNOWN, Clip, MalformedInput, Reject
 
@@ -23,7 +23,6 @@ LOOKED_FOR = "train.txt (guid,tag) and data/<guid>.jpg|.txt"
 TAGS = {"negative": -1.0, "neutral": 0.0, "positive": 1.0}
 UNTAGGED = {"", "null", "none", "nan"}
 LABELLED, UNLABELLED = "train.txt", "test_without_label.txt"
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 
 
 def matches(root: Path) -> bool:
@@ -34,7 +33,10 @@ def matches(root: Path) -> bool:
 
 def read(root: Path, dataset: str, settings: Settings) -> Iterator[Clip | Reject]:
     """Rows of both tables in order; MalformedInput where a table itself cannot be read."""
-    rows = [row for name in (LABELLED, UNLABELLED) for row in _rows(root, name)]
+    rows = [row for name in (LABELLED, UNLABELLED) for row in _rows(root, name, settings.encoding)]
+    encoding = settings.encoding or text_files.encoding_of(_texts(root / "data"))
+    if encoding:
+        print(f"{dataset}: posts that are not utf-8 are read as {encoding}")
     tagged = ((guid, tag) for _, guid, tag in rows if tag in TAGS)
     splits = stratified(tagged, settings.seed, settings.fractions)
     seen: dict[str, str] = {}
@@ -48,17 +50,26 @@ def read(root: Path, dataset: str, settings: Settings) -> Iterator[Clip | Reject
             seen[guid] = place
             picture, text = _files(root / "data", guid)
             labels = {"M": TAGS[tag]} if tag in TAGS else {}
-            yield Clip(name, dataset, splits.get(guid, UNKNOWN), decoded(text.read_bytes()).strip(), labels, picture)
+            yield Clip(name, dataset, splits.get(guid, UNKNOWN), _words(text, encoding), labels, picture)
         except MalformedInput as error:
             yield Reject(name, place, str(error))
 
 
-def _rows(root: Path, name: str) -> Iterator[tuple[str, str, str]]:
+def _rows(root: Path, name: str, encoding: str) -> Iterator[tuple[str, str, str]]:
     """(file and line, guid, tag) of one table, if it is there."""
     path = find_file(root, name)
     if path is not None:
-        for number, row in read_table(path, ("guid", "tag")).rows:
+        for number, row in read_table(path, ("guid", "tag"), encoding).rows:
             yield f"{path.as_posix()}:{number}", row["guid"], row["tag"].lower()
+
+
+def _texts(folder: Path) -> Iterator[bytes]:
+    return (path.read_bytes() for path in sorted(folder.glob("*.txt")) if path.is_file())
+
+
+def _words(path: Path, encoding: str) -> str:
+    """A post's words, which the collector may have cut within their last character."""
+    return text_files.decode(path.read_bytes(), path.as_posix(), encoding, cut=True)[0].strip()
 
 
 def _files(folder: Path, guid: str) -> tuple[Path, Path]:
@@ -74,20 +85,6 @@ def _files(folder: Path, guid: str) -> tuple[Path, Path]:
     if not text.is_file():
         raise MalformedInput(f"expected a text, found none at {text.as_posix()}")
     return picture, text
-
-
-def decoded(data: bytes) -> str:
-    """Text as utf-8, else gb18030, either of which may be cut within its last character; else with replacements."""
-    for encoding in ("utf-8-sig", "gb18030"):
-        decoder = codecs.getincrementaldecoder(encoding)()
-        try:
-            text = decoder.decode(data)  # keeps back a character that the end cuts short
-        except UnicodeDecodeError:
-            continue
-        # With a cut end, only characters beyond ascii say that it was this encoding.
-        if not decoder.getstate()[0] or not text.isascii():
-            return text
-    return data.decode("utf-8", "replace")
 
 
 def check(clip: Clip) -> None:

@@ -67,6 +67,6 @@ def _mended(text: str) -> str:
     return "".join(bytes([ord(c)]).decode("cp1252", "replace") if "\x80" <= c <= "\x9f" else c for c in text)
 
 
-def check(clip: Clip) -> None:
-    """MalformedInput unless the clip's first picture can be decoded and the file is whole."""
-    decode.check(clip.path)
+def check(clip: Clip) -> tuple[str, ...]:
+    """What is odd about the file; MalformedInput unless its first picture can be decoded and it is whole."""
+    return decode.check(clip.path)

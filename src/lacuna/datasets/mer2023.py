@@ -81,6 +81,6 @@ def _said(base: Path) -> dict[str, str]:
     return {}
 
 
-def check(clip: Clip) -> None:
-    """MalformedInput unless the clip's first picture can be decoded and the file is whole."""
-    decode.check(clip.path)
+def check(clip: Clip) -> tuple[str, ...]:
+    """What is odd about the file; MalformedInput unless its first picture can be decoded and it is whole."""
+    return decode.check(clip.path)

@@ -113,7 +113,10 @@ def _origin(given: Pickle, kind: str) -> Origin:
     if given.own is not None:
         record = json.loads(given.own["origins"][kind])
         return Origin(**record | {"columns": tuple(record["columns"])})
+    padded = given.splits["train"][KINDS[kind]].shape[2 if kind == "tokens" else 1]
+    rows = {split: len(content["id"]) for split, content in given.splits.items()}
     settings = {"file": given.path.name, "sha256": given.sha256, "official": given.official}
+    settings |= {"padded": padded, "rows": rows}  # which the pattern `legacy` goes by
     if kind == "tokens":
         return Origin("given", "text", TOKEN_COLUMNS, settings, {}, "int64")
     arrays = [content[KINDS[kind]] for content in given.splits.values()]

@@ -16,7 +16,8 @@ from statistics import fmean
 from lacuna.media import decode
 from lacuna.prepare.run import Settings
 from lacuna.prepare.splits import stratified
-from lacuna.prepare.tables import Videos, decoded, find_below, read_table
+from lacuna.prepare.tables import Videos, find_below, read_table
+from lacuna.storage import text as text_files
 from lacuna.types import SPLITS, Clip, MalformedInput, Reject
 
 WORDS, FILMS = ("Transcript", "Segmented", "Combined"), ("Videos", "Segmented", "Combined")
@@ -61,7 +62,7 @@ def read(root: Path, dataset: str, settings: Settings) -> Iterator[Clip | Reject
 
 def _segments(file: Path) -> Iterator[tuple[Key, str]]:
     """Lines of video___segment___start___end___words."""
-    for line in decoded(file.read_bytes(), str(file)).splitlines():
+    for line in text_files.read(file).splitlines():
         parts = line.split("___", 4)
         if len(parts) == 5:
             yield (parts[0], parts[1]), parts[4].strip()
@@ -71,7 +72,7 @@ def _labels(folder: Path) -> dict[Key, float]:
     """The mean of the annotators' sentiment of each segment, over all tables."""
     told: dict[Key, list[float]] = defaultdict(list)
     for file in sorted(folder.glob("*.csv")):
-        rows = csv.DictReader(io.StringIO(decoded(file.read_bytes(), str(file)), newline=""))
+        rows = csv.DictReader(io.StringIO(text_files.read(file), newline=""))
         for row in rows if {VIDEO, SEGMENT, SENTIMENT} <= set(rows.fieldnames or ()) else ():
             value = _number(row[SENTIMENT])
             if value is not None:
@@ -98,6 +99,6 @@ def _splits(folds: Path | None, videos: set[str], settings: Settings) -> Mapping
     return found
 
 
-def check(clip: Clip) -> None:
-    """MalformedInput unless the clip's first picture can be decoded and the file is whole."""
-    decode.check(clip.path)
+def check(clip: Clip) -> tuple[str, ...]:
+    """What is odd about the file; MalformedInput unless its first picture can be decoded and it is whole."""
+    return decode.check(clip.path)

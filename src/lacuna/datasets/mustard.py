@@ -13,7 +13,8 @@ from pathlib import Path
 from lacuna.media import decode
 from lacuna.prepare.run import Settings
 from lacuna.prepare.splits import stratified
-from lacuna.prepare.tables import Videos, decoded, find_below
+from lacuna.prepare.tables import Videos, find_below
+from lacuna.storage import text as text_files
 from lacuna.types import Clip, MalformedInput, Reject
 
 LOOKED_FOR = "sarcasm_data.json and utterances_final/<id>.mp4 (MUStARD)"
@@ -30,7 +31,7 @@ def matches(root: Path) -> bool:
 def read(root: Path, dataset: str, settings: Settings) -> Iterator[Clip | Reject]:
     """Utterances in the table's order; their context is neither in the clip nor in its text."""
     table, folder = find_below(root, TABLE), find_below(root, FOLDER)
-    rows, videos = _rows(table), Videos(folder.parent)
+    rows, videos = _rows(table, settings.encoding), Videos(folder.parent)
     splits = _splits(rows, table, settings)
     for key, row in rows.items():
         name = f"{folder.name}$_${key}"
@@ -46,10 +47,10 @@ def read(root: Path, dataset: str, settings: Settings) -> Iterator[Clip | Reject
             yield Reject(name, table.as_posix(), str(error))
 
 
-def _rows(path: Path) -> dict[str, dict]:
+def _rows(path: Path, encoding: str) -> dict[str, dict]:
     try:
-        rows = json.loads(decoded(path.read_bytes(), str(path)))
-    except json.JSONDecodeError as error:
+        rows = json.loads(text_files.read(path, encoding))
+    except (json.JSONDecodeError, RecursionError) as error:
         raise MalformedInput(f"{path}: expected JSON: {error}") from error
     if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
         raise MalformedInput(f"{path}: expected an object of objects, one an utterance")
@@ -68,6 +69,6 @@ def _splits(rows: dict[str, dict], table: Path, settings: Settings) -> dict[str,
     return dict.fromkeys(held, "test") | stratified(rest, settings.seed, settings.fractions[:2], ("train", "valid"))
 
 
-def check(clip: Clip) -> None:
-    """MalformedInput unless the clip's first picture can be decoded and the file is whole."""
-    decode.check(clip.path)
+def check(clip: Clip) -> tuple[str, ...]:
+    """What is odd about the file; MalformedInput unless its first picture can be decoded and it is whole."""
+    return decode.check(clip.path)

@@ -61,6 +61,6 @@ def _text(record: object) -> str:
     return " ".join(s if isinstance(s, str) else " ".join(map(str, s)) for s in sentences)
 
 
-def check(clip: Clip) -> None:
-    """MalformedInput unless the clip's first picture can be decoded and the file is whole."""
-    decode.check(clip.path)
+def check(clip: Clip) -> tuple[str, ...]:
+    """What is odd about the file; MalformedInput unless its first picture can be decoded and it is whole."""
+    return decode.check(clip.path)

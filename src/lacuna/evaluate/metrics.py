@@ -1,9 +1,9 @@
 """The field's metrics, and how sure they are. In: predictions and labels as arrays. Out: plain numbers for JSON.
 
-An undefined score (a correlation of constants, a binary score without a case) is None, never NaN. Names starting with
-`mmsa_` are what the MMSA package prints where that differs from the correct form. Acc-7/5/3 keep MMSA's `np.round`,
-which rounds halves to even: .5 counts as 0 and both 1.5 and 2.5 count as 2. Every score is written for weighted
-samples, so that one matrix of resampling counts gives all bootstrap draws at once.
+An undefined score (a correlation of constants, a binary score of labels of one sign) is None, never NaN. Names that
+start with `mmsa_` are what the MMSA package prints where that differs from the correct form. Acc-7/5/3 keep MMSA's
+`np.round`, which rounds halves to even: .5 counts as 0 and both 1.5 and 2.5 count as 2. Every score is written for
+weighted samples, so that one matrix of resampling counts gives all bootstrap draws at once.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def mmsa_regression(predictions: np.ndarray, labels: np.ndarray, scale: str = "m
     Acc-2, Acc-3 and Acc-5 agree with `regression`; only rounding and SIMS's clipped predictions set them apart.
     """
     predictions, labels = (np.asarray(x, np.float32) for x in _scored(predictions, labels))
-    ours = regression(predictions, labels, scale)
+    ours = _points(_regression(predictions, labels, scale, np.ones((1, len(labels))), as_mmsa=True))
     if scale == "sims":
         predictions, labels = np.clip(predictions, -1, 1), np.clip(labels, -1, 1)
         f1 = float(f1_score(labels > 0, predictions > 0, average="weighted")) if len(labels) else None
@@ -220,7 +220,10 @@ def _classified(probabilities: np.ndarray, classes: np.ndarray) -> tuple[np.ndar
     return probabilities, kept
 
 
-def _regression(predictions: np.ndarray, labels: np.ndarray, scale: str, weights: np.ndarray) -> Scores:
+def _regression(
+    predictions: np.ndarray, labels: np.ndarray, scale: str, weights: np.ndarray, as_mmsa: bool = False
+) -> Scores:
+    """`as_mmsa`: labels of one sign have scores of two classes too."""
     if scale not in ("mosi", "sims"):
         raise ValueError(f"scale: expected mosi or sims, got {scale!r}")
     clipped = np.clip(predictions, -1, 1)
@@ -228,7 +231,8 @@ def _regression(predictions: np.ndarray, labels: np.ndarray, scale: str, weights
     common = {"mae": _mean(errors, weights), "corr": _correlation(predictions, labels, weights)}
     if scale == "sims":
         scores = {f"acc{k}": _mean(_bins(predictions, k) == _bins(labels, k), weights) for k in SIMS_EDGES}
-        scores["f1"] = _f1(_bins(predictions, 2), _bins(labels, 2), weights)
+        two = {"acc2": scores["acc2"], "f1": _f1(_bins(predictions, 2), _bins(labels, 2), weights)}
+        scores |= two if as_mmsa else _where_both(_bins(labels, 2), weights, two)
         mmsa = {
             "mmsa_mae": _mean(np.abs(clipped.astype(float) - np.clip(labels, -1, 1)), weights),
             "mmsa_corr": _correlation(clipped, np.clip(labels, -1, 1), weights),
@@ -237,7 +241,8 @@ def _regression(predictions: np.ndarray, labels: np.ndarray, scale: str, weights
     scores = {f"acc{2 * b + 1}": _mean(_rounded(predictions, b) == _rounded(labels, b), weights) for b in (3, 2, 1)}
     has0 = (predictions >= 0, labels >= 0, weights)
     non0 = (predictions > 0, labels > 0, weights * (labels != 0))
-    return scores | _binary("has0", *has0) | _binary("non0", *non0) | common
+    binary = _binary("has0", *has0, as_mmsa) | _binary("non0", *non0, as_mmsa)
+    return scores | binary | common
 
 
 def _classification(probabilities: np.ndarray, classes: np.ndarray, weights: np.ndarray) -> Scores:
@@ -252,12 +257,20 @@ def _classification(probabilities: np.ndarray, classes: np.ndarray, weights: np.
     positive = probabilities[:, 2] > probabilities[:, 0]
     polar = weights * (classes != 1)
     scores |= _binary("has0", told >= 1, classes >= 1, weights) | _binary("non0", positive, classes == 2, polar)
-    scores |= _binary("mmsa_has0", positive, classes == 2, weights)
-    return scores | _binary("mmsa_non0", positive.astype(int), classes, polar)
+    scores |= _binary("mmsa_has0", positive, classes == 2, weights, as_mmsa=True)
+    return scores | _binary("mmsa_non0", positive.astype(int), classes, polar, as_mmsa=True)
 
 
-def _binary(name: str, told: np.ndarray, true: np.ndarray, weights: np.ndarray) -> Scores:
-    return {f"{name}_acc2": _mean(told == true, weights), f"{name}_f1": _f1(told, true, weights)}
+def _binary(name: str, told: np.ndarray, true: np.ndarray, weights: np.ndarray, as_mmsa: bool = False) -> Scores:
+    """Accuracy and F1 of two classes (R,)."""
+    scores = {f"{name}_acc2": _mean(told == true, weights), f"{name}_f1": _f1(told, true, weights)}
+    return scores if as_mmsa else _where_both(true, weights, scores)
+
+
+def _where_both(true: np.ndarray, weights: np.ndarray, scores: Scores) -> Scores:
+    """The scores of two classes, NaN where the truth (N,) has one alone: a constant would be perfect."""
+    first, all_ = weights @ true.astype(float), weights.sum(1)
+    return {name: np.where((first > 0) & (first < all_), values, np.nan) for name, values in scores.items()}
 
 
 def _bins(scores: np.ndarray, classes: int) -> np.ndarray:

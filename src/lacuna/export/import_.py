@@ -13,6 +13,7 @@ from lacuna.export.pickle import KINDS, Pickle, load
 from lacuna.storage.features import replacing
 from lacuna.types import MalformedInput
 
+SCALES = ((-1.0, 1.0), (-3.0, 3.0))  # SIMS; MOSI and MOSEI
 EXTRACTORS = {"tokens": "tokens", "text": "bert", "audio": "librosa", "vision": "face"}  # whose place they take
 
 
@@ -31,6 +32,7 @@ def import_pickle(path: Path, dataset: str, raw: Path = Path("raw")) -> Iterator
         _place(path, target)
     yield from _told(given, target)
     yield f"{target}: labels from {limits[0]:g} to {limits[1]:g}"
+    yield from _lacks(given, target)
     yield from _advice(given, dataset, limits)
 
 
@@ -55,6 +57,20 @@ def _told(given: Pickle, target: Path) -> Iterator[str]:
         yield f"{target}: {kind}: {width}{'' if kind == 'tokens' else ' columns'}, {frames} frames at most{odd}"
 
 
+def _lacks(given: Pickle, target: Path) -> Iterator[str]:
+    """Words and unimodal labels that not every clip has."""
+    contents = given.splits.values()
+    worded = any(str(text).strip() for content in contents for text in content.get("raw_text", ()))
+    if not {"tokens", "text"} & {*given.kinds} and not worded:
+        yield f"{target}: note: no words at all: neither text nor raw_text"
+    for name in "TAV":
+        key = f"regression_labels_{name}"
+        known = [np.isfinite(np.asarray(content[key], float)).sum() for content in contents if key in content]
+        total = sum(len(content["id"]) for content in contents)
+        if known and sum(known) < total:
+            yield f"{target}: note: {key}: {sum(known)} of {total} clips have one"
+
+
 def _limits(given: Pickle) -> tuple[float, float]:
     """The lowest and the highest label."""
     try:
@@ -68,6 +84,11 @@ def _limits(given: Pickle) -> tuple[float, float]:
     return float(known.min()), float(known.max())
 
 
+def _range(limits: tuple[float, float]) -> tuple[float, float]:
+    """The narrowest of the field's scales that holds the labels, whose metrics go by it; else what was seen."""
+    return next((scale for scale in SCALES if scale[0] <= limits[0] and limits[1] <= scale[1]), limits)
+
+
 def _advice(given: Pickle, dataset: str, limits: tuple[float, float]) -> Iterator[str]:
     """What to write into params.yaml."""
     given_names = [EXTRACTORS[kind] for kind in given.kinds if kind != "tokens"]
@@ -77,8 +98,7 @@ def _advice(given: Pickle, dataset: str, limits: tuple[float, float]) -> Iterato
     features = [text, *others] if "text" in given.kinds or text == "tokens" else others
     yield "params.yaml, for this dataset (the extractors' names stand for what the pickle gives in their place):"
     yield f"  datasets: [{dataset}]"
-    if limits[0] >= -1 and limits[1] <= 1:
-        yield "  prepare: {label_range: [-1, 1]}"
+    yield f"  prepare: {{label_range: [{', '.join(f'{limit:g}' for limit in _range(limits))}]}}"
     yield f"  extract: {{extractors: [{', '.join(['tokens', *given_names])}]}}"
     yield "  align: {extractors: []}"
     yield f"  export: {{tokens: tokens, features: [{', '.join(given_names)}]}}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -114,7 +114,7 @@ class Dump:
             pickles.dumps_to(file, self._content | {"lacuna": own})
         counts = {split: len(members) for split, members in self.places.items()}
         cuts = {k: int((self._counted(k, self._everyone) > most).sum()) for k, most in self.lengths.items()}
-        notes = _notes(self.samples.clips, self.places, self.origins)
+        notes = (*_notes(self.samples.clips, self.places, self.origins), *_lacks(self.samples, self.places))
         return Written(counts, self.lengths, cuts, (*self.settings.notes, *notes))
 
     def _counted(self, kind: str, places: Sequence[int]) -> np.ndarray:
@@ -268,6 +268,19 @@ def _notes(clips: Sequence[Clip], places: dict[str, list[int]], origins: Mapping
         if not any(clips[i].labels["M"] for i in members):
             notes.append(f"{split}: no label differs from 0: MMSA's metrics of MOSI fail")
     return tuple(notes)
+
+
+def _lacks(samples: Samples, places: dict[str, list[int]]) -> Iterator[str]:
+    """Unimodal labels that are left out because some clips have none, and words where there are none at all."""
+    for name in "TAV":
+        counts = {split: sum(name in samples.clips[i].labels for i in part) for split, part in places.items()}
+        told = [
+            f"{counts[split]} of {len(part)} {split}" for split, part in places.items() if counts[split] < len(part)
+        ]
+        if told and any(counts.values()):
+            yield f"regression_labels_{name}: left out where not every clip has one ({', '.join(told)} clips do)"
+    if not samples.stores["tokens"].lengths.any():
+        yield "text: no clip has words; each is [CLS] [SEP]"
 
 
 @dataclass(frozen=True)

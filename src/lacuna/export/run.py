@@ -15,7 +15,7 @@ from lacuna.mask.mask import Level
 from lacuna.mask.masked import Drawn, Encoded, Masked
 from lacuna.mask.variants import places
 from lacuna.params import plugin
-from lacuna.storage.features import FeatureFile
+from lacuna.storage.features import FeatureFile, Origin
 from lacuna.storage.files import note_digest
 from lacuna.storage.packed import pack
 from lacuna.types import Clip
@@ -53,7 +53,7 @@ def export_pickle(
     ids = pack(tokens)
     samples = Samples(clips, samples.stores | {"tokens": Filed(ids, [clip.id for clip in clips])})
     if variant:
-        samples = _lossy(samples, variant, again)
+        samples = _lossy(samples, origins, variant, again)
     dump = Dump(path, samples, origins | {"tokens": ids.origin}, replace(settings, notes=tuple(told)))
     yield f"{path}: {dump.size / 1e6:,.1f} MB"
     written = dump.write()
@@ -88,11 +88,12 @@ def _is_text(path: Path) -> bool:
         return file.origin.modality == "text"
 
 
-def _lossy(samples: Samples, variant: Variant, again: Mapping[str, Again]) -> Samples:
+def _lossy(samples: Samples, origins: Mapping[str, Origin], variant: Variant, again: Mapping[str, Again]) -> Samples:
     """The samples as a variant leaves them. Masks are drawn by modality: token ids are text, as their embeddings are,
     so that a word's id and its embedding are lost together, and words before they are encoded."""
     pattern, stores = plugin("patterns", variant.pattern), {}
-    where = places(samples.clips, {m: store.lengths for m, store in samples.stores.items() if m != "tokens"})
+    lengths = {m: store.lengths for m, store in samples.stores.items() if m != "tokens"}
+    where = places(samples.clips, lengths, {m: origin.settings for m, origin in origins.items()})
     for kind, store in samples.stores.items():
         modality = "text" if kind == "tokens" else kind
         stores[kind] = Masked(store, samples.clips, modality, pattern, Drawn(variant.level, variant.seed), where)

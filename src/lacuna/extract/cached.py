@@ -99,7 +99,8 @@ class Extraction:
         made_by = (self.name, settings, versions)
         if self.origin.modality == "text":
             return digest_of(*made_by, clip.text)
-        return digest_of(*made_by, digest_of_file(clip.path), clip.start, clip.end)
+        read = map(digest_of_file, getattr(self.extractor, "files", lambda clip: ())(clip))
+        return digest_of(*made_by, digest_of_file(clip.path), clip.start, clip.end, *read)
 
     def __call__(self, clip: Clip) -> FeatureSequence | MalformedInput:
         """The clip's features, from the cache where they are there; its own fault is returned, as `fill` does."""

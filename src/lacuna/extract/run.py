@@ -17,7 +17,7 @@ from lacuna.extract.cached import Extraction, Together, Work, extract
 from lacuna.media import decode
 from lacuna.params import FINETUNED, TUNED_FILES, plugin
 from lacuna.prepare.rejects import write_rejects
-from lacuna.prepare.run import given_features
+from lacuna.prepare.run import check_within, given_features
 from lacuna.storage.features import NOTHING, Origin, write_features
 from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, empty_sequence
 
@@ -50,6 +50,9 @@ class Job:
     @cached_property
     def extraction(self) -> Extraction:
         """What makes the features; MalformedInput where it needs weights that are not there yet."""
+        for key in getattr(plugin("extractors", self.extractor), "FOLDERS", ()):
+            if self.settings.get(key):
+                check_within(Path(str(self.settings[key])), self.raw, f"extract.{self.extractor}.{key}")
         for key, value in self.settings.items():
             if key in TUNED_FILES and isinstance(value, str) and _not_yet_tuned(Path(value)):
                 network = "resnet50" if key == "weights" else "bert"
@@ -71,9 +74,17 @@ def extract_dataset(job: Job, folder: Path, work: Work) -> str:
     write_features(path, *_content(job, work, rejects))
     write_rejects(path.with_suffix(".rejects.csv"), rejects)
     without = len(job.clips) if any(r.id == "*" for r in rejects) else len(rejects)
-    return (
+    told = (
         f"{job.dataset}: {job.extractor} of {len(job.clips)} clips; {without} have none of it ({path.stem}.rejects.csv)"
     )
+    return f"{told}; {longer} texts are cut at max_length" if (longer := _longer(job)) else told
+
+
+def _longer(job: Job) -> int:
+    """How many texts are longer than what is read of them."""
+    if job.given is not None or job.lacked or not hasattr(plugin("extractors", job.extractor).Extractor, "longer"):
+        return 0
+    return job.extraction.extractor.longer(job.clips)
 
 
 def _content(job: Job, work: Work, rejects: list[Reject]) -> Content:

@@ -54,6 +54,14 @@ def encode(tokenizer: Any, texts: Sequence[str], most: int) -> list[np.ndarray]:
     return arrays
 
 
+def longer(tokenizer: Any, texts: Sequence[str], most: int) -> int:  # noqa: ANN401
+    """How many texts have more tokens than `most`, and are cut."""
+    if not texts:
+        return 0
+    encoded = tokenizer(list(texts), truncation=True, max_length=most + 1)["input_ids"]
+    return sum(len(ids) > most for ids in encoded)
+
+
 def positions(values: np.ndarray, columns: tuple[str, ...]) -> FeatureSequence:
     """Values (T, D) as a sequence, all seen; times are the positions 0, 1, … until words are aligned with sound."""
     return FeatureSequence(values, np.arange(len(values), dtype=np.float64), np.ones(len(values), bool), columns)

@@ -30,6 +30,7 @@ from lacuna.media import decode
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence, joined
 
 MODALITY = "vision"
+FOLDERS = ("csv",)  # settings that name folders of the user's own data
 VERSION = 2
 BACKENDS = ("mesh", "openface", "blendshapes")
 SPEAKERS = ("largest", "active")
@@ -50,7 +51,7 @@ class Settings:
     max_faces: int = 4  # faces looked for in a frame
     min_confidence: float = 0.5  # below it a frame counts as having no face
     openface: str | None = None  # backend openface: the FeatureExtraction binary
-    csv: str | None = None  # backend openface: a folder of finished <clip id>.csv or <video id>/<clip id>.csv
+    csv: str | None = None  # backend openface: folder within raw/<dataset> of <clip id>.csv or <video id>/<clip id>.csv
     task: str | None = None  # a face_landmarker.task of your own, instead of the official one
     au_predictors: str | None = None  # backend mesh: OpenFace's folder AU_predictors, for its own action units
 
@@ -109,6 +110,10 @@ class Extractor:
         packages = {name: importlib.metadata.version(name) for name in ("ai-edge-litert", "opencv-contrib-python")}
         made = {"face_landmarker": self._landmarker.version, **packages}
         return made if self._predictors is None else {**made, "au_predictors": self._predictors.version}
+
+    def files(self, clip: Clip) -> tuple[Path, ...]:
+        """What is read for a clip beside its media: its finished CSV."""
+        return () if self._tables is None else self._tables.files(clip)
 
     def __call__(self, clip: Clip) -> FeatureSequence:
         """Rows (T, D) in the order of `columns`; without a face: zeros, unseen. No media: no rows."""

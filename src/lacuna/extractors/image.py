@@ -19,7 +19,7 @@ from lacuna.extractors import _encoders, _pictures
 from lacuna.types import Clip, FeatureSequence
 
 MODALITY = "image"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

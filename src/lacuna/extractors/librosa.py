@@ -1,7 +1,8 @@
 """Acoustic features by librosa's own functions. In: a clip's sound. Out: (T, D) float32, one row a hop.
 
 A recipe, or any list of names in `librosa.feature` with their arguments (and `f0`): values equal librosa's own calls,
-to the bit up to 20 s of sound and to float32's rounding beyond (`_stretches`).
+to the bit up to 20 s of sound and to float32's rounding beyond (`_stretches`); of the complex `fourier_tempogram` the
+magnitude, as in librosa's own examples.
 Recipes: `sims33` is CH-SIMS's 33 columns as shipped, `sims33_f0` as its paper says (the shipped "F0" is a zero-crossing
 rate), `fet_default` MMSA-FET's example. COVAREP's 5 and 74 columns of MOSI and MOSEI cannot be had from librosa.
 """
@@ -31,7 +32,7 @@ from lacuna.media import decode
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence, joined
 
 MODALITY = "audio"
-VERSION = 2
+VERSION = 3
 
 Feature = str | dict[str, dict[str, Any] | None]  # a name, or {name: its arguments}
 
@@ -201,7 +202,8 @@ class Extractor:
         parameters = inspect.signature(function).parameters
         given = {"sr": rate, "hop_length": hop, "n_fft": window, "frame_length": window}
         takes = {k: v for k, v in given.items() if k in parameters or (name == "mfcc" and k in ("hop_length", "n_fft"))}
-        return function(y=samples, **(takes | arguments))
+        found = function(y=samples, **(takes | arguments))
+        return np.abs(found) if np.iscomplexobj(found) else found  # fourier_tempogram, whose angle is the window's own
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from lacuna.media import decode
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 MODALITY = "audio"
-VERSION = 1
+VERSION = 2
 LEVELS = {"lld": "LowLevelDescriptors", "functionals": "Functionals"}
 
 

@@ -21,7 +21,7 @@ from lacuna.extractors import _pictures, _resnet
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 MODALITY = "image"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,11 @@ import torch
 
 from lacuna import pretrained
 from lacuna.extractors import _encoders
-from lacuna.media import decode
+from lacuna.media import RATE, decode
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 MODALITY = "audio"
-VERSION = 1
-RATE = 16000  # Hz, what these encoders were trained on
+VERSION = 2
 HOP = 320  # samples a frame, where the encoder's configuration does not say
 
 

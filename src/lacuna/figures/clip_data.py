@@ -16,12 +16,10 @@ from lacuna.figures.faces import Shot
 from lacuna.figures.player import encoded
 from lacuna.figures.sections.clip import Masks, Scene
 from lacuna.mask.variants import Variants
-from lacuna.media import decode
+from lacuna.media import RATE, decode
 from lacuna.storage.features import FeatureFile, Origin
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
-RATE = 16000  # Hz of the wave that is drawn
-PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 MOST_SECONDS = 60.0  # of a longer clip, the beginning is shown
 
 
@@ -66,7 +64,7 @@ def choose(clips: Sequence[Clip], features: Sequence[Path], wanted: str) -> Clip
 
 def shots(clip: Clip, vision: FeatureSequence | None, count: int) -> list[Shot]:
     """`count` frames spread over the clip, each with the face that was measured at its time."""
-    if clip.path is not None and clip.path.is_file() and clip.path.suffix.lower() in PICTURES:
+    if clip.path is not None and clip.path.is_file() and decode.is_picture(clip.path):
         return [Shot(None, decode.image(clip.path), None)]
     if not _runs(clip) or not decode.probe(clip.path).video:
         return []
@@ -81,7 +79,7 @@ def shots(clip: Clip, vision: FeatureSequence | None, count: int) -> list[Shot]:
 
 def _runs(clip: Clip) -> bool:
     """Whether there is a file in which time passes."""
-    return clip.path is not None and clip.path.is_file() and clip.path.suffix.lower() not in PICTURES
+    return clip.path is not None and clip.path.is_file() and not decode.is_picture(clip.path)
 
 
 def _wanted(clip: Clip, vision: FeatureSequence | None, count: int) -> np.ndarray:

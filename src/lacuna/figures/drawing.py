@@ -26,6 +26,7 @@ SMALL, WIDE = (4.6, 2.9), (9.4, 3.4)  # inches: half a page's column, and all of
 STYLE = {
     "svg.hashsalt": "lacuna",
     "svg.fonttype": "path",
+    "pdf.fonttype": 42,  # letters that journals' checks accept
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
     "font.size": 9,
     "text.color": INK,
@@ -52,7 +53,7 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished figure: its file name without suffix, a title for the page, what it shows, and both its forms.
+    """A finished figure: its file name without suffix, a title for the page, what it shows, and its forms.
 
     `raster` asks the page for the PNG, where the SVG would hold a photograph or thousands of points.
     """
@@ -64,6 +65,7 @@ class Picture:
     png: bytes
     wide: bool = False
     raster: bool = False
+    pdf: bytes = b""  # for papers: vectors, with letters as text
 
 
 class Drawing:
@@ -93,12 +95,19 @@ def drawing(
         drawn = Drawing(figure)
         yield drawn
         drawn.picture = Picture(
-            name, title, caption, _bytes(figure, "svg"), _bytes(figure, "png"), size[0] > 1.5 * SMALL[0], raster
+            name,
+            title,
+            caption,
+            _bytes(figure, "svg"),
+            _bytes(figure, "png"),
+            size[0] > 1.5 * SMALL[0],
+            raster,
+            _bytes(figure, "pdf"),
         )
 
 
 def _bytes(figure: Figure, kind: str) -> bytes:
-    unstamped = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[kind]
+    unstamped = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}, "pdf": {"CreationDate": None}}[kind]
     file = io.BytesIO()
     figure.savefig(file, format=kind, dpi=150, metadata=unstamped)
     return file.getvalue()

@@ -19,6 +19,7 @@ import pandas as pd
 from lacuna.data.samples import read_clips
 from lacuna.evaluate.compare import Table, compare
 from lacuna.figures.clip_data import stage_scene
+from lacuna.figures.clips_data import clips_section
 from lacuna.figures.html import FRAGMENT, Section
 from lacuna.figures.inside_data import ask
 from lacuna.figures.posts_data import posts_section
@@ -59,7 +60,7 @@ class Wanted:
 
 
 def illustrate(wanted: Wanted, raw: Path, processed: Path, out: Path) -> list[Section]:
-    """Write section.html and an SVG and a PNG of each picture into `out`; returns the sections."""
+    """Write section.html and an SVG, a PNG and a PDF of each picture into `out`; returns the sections."""
     dataset = processed.name
     clips = read_clips(processed / "clips.jsonl")
     records = read_records(processed, list(wanted.models))
@@ -79,6 +80,7 @@ def illustrate(wanted: Wanted, raw: Path, processed: Path, out: Path) -> list[Se
         differences.section(dataset, compared(processed, records)),
         calibration.section(dataset, records),
         protocols.section(dataset, records),
+        clips_section(dataset, processed, clips, records),
         posts_section(dataset, processed, clips, records, asked),
         inside.section(dataset, asked) if asked else None,
         published.section(dataset, records),
@@ -177,5 +179,6 @@ def _write(out: Path, sections: Sequence[Section]) -> None:
         for picture in section.pictures:
             (out / f"{picture.name}.svg").write_bytes(picture.svg)
             (out / f"{picture.name}.png").write_bytes(picture.png)
+            (out / f"{picture.name}.pdf").write_bytes(picture.pdf)
     with replacing(out / FRAGMENT) as temporary:
         temporary.write_text("".join(section.html() for section in sections), encoding="utf-8")

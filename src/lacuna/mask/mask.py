@@ -22,11 +22,15 @@ Level = float | str
 
 @dataclass(frozen=True)
 class Place:
-    """Where a clip stands among its split: index of count clips, each padded to `padded` frames per modality."""
+    """Where a clip stands among its split: index of count clips, each padded to `padded` frames per modality.
+
+    `lacking` of the rows of the file that they come from are not among them, so that the others have moved up.
+    """
 
     index: int
     count: int
     padded: dict[str, int]
+    lacking: int = 0
 
 
 @dataclass(frozen=True)

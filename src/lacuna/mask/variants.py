@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import h5py
 import numpy as np
@@ -48,6 +49,7 @@ class Counted:
 
     lengths: np.ndarray
     sequences: Iterable[FeatureSequence]
+    told: Mapping[str, Any] = field(default_factory=dict)  # settings of the features' origin
 
 
 def count_frames(clips: Sequence[Clip], files: Iterable[Path]) -> dict[str, Counted]:
@@ -55,11 +57,12 @@ def count_frames(clips: Sequence[Clip], files: Iterable[Path]) -> dict[str, Coun
     modalities = {}
     for path in files:
         with FeatureFile(path) as file:
+            told = file.origin.settings
             own = dict(zip(file.ids, file.lengths().tolist()))
             lengths, modality = np.array([own.get(clip.id, 0) for clip in clips], np.int64), file.origin.modality
             there = has_frames(file, len(clips))
         if there:
-            modalities[modality] = Counted(lengths, _Marked(path, [clip.id for clip in clips]))
+            modalities[modality] = Counted(lengths, _Marked(path, [clip.id for clip in clips]), told)
     return modalities
 
 
@@ -80,13 +83,21 @@ class _Marked:
             yield from file.marked(self._ids)
 
 
-def places(clips: Sequence[Clip], lengths: Mapping[str, np.ndarray]) -> dict[str, Place]:
-    """Where each clip stands in its split, which only the pattern `legacy` needs; `lengths` are (N,) by modality."""
-    result = {}
+def places(
+    clips: Sequence[Clip], lengths: Mapping[str, np.ndarray], told: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Place]:
+    """Where each clip stands in its split, which only the pattern `legacy` needs; `lengths` are (N,) by modality.
+
+    Features are padded as the pickle is that they came from, as the settings of their origin have `told`; others as far
+    as the longest of all splits, as a pickle of them would be.
+    """
+    result: dict[str, Place] = {}
+    padded = {m: int(told.get(m, {}).get("padded") or max(1, *count, 1)) for m, count in lengths.items()}
+    rows = {split: n for settings in told.values() for split, n in settings.get("rows", {}).items()}
     for split in {clip.split for clip in clips}:
         members = [i for i, clip in enumerate(clips) if clip.split == split]
-        padded = {m: max(1, int(count[members].max())) for m, count in lengths.items()}
-        result |= {clips[i].id: Place(k, len(members), padded) for k, i in enumerate(members)}
+        lacking = rows.get(split, len(members)) - len(members)
+        result |= {clips[i].id: Place(k, len(members), padded, lacking) for k, i in enumerate(members)}
     return result
 
 
@@ -106,11 +117,16 @@ class Grid:
         return np.stack(by_seed, 1)
 
 
+def _places(clips: Sequence[Clip], modalities: Mapping[str, Counted]) -> dict[str, Place]:
+    lengths = {m: counted.lengths for m, counted in modalities.items()}
+    return places(clips, lengths, {m: counted.told for m, counted in modalities.items()})
+
+
 def write_variants(
     path: Path, clips: Sequence[Clip], modalities: Mapping[str, Counted], grid: Grid
 ) -> dict[str, np.ndarray]:
     """Draw every mask and write them; returns the share of lost frames by modality, (levels,)."""
-    where, shares = places(clips, {m: counted.lengths for m, counted in modalities.items()}), {}
+    where, shares = _places(clips, modalities), {}
     with replacing(path, digest=True) as temporary, created(temporary) as file:
         levels, seeds = json.dumps(list(grid.levels)), json.dumps(list(grid.seeds))
         file.attrs.update(pattern=name_of(grid.pattern), levels=levels, seeds=seeds)

@@ -86,6 +86,7 @@ class Prepare(Section):
     max_rejects: float = Field(0.1, ge=0, le=1, description="the stage fails when a larger share is refused")
     seed: Seed = Field(7, description="decides splits that the raw data do not name")
     fractions: tuple[float, float, float] = Field((0.7, 0.15, 0.15), description="train, valid, test of such splits")
+    encoding: str = Field("", description="of tables and texts: cp1252, big5 …; empty: utf-8, or evident gb18030")
     target: Literal["emotion", "sentiment"] = Field(
         "emotion", description="which label of data sets that have both: MELD, IEMOCAP, MER2023"
     )

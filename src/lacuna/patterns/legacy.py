@@ -26,6 +26,11 @@ def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
         raise MalformedInput(
             f"clip {draw.clip}: expected its place in its split, which the pattern 'legacy' needs, got none"
         )
+    if draw.place.lacking:
+        raise MalformedInput(
+            f"pattern legacy: expected every row of the pickle, whose masks go by row, got {draw.place.lacking} fewer "
+            f"in the split of clip {draw.clip}"
+        )
     padded = draw.place.padded[draw.modality]
     row = _uniform(draw.seed, draw.place.count, padded)[draw.place.index] > draw.level
     survives = np.ones((*row.shape[:-1], len(sequence)), bool)

@@ -13,13 +13,14 @@ from lacuna.types import MalformedInput
 class Question:
     """What is known of a clip beside its file, and what the model shall do without.
 
-    text: the words; transcript: a .srt, .vtt or .txt file of them; asr: a speech recognition model to hear them with;
-    start, end: seconds within the file; drop: modalities to leave out; missing: {modality: share of frames to lose};
-    seed: decides which.
+    text: the words; transcript: a .srt, .vtt or .txt file of them; encoding: of that file, if it is not utf-8; asr: a
+    speech recognition model to hear them with; start, end: seconds within the file; drop: modalities to leave out;
+    missing: {modality: share of frames to lose}; seed: decides which.
     """
 
     text: str | None = None
     transcript: Path | str | None = None
+    encoding: str = ""
     asr: str = ""
     start: float = 0.0
     end: float | None = None
@@ -79,7 +80,9 @@ class Answer:
 
     def lines(self) -> list[tuple[str, str]]:
         """(name, value) lines for a screen."""
-        told = [("file", self.file), ("model", self.model), ("sentiment", f"{self.sentiment} ({self.score:+.2f})")]
+        told = [("file", self.file), ("model", self.model)]
+        told += [("text", self.text)] if self.text else []
+        told += [("sentiment", f"{self.sentiment} ({self.score:+.2f})")]
         told += [(f"  {name}", f"{share:.0%}") for name, share in self.probabilities.items()]
         if self.uncertainty is not None:
             told.append(("uncertainty", f"{self.uncertainty:.2f}"))

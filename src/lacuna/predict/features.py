@@ -84,7 +84,9 @@ def _extracted(clip: Clip, modality: str, origin: Origin, extraction: Extraction
     sequence = extraction(clip)
     if isinstance(sequence, MalformedInput):
         return nothing, f"{modality}: {sequence}"
-    return sequence, _lack(modality, sequence) or _changed(modality, origin, extraction.origin)
+    longer = getattr(extraction.extractor, "longer", lambda clips: 0)([clip])
+    cut = f"{modality}: cut at {len(sequence)} tokens, as the model's own texts were" if longer else ""
+    return sequence, _lack(modality, sequence) or cut or _changed(modality, origin, extraction.origin)
 
 
 def _lack(modality: str, sequence: FeatureSequence) -> str:

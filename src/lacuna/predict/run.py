@@ -38,7 +38,6 @@ REST = 0.3  # of a step: sound often ends a little after the pictures
 SEVEN = ("highly negative", "negative", "weakly negative", "neutral", "weakly positive", "positive", "highly positive")
 FIVE = ("negative", "weakly negative", "neutral", "weakly positive", "positive")
 SIMS_EDGES = (-0.7, -0.1, 0.1, 0.7)  # of the five classes of scores in [-1, 1]
-PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 
 
 class Predictor:
@@ -79,7 +78,7 @@ class Predictor:
     def read(self, path: Path | str, question: Question) -> Given:
         """Features of the file: what takes time, and is the same whatever is dropped afterwards."""
         path = Path(path)
-        if path.suffix.lower() in PICTURES:
+        if decode.is_picture(path):
             decode.image(path)  # a file that cannot be read is refused here, before anything is made of it
         else:
             decode.probe(path)
@@ -92,7 +91,7 @@ class Predictor:
             if question.text is not None:
                 return Transcript(question.text.strip())
             if question.transcript is not None:
-                return read_transcript(Path(question.transcript), question.start, question.end)
+                return read_transcript(Path(question.transcript), question.start, question.end, question.encoding)
             if question.asr:
                 return _heard(path, question)
         return Transcript("")

@@ -4,7 +4,8 @@ Each module of lacuna/datasets knows one layout:
 - `LOOKED_FOR`: the layout in words, told when no module finds its own;
 - `matches(root) -> bool`: whether raw/<dataset> has it;
 - `read(root, dataset, settings) -> Iterator[Clip | Reject]`: in their order; MalformedInput where none can be read;
-- `check(clip) -> None` (optional): MalformedInput unless the clip's media can be read; called for many clips at once;
+- `check(clip) -> tuple[str, ...] | None` (optional): MalformedInput unless the clip's media can be read, else what is
+  odd about them and yet no fault; called for many clips at once;
 - `features(root, modality) -> (Origin, Iterator[(clip id, FeatureSequence)]) | None` (optional): given features, with
   modality "tokens" for token ids, "text" for embeddings, "audio", "vision" or "image";
 - `modalities(root) -> list[str]` (optional): names of modalities that no extractor has;
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,9 @@ class Settings(Protocol):
 
     @property
     def fractions(self) -> tuple[float, float, float]: ...
+
+    @property
+    def encoding(self) -> str: ...
 
     @property
     def speakers_apart(self) -> bool: ...
@@ -75,6 +79,27 @@ def name_of(layout: ModuleType) -> str:
     return layout.__name__.rpartition(".")[2]
 
 
+def refuse_links(root: Path) -> None:
+    """MalformedInput where a folder within `root` is a link: DVC does not look behind it, and misses all changes there.
+
+    `root` itself may be one, and so may files: those DVC follows.
+    """
+    for folder, folders, _ in os.walk(root):
+        for name in sorted(folders):
+            path = Path(folder, name)
+            if path.is_symlink():
+                raise MalformedInput(
+                    f"{path}: expected a folder, got a link to {os.readlink(path)}, behind which DVC sees no change: "
+                    f"move the folder here, or make {root} itself the link"
+                )
+
+
+def check_within(folder: Path, root: Path, key: str) -> None:
+    """MalformedInput unless a folder of the user's own files lies in raw/<dataset>, all of whose content DVC knows."""
+    if not folder.resolve().is_relative_to(root.resolve()):
+        raise MalformedInput(f"{key}: expected a folder within {root}, where DVC sees its changes, got {folder}")
+
+
 def _contents(root: Path) -> str:
     names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
     return "it holds " + (", ".join(names[:8]) + ", …" * (len(names) > 8) if names else "nothing")
@@ -87,20 +112,33 @@ def classes_of(layout: ModuleType, settings: Settings) -> list[str]:
 
 def prepare(root: Path, dataset: str, settings: Settings, workers: int | str = 1) -> tuple[list[Clip], list[Reject]]:
     """The clips of raw/<dataset> in its order, and what was refused. The same with any number of workers."""
+    refuse_links(root)
     layout = layout_of(root)
     if settings.speakers_apart and not getattr(layout, "SPEAKERS", False):
         raise MalformedInput(f"prepare.speakers_apart: expected false, because {root} does not say who speaks")
     records = list(layout.read(root, dataset, settings))
-    outcomes = list(_checked(records, getattr(layout, "check", None), workers))
-    clips = [outcome for outcome in outcomes if isinstance(outcome, Clip)]
-    return clips, [outcome for outcome in outcomes if isinstance(outcome, Reject)]
+    checked = list(_checked(records, getattr(layout, "check", None), workers))
+    _tell(dataset, checked)
+    clips = [outcome for outcome, _ in checked if isinstance(outcome, Clip)]
+    return clips, [outcome for outcome, _ in checked if isinstance(outcome, Reject)]
 
 
-def _checked(
-    records: list[Clip | Reject], check: Callable[[Clip], None] | None, workers: int | str
-) -> Iterator[Clip | Reject]:
+Check = Callable[[Clip], tuple[str, ...] | None]
+Checked = tuple[Clip | Reject, tuple[str, ...]]  # a record, and what is odd about its media
+
+
+def _tell(dataset: str, checked: Iterable[Checked]) -> None:
+    odd: dict[str, list[str]] = {}
+    for record, remarks in checked:
+        for remark in remarks:
+            odd.setdefault(remark, []).append(record.id)
+    for remark, ids in odd.items():
+        print(f"{dataset}: {len(ids)} clips: {remark} (the first: {ids[0]})")
+
+
+def _checked(records: list[Clip | Reject], check: Check | None, workers: int | str) -> Iterator[Checked]:
     if check is None:
-        yield from records
+        yield from ((record, ()) for record in records)
         return
     count = (os.cpu_count() or 1) if workers == "auto" else int(workers)
     # Reading headers and a few frames is FFmpeg's work, done outside the interpreter's lock: threads are enough.
@@ -109,15 +147,14 @@ def _checked(
         yield from tqdm(verdicts, "checked", len(records), unit="clip", mininterval=0.1 if sys.stderr.isatty() else 10)
 
 
-def _verdict(check: Callable[[Clip], None], record: Clip | Reject) -> Clip | Reject:
+def _verdict(check: Check, record: Clip | Reject) -> Checked:
     if isinstance(record, Reject):
-        return record
+        return record, ()
     try:
-        check(record)
+        return record, check(record) or ()
     except MalformedInput as error:
         file = record.path.as_posix() if record.path else ""
-        return Reject(record.id, file, str(error).removeprefix(f"{record.path}: "))
-    return record
+        return Reject(record.id, file, str(error).removeprefix(f"{record.path}: ")), ()
 
 
 def given_features(

@@ -1,19 +1,27 @@
-"""Tables and files as people name them. In: CSV files in any usual encoding, names in any case. Out: rows, paths."""
+"""Tables and files as people name them. In: CSV files in any usual dialect, names in any case. Out: rows, paths."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
+import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
+from lacuna.storage import text as text_files
 from lacuna.types import MalformedInput
 
-ENCODINGS = ("utf-8-sig", "gb18030")  # with or without BOM; then what Chinese spreadsheets write
+_SPOKEN = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_SEPARATOR = re.compile(r"sep=([,;\t|])", re.IGNORECASE)  # the first line, where a spreadsheet is told by it
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_COMMA, _POINT = re.compile(r"[+-]?\d*,\d+"), re.compile(r"[+-]?\d*\.\d+")
+_BLANKS = frozenset(("", "nan", "na", "n/a", "#n/a", "none", "null"))
+_LONGEST, _DEEPEST = 250, 1000  # bytes of a name to which a suffix is added, and of several: what usual disks hold
 VIDEO_SUFFIXES = frozenset(
     (
         *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".flv", ".f4v", ".wmv", ".asf", ".mpg", ".mpeg", ".mpe"),
@@ -24,32 +32,107 @@ VIDEO_SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV file: its path, (line number, {column: stripped text}) of each row, lines with too few or many fields."""
+    """A CSV file: its path, (line number, {column: stripped text}) of each row, lines with too few or many fields.
+
+    `guessed` says in words what of its dialect is not plain CSV in utf-8; `decimal` is the mark in its numbers.
+    """
 
     path: Path
     rows: list[tuple[int, dict[str, str]]]
     ragged: frozenset[int] = frozenset()
+    guessed: tuple[str, ...] = ()
+    decimal: str = "."
+
+    def number(self, value: str) -> float:
+        """A number as this table writes them; NaN where the text is none."""
+        plain = value.replace(",", ".") if self.decimal == "," else value
+        return float(plain) if _NUMBER.fullmatch(plain) else math.nan
 
 
-def read_table(path: Path, required: Sequence[str]) -> Table:
-    """Read a CSV file with a header, blank lines left out; MalformedInput names the file, and the columns it lacks."""
-    text = decoded(path.read_bytes(), str(path)).lstrip("\r\n")
-    header = text.partition("\n")[0]
-    # Some spreadsheets write semicolons or tabs where the decimal sign is a comma, or on request.
-    delimiter = next((d for d in ",;\t" if d in header), ",")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+def is_blank(value: str | None) -> bool:
+    """Whether a field that need not be filled is empty, also in the words of pandas, R and spreadsheets."""
+    return value is None or value.strip().casefold() in _BLANKS
+
+
+def read_table(path: Path, required: Sequence[str], encoding: str = "") -> Table:
+    """Read a CSV file with a header, blank lines left out.
+
+    MalformedInput names the file and what is wrong: columns that it lacks or has twice, quotes that are never closed.
+    """
+    text, found = text_files.decode(path.read_bytes(), str(path), encoding)
+    lines = list(io.StringIO(text, newline=""))  # parted as csv does it, and nowhere else
+    said = _SEPARATOR.fullmatch(lines[0].strip().strip('"')) if lines else None
+    start = 1 if said else 0
+    start += next((i for i, line in enumerate(lines[start:]) if line.strip()), 0)
+    delimiter = said[1] if said else _delimiter(lines[start] if lines else "", required)
+    records = list(_records(path, lines, start, delimiter))
+    columns = records[0][1] if records else []
+    _check_columns(path, columns, required)
+    rows = [(n, dict(zip_longest(columns, v[: len(columns)], fillvalue=""))) for n, v in records[1:]]
+    ragged = frozenset(n for n, values in records[1:] if len(values) != len(columns))
+    decimal = _decimal(rows, delimiter)
+    guessed = [f"fields parted by {_SPOKEN[delimiter]}"] * (delimiter != ",") + ["decimal commas"] * (decimal == ",")
+    guessed += [] if encoding or found == "utf-8-sig" else [found]
+    return Table(path, rows, ragged, tuple(guessed), decimal)
+
+
+def _delimiter(header: str, required: Sequence[str]) -> str:
+    """What parts the header into most of the columns that are wanted; a comma where they all do as well."""
+    parts = {d: [name.strip().strip('"') for name in header.split(d)] for d in _SPOKEN}
+    return max(_SPOKEN, key=lambda d: sum(name in parts[d] for name in required))
+
+
+def _records(path: Path, lines: Sequence[str], start: int, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """(number of its first line, stripped fields) of each record that is not blank.
+
+    A field that begins with a quote ends with one. Where the end was forgotten, the field runs on to the next quote and
+    takes whole rows with it: that is refused, whether or not what comes out happens to have the right number of fields.
+    """
+    reader = csv.reader(iter(lines[start:]), delimiter=delimiter, strict=True)
+    width, first = 0, start + 1
     try:
-        lines = [(reader.line_num, [value.strip() for value in values]) for values in reader if any(values)]
+        for values in reader:
+            last = start + reader.line_num
+            width = width or len(values)
+            swallowed = [n for n in range(first + 1, last + 1) if _is_row(lines[n - 1], delimiter, width)]
+            if swallowed:
+                raise MalformedInput(
+                    f"{path}: {_quoted(first, last)}, but line {swallowed[0]} looks like a row of its own"
+                )
+            if any(value.strip() for value in values):
+                yield first, [value.strip() for value in values]
+            first = last + 1
     except csv.Error as error:
-        raise MalformedInput(f"{path}: expected CSV, line {reader.line_num}: {error}") from error
-    columns = lines[0][1] if lines else []
+        raise MalformedInput(f"{path}: {_quoted(first, start + reader.line_num)}: {error}") from error
+
+
+def _quoted(first: int, last: int) -> str:
+    return f"line {first}: expected a quote to be closed in its own field, got it open until line {last}"
+
+
+def _is_row(line: str, delimiter: str, width: int) -> bool:
+    """Whether a line within a quoted field has the separators of a row; in a sentence a space follows each comma."""
+    parts = line.split(delimiter)
+    close = sum(not part.startswith(" ") for part in parts[1:])
+    return len(parts) >= max(2, width) and close >= max(1, width - 2)
+
+
+def _check_columns(path: Path, columns: Sequence[str], required: Sequence[str]) -> None:
     missing = [name for name in required if name not in columns]
     if missing:
-        raise MalformedInput(
-            f"{path}: expected the columns {', '.join(missing)}, got {', '.join(columns) or 'nothing'}"
-        )
-    rows = [(n, dict(zip_longest(columns, v[: len(columns)], fillvalue=""))) for n, v in lines[1:]]
-    return Table(path, rows, frozenset(n for n, values in lines[1:] if len(values) != len(columns)))
+        found = ", ".join(columns) or "nothing"
+        raise MalformedInput(f"{path}: expected the columns {', '.join(missing)}, got {found}")
+    twice = [name for name, count in Counter(columns).items() if name and count > 1]
+    if twice:
+        raise MalformedInput(f"{path}: expected each column once, got {', '.join(twice)} more than once")
+
+
+def _decimal(rows: Sequence[tuple[int, dict[str, str]]], delimiter: str) -> str:
+    """A comma where the table writes some numbers with it, none with a point, and commas do not part its fields."""
+    if delimiter == ",":
+        return "."
+    values = [value for _, row in rows for value in row.values()]
+    return "," if any(map(_COMMA.fullmatch, values)) and not any(map(_POINT.fullmatch, values)) else "."
 
 
 def class_of(word: str, names: Sequence[str], column: str) -> float:
@@ -61,25 +144,12 @@ def class_of(word: str, names: Sequence[str], column: str) -> float:
 
 def number_of(row: Mapping[str, str], column: str, limits: tuple[float, float]) -> float:
     """A row's finite number within the limits."""
-    try:
-        value = float(row.get(column, ""))
-    except ValueError:
-        value = math.nan
+    text = row.get(column, "")
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not (math.isfinite(value) and limits[0] <= value <= limits[1]):
         got = row.get(column, "")
         raise MalformedInput(f"{column}: expected a number from {limits[0]:g} to {limits[1]:g}, got {got!r}")
     return value
-
-
-def decoded(data: bytes, name: str) -> str:
-    """Text in the first encoding that fits: by its mark, then utf-8, then gb18030."""
-    marked = data[:2] in (b"\xff\xfe", b"\xfe\xff")
-    for encoding in ("utf-16",) if marked else ENCODINGS:
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise MalformedInput(f"{name}: expected text in utf-8 or gb18030, got bytes that are neither")
 
 
 def find_file(folder: Path, name: str) -> Path | None:
@@ -105,7 +175,14 @@ class Videos:
     def find(self, video_id: str, clip_id: str, spans: bool) -> Path:
         """Raw/<video_id>/<clip_id>.<suffix>; for a span also Raw/<video_id>.<suffix>; MalformedInput where none is."""
         if ".." in (*video_id.split("/"), clip_id) or "/" in clip_id or "\\" in clip_id:
-            raise MalformedInput(f"expected ids that are names within {self.root}, got {video_id!r} and {clip_id!r}")
+            raise MalformedInput(
+                f"expected ids that are names within {self.root}, got {video_id!r:.60} and {clip_id!r:.60}"
+            )
+        names = (*video_id.split("/"), clip_id)
+        if max(len(name.encode()) for name in names) > _LONGEST or len(video_id.encode()) > _DEEPEST:
+            raise MalformedInput(
+                f"expected ids that files can be called, got {video_id[:40]!r} and {clip_id[:40]!r}, cut"
+            )
         looked = [self.root / video_id / clip_id]
         if spans:
             looked.append(self.root / video_id)

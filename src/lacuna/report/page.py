@@ -43,8 +43,9 @@ def page(title: str, fragments: Mapping[str, str], making: Section) -> str:
         '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">\n<style>\n{style}</style>\n</head>\n<body>\n'
+        '<a class="skip" href="#content">To the content</a>\n'
         f'<header class="top"><h1>{escape(title)}</h1><p>{escape(LEAD)}</p></header>\n'
-        f'<div class="layout">\n<nav aria-label="Sections">{links}</nav>\n<main>\n{body}'
+        f'<div class="layout">\n<nav aria-label="Sections">{links}</nav>\n<main id="content">\n{body}'
         f"<h2>Reading and repeating</h2>\n{_words().html()}{making.html()}</main>\n</div>\n</body>\n</html>\n"
     )
 

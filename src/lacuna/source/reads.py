@@ -7,14 +7,14 @@ that they run nothing again.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from lacuna.params import Params, PlainSettings, Section
 from lacuna.params.plugins import plugin_names
 from lacuna.prepare.run import layouts, name_of
-from lacuna.source.closure import digests, plugin_file
+from lacuna.source.closure import digests, plugin_file, reached
 
 NO_RESULT = ("device", "processes", "track")  # of the section train
 SCRIPTS = Path("pipeline")
@@ -65,7 +65,8 @@ def _of_dataset(params: Params, dataset: str) -> Iterator[tuple[str, Source]]:
     settings = {"mask": _plain(mask, "patterns"), "train.features": train.features}
     yield from ((f"mask.{n}", Source("mask", settings, (("patterns", n),))) for n in params.mask.patterns)
     settings = {"export": _plain(export), "align.extractors": align.extractors}
-    yield "export", Source("export", settings, _patterns(v.pattern for v in export.incomplete))
+    lossy = _patterns(v.pattern for v in export.incomplete)
+    yield "export", Source("export", settings, (*lossy, *encoding_after_loss(export.features)))
     for name in params.models:
         yield f"models.{name}", _model(params, name, dataset)
     yield "train", Source("train", {})  # a model's settings stand in its plan
@@ -88,8 +89,9 @@ def _model(params: Params, name: str, dataset: str) -> Source:
     file = params.train.file_of(name)
     settings = trained_as(params, name, dataset)
     settings = {f"train.{name}": settings, "prepare.label_range": params.prepare.of(dataset).label_range}
-    pattern = params.train.training_changes(name, dataset).get("pattern", usual_pattern(file))
-    return Source("models", settings, (("models", file), *_patterns([pattern])))
+    told, features = params.train.training_changes(name, dataset), params.train.of_model(name, dataset).features
+    patterns = _patterns([told.get("pattern", usual_pattern(file)), told.get("select_pattern", "none")])
+    return Source("models", settings, (("models", file), *patterns, *encoding_after_loss(features)))
 
 
 def trained_as(params: Params, name: str, dataset: str) -> PlainSettings:
@@ -122,6 +124,13 @@ def _layouts(dataset: str) -> tuple[tuple[str, str], ...]:
     if not root.is_dir():  # the demo is yet to be made
         return (("datasets", DEMO_LAYOUT),) if dataset == "demo" else ()
     return tuple(("datasets", name_of(module)) for module in layouts() if module.matches(root))
+
+
+def encoding_after_loss(features: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """The extractors among these features that make them again from what a loss leaves (`after_loss`)."""
+    own = [name for name in features if name in plugin_names("extractors")]
+    files = {name: reached([plugin_file("extractors", name)]) for name in own}
+    return tuple(("extractors", n) for n in own if any(b"def after_loss" in f.read_bytes() for f in files[n]))
 
 
 def _patterns(names: Iterator[str] | list[str]) -> tuple[tuple[str, str], ...]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from lacuna.params import Params, Train, checked, plugin
 from lacuna.source.closure import digest, plugin_file
+from lacuna.source.reads import encoding_after_loss
 from lacuna.storage.cache import digest_of_file
 from lacuna.storage.features import replacing
 from lacuna.train.trainer import Settings
@@ -47,10 +48,13 @@ class Plan:
         return {"file": self.file, "code": digest([*self.files()]), **told}
 
     def files(self) -> Iterator[Path]:
-        """The model's file and that of the pattern it is trained under; with all that they import they decide a run."""
+        """The model's file, those of the patterns that it is trained and selected under, and of the extractors that
+        encode again what a loss leaves; with all that they import they decide a run."""
         yield plugin_file("models", self.file)
-        if self.training.pattern != "none":
-            yield plugin_file("patterns", self.training.pattern)
+        for pattern in {self.training.pattern, self.training.select_pattern} - {"none"}:
+            yield plugin_file("patterns", pattern)
+        for extractor in encoding_after_loss(self.train.features):
+            yield plugin_file(*extractor)
 
 
 def plan(params: Params, dataset: str, name: str) -> Plan:

@@ -17,13 +17,12 @@ from lacuna import pretrained
 from lacuna.align import sphinx
 from lacuna.compute.device import device_of
 from lacuna.data.heard import Heard, HeardWord
-from lacuna.media import decode
+from lacuna.media import RATE, decode
 from lacuna.types import MalformedInput
 
 Name = Literal["faster-whisper", "transformers", "sphinx"]
 Engine = Callable[[np.ndarray], Heard]
 
-RATE = 16000  # Hz, what speech models hear
 AUTO = "auto"
 # Folders in CTranslate2's format have this file; sizes are names that faster-whisper fetches.
 _CONVERTED = "model.bin"

@@ -6,8 +6,8 @@ import numpy as np
 
 from lacuna.extractors._openface import points
 from lacuna.extractors._openface.tracks import Track
+from lacuna.media import RATE
 
-RATE = 16000  # Hz
 WINDOW = 0.1  # s of sound around a frame
 BLOCK = 512  # frames at once
 SMOOTHED = 0.3  # s: lips and loudness agree over syllables, not over single frames

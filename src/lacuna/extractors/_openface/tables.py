@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -16,16 +17,19 @@ from pathlib import Path
 
 import numpy as np
 
+from lacuna.media import decode
 from lacuna.types import Clip, MalformedInput
 
 ARGUMENTS = ("-2Dfp", "-3Dfp", "-pdmparams", "-pose", "-aus", "-gaze")
 _STATE = ("timestamp", "confidence", "success")
+_NO_NUMBER = re.compile(r"\s*|\s*[-+]?(nan|1\.#)\S*\s*", re.IGNORECASE)  # empty, or as C prints what is none: -nan(ind)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of one face: times (T,) s, good (T,) bool, values (T, D) of the columns asked for."""
+    """Rows of one face: frames (T,) from 0, times (T,) s, good (T,) bool, values (T, D) of the columns asked for."""
 
+    frames: np.ndarray
     times: np.ndarray
     good: np.ndarray
     values: np.ndarray
@@ -46,11 +50,23 @@ def read_csv(path: Path, columns: tuple[str, ...], min_confidence: float) -> Tab
     times, confidence, success = (numbers[:, place[name]] for name in _STATE)
     values = numbers[:, [place[name] for name in columns]]
     good = (success > 0.5) & (confidence >= min_confidence) & np.isfinite(values).all(axis=1)  # it writes -nan at times
-    return Table(times, good, np.where(good[:, None], values, 0).astype(np.float32))
+    frames = _frames(path, times, numbers[:, place["frame"]] if "frame" in place else None)
+    return Table(frames, times, good, np.where(good[:, None], values, 0).astype(np.float32))
+
+
+def _frames(path: Path, times: np.ndarray, told: np.ndarray | None) -> np.ndarray:
+    """Each row's frame, from 0: as told (from 1), or by its time; MalformedInput unless both rise."""
+    step = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+    if not np.isfinite(times).all() or (np.diff(times) < 0).any() or (told is None and step <= 0):
+        raise MalformedInput(f"{path}: expected times that rise from row to row, got others")
+    frames = np.round((times - times[0]) / step) if told is None else told - 1
+    if not np.isfinite(frames).all() or (np.diff(frames) < 1).any() or frames[0] < 0:
+        raise MalformedInput(f"{path}: expected each frame of a face once and in order, got others")
+    return frames.astype(int)
 
 
 def _numbers(path: Path) -> tuple[list[str], np.ndarray]:
-    """The header's names and the rows (T, names) of a CSV file."""
+    """The header's names and the rows (T, names) of a CSV file; NaN where a cell has no number."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         lines = csv.reader(file, skipinitialspace=True)
         header = [name.strip() for name in next(lines, [])]
@@ -60,8 +76,9 @@ def _numbers(path: Path) -> tuple[list[str], np.ndarray]:
             raise MalformedInput(
                 f"{path}: line {number}: expected {len(header)} values as in its header, got {len(row)}"
             )
+    plain = [["nan" if _NO_NUMBER.fullmatch(cell) else cell for cell in row] for row in rows]
     try:
-        return header, np.array(rows, float).reshape(len(rows), len(header))
+        return header, np.array(plain, float).reshape(len(rows), len(header))
     except ValueError as error:
         raise MalformedInput(f"{path}: expected numbers: {error}") from error
 
@@ -78,16 +95,23 @@ def _main_face(numbers: np.ndarray, place: dict[str, int]) -> float:
 
 def finished(folder: Path, clip: Clip, media: Path) -> tuple[Path, bool]:
     """The clip's file in a folder of finished ones, and whether its times are those of the whole media file."""
+    found = _places(folder, clip, media)
+    if not found:
+        tried = ", ".join(str(path) for path in (*_own(folder, clip), folder / f"{clip.id.partition('$_$')[0]}.csv"))
+        raise MalformedInput(f"clip {clip.id}: expected a finished OpenFace file, found none of {tried}")
+    return found[0], found[0] not in _own(folder, clip)
+
+
+def _places(folder: Path, clip: Clip, media: Path) -> list[Path]:
+    """Files of a clip, the best first: its own, then that of its whole video."""
+    video_id = clip.id.partition("$_$")[0]
+    whole = [folder / f"{video_id}.csv"] if media.stem == video_id else []
+    return [path for path in (*_own(folder, clip), *whole) if path.is_file()]
+
+
+def _own(folder: Path, clip: Clip) -> list[Path]:
     video_id, _, clip_id = clip.id.partition("$_$")
-    own = [folder / f"{clip.id}.csv"] + ([folder / video_id / f"{clip_id}.csv"] if clip_id else [])
-    for path in own:
-        if path.is_file():
-            return path, False
-    whole = folder / f"{video_id}.csv"
-    if whole.is_file() and media.stem == video_id:
-        return whole, True
-    tried = ", ".join(str(path) for path in (*own, whole))
-    raise MalformedInput(f"clip {clip.id}: expected a finished OpenFace file, found none of {tried}")
+    return [folder / f"{clip.id}.csv"] + ([folder / video_id / f"{clip_id}.csv"] if clip_id else [])
 
 
 def run_binary(binary: Path, media: Path, folder: Path) -> Path:
@@ -110,12 +134,6 @@ def _found(binary: str) -> Path:
     return Path(found).resolve()
 
 
-def _fingerprint(folder: Path) -> str:
-    """Changes when a file is added, taken away or grows: cached results of other files are then not taken for these."""
-    files = sorted((path.relative_to(folder).as_posix(), path.stat().st_size) for path in folder.rglob("*.csv"))
-    return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
-
-
 class OpenFace:
     """`read(clip, media, columns, fps)` from one of the two sources."""
 
@@ -127,7 +145,13 @@ class OpenFace:
         elif not self._folder.is_dir():
             raise MalformedInput(f"face: csv: expected a folder of OpenFace files, found none at {folder}")
         else:
-            self.version = f"files {_fingerprint(self._folder)}"
+            self.version = "finished files"  # each known by its content: see `files`
+
+    def files(self, clip: Clip) -> tuple[Path, ...]:
+        """What is read for a clip beside its media."""
+        if self._binary is not None or clip.path is None:
+            return ()
+        return tuple(path for path in _places(self._folder, clip, clip.path)[:1])
 
     def read(
         self, clip: Clip, media: Path, columns: tuple[str, ...], fps: float | None
@@ -140,17 +164,39 @@ class OpenFace:
             with tempfile.TemporaryDirectory(prefix="lacuna-openface-") as folder:
                 path, whole = run_binary(self._binary, media.resolve(), Path(folder)), True
                 table = read_csv(path, columns, self._min_confidence)
+        ours = whole or (clip.start == 0 and clip.end is None)
+        times, rows = _clock(path, table, media if ours else None)
         start = clip.start if whole else 0.0
         end = np.inf if clip.end is None or not whole else clip.end
-        inside = np.flatnonzero((table.times >= start - 1e-6) & (table.times < end - 1e-6))
+        inside = np.flatnonzero((times >= start - 1e-6) & (times < end - 1e-6))
         if not len(inside):
             raise MalformedInput(f"clip {clip.id}: expected rows from {start} s to {end} s in {path.name}, found none")
-        times, rows = _sampled(table.times[inside] - start, inside, fps)
-        return times, table.good[rows], table.values[rows]
+        times, rows = _sampled(times[inside] - start, rows[inside], fps)
+        seen = (rows >= 0) & table.good[rows]
+        return times, seen, np.where(seen[:, None], table.values[rows], 0)
+
+
+def _clock(path: Path, table: Table, media: Path | None) -> tuple[np.ndarray, np.ndarray]:
+    """When each frame is shown, s, and its row, -1 where the table leaves it out.
+
+    OpenFace writes a frame's number over the rate that the header says: where the rate varies, the media knows better.
+    """
+    if media is not None and media.is_file():
+        times = decode.frame_times(media)
+        if table.frames[-1] >= len(times):
+            last = table.frames[-1] + 1
+            raise MalformedInput(f"{path}: expected rows of the {len(times)} frames of {media.name}, got frame {last}")
+        first = 0
+    else:
+        first = int(table.frames[0])
+        times = np.interp(np.arange(first, table.frames[-1] + 1), table.frames, table.times)
+    rows = np.full(len(times), -1)
+    rows[table.frames - first] = np.arange(len(table.frames))
+    return times, rows
 
 
 def _sampled(times: np.ndarray, rows: np.ndarray, fps: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """At each k / fps from the first row to the last, the row on screen then, as `media.frames` does; all if None."""
+    """At each k / fps from the first frame to the last, the row of the one on screen then; all if None."""
     times = np.maximum(times, 0.0)
     if fps is None:
         return times, rows
