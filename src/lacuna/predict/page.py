@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from lacuna.figures import overlay
 from lacuna.figures.overlay import Preview
 from lacuna.predict.answers import Answer, Question
 from lacuna.predict.features import Given
+from lacuna.predict.offered import offered
 from lacuna.predict.uploads import Desk, Limits
 from lacuna.stages import told
-from lacuna.types import MalformedInput
+from lacuna.types import Clip, MalformedInput
 
 HOST = "127.0.0.1"
 FORM = 100_000  # bytes that a form adds to the file in it
@@ -48,10 +50,11 @@ def serve(
     app.add_middleware(SameOrigin, origins=[f"http://{host}:{port}" for host in (HOST, "localhost")])
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     app.on_shutdown(desk.close)
+    examples = offered(checkpoint)
 
     @ui.page("/")
     def page() -> None:
-        View(desk, asr).build()
+        View(desk, asr, examples).build()
 
     print(f"lacuna: http://{HOST}:{port} (ctrl-c ends it)", flush=True)
     try:
@@ -112,10 +115,10 @@ class SameOrigin:
 class View:
     """One browser's page: its upload's features, its sliders, and what the model says."""
 
-    def __init__(self, desk: Desk, asr: str) -> None:
+    def __init__(self, desk: Desk, asr: str, examples: Sequence[Clip] = ()) -> None:
         from nicegui import run, ui
 
-        self.ui, self.run, self.desk, self.asr = ui, run, desk, asr
+        self.ui, self.run, self.desk, self.asr, self.examples = ui, run, desk, asr, examples
         self.given: Given | None = None
         self.sliders: dict[str, Any] = {}
 
@@ -149,10 +152,21 @@ class View:
                 on_upload=self._uploaded,
                 on_rejected=lambda: self._say(f"Refused: larger than {limits.megabytes:g} MB."),
             ).classes("w-full")
+            if self.examples:
+                self._offer()
             with ui.row().classes("items-center"):
                 self.busy = ui.spinner(size="sm")
                 self.busy.set_visibility(False)
                 self.status = ui.label("The file is deleted as soon as it has been read.").classes("text-sm opacity-80")
+
+    def _offer(self) -> None:
+        """A button for each example."""
+        ui = self.ui
+        ui.label(f"Or one of {self.examples[0].dataset}, from its test split:").classes("text-sm opacity-80")
+        with ui.row().classes("gap-2"):
+            for clip in self.examples:
+                button = ui.button(clip.id, on_click=partial(self._example, clip))
+                button.props("outline dense no-caps").classes("px-2 text-sm")
 
     def _take_away(self) -> None:
         ui = self.ui
@@ -174,6 +188,7 @@ class View:
             self.player = ui.column().classes("w-full max-w-sm")
             self.sentiment = ui.label("Nothing yet.").classes("text-3xl font-bold text-primary")
             self.detail = ui.label("").classes("text-sm opacity-80")
+            self.said = ui.label("").classes("text-sm italic")
             self.parts = ui.echart(_bars({})).classes("w-full h-44")
             self.curve = ui.echart(_curve(None)).classes("w-full h-44")
             self.notes = ui.column().classes("gap-0 text-sm")
@@ -184,13 +199,30 @@ class View:
     async def _uploaded(self, event: Any) -> None:  # noqa: ANN401 (NiceGUI's event)
         name, path = event.file.name, self.desk.place(event.file.name)
         self.upload.reset()
+        question = self._question(self.words.value.strip())
+
+        async def read() -> Given:
+            await event.file.save(path)
+            return await self.run.io_bound(self.desk.take, path, name, question)
+
+        await self._take(name, read(), f"{name} was read, and deleted.")
+
+    async def _example(self, clip: Clip) -> None:
+        read = self.run.io_bound(self.desk.example, clip, self._question(clip.text))
+        label = f" It is labelled {clip.labels['M']:+.2f}." if "M" in clip.labels else ""
+        await self._take(clip.id, read, f"{clip.id} was read.{label}")
+
+    def _question(self, text: str) -> Question:
+        """With these words; without any, they are heard where a recogniser is named, and else missing."""
+        return Question(text=text or (None if self.asr else ""), asr=self.asr)
+
+    async def _take(self, name: str, read: Awaitable[Given], done: str) -> None:
+        """Wait for a file's features, then show it and the answer."""
         self.busy.set_visibility(True)
         self._say(f"Reading {name} …")
-        question = Question(text=self.words.value.strip() or (None if self.asr else ""), asr=self.asr)
         try:
-            await event.file.save(path)
-            self.given = await self.run.io_bound(self.desk.take, path, name, question)
-            self._say(f"{name} was read, and deleted.")
+            self.given = await read
+            self._say(done)
         except (MalformedInput, OSError) as error:
             self._say(f"Refused: {told(error)}")
         else:
@@ -229,6 +261,7 @@ class View:
         self.sentiment.set_text(answer.sentiment)
         told = f"probability {answer.score:.2f}" if answer.probabilities else f"score {answer.score:+.2f}"
         self.detail.set_text(told + ("" if answer.uncertainty is None else f", uncertainty {answer.uncertainty:.2f}"))
+        self.said.set_text(f"“{answer.text}”" if answer.text else "")
         for chart, options in ((self.parts, _bars(answer.contributions)), (self.curve, _curve(answer))):
             chart.options.clear()
             chart.options.update(options)

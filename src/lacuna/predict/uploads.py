@@ -25,7 +25,7 @@ from lacuna.predict.features import Given
 from lacuna.predict.run import Predictor
 from lacuna.stages import told
 from lacuna.storage.scratch import Scratch
-from lacuna.types import MalformedInput
+from lacuna.types import Clip, MalformedInput
 
 WAITING = 3  # uploads that may wait while another is read
 # What a model may raise on a clip that it was not made for
@@ -73,6 +73,7 @@ class Desk:
     def take(self, path: Path, name: str, question: Question) -> Given:
         """Features of the file at `path`, which is deleted whatever happens."""
         try:
+            self._check_size(path)
             given = self._read(path, question)
         except (MalformedInput, OSError) as error:
             raise MalformedInput(told(error).replace(str(path), name)) from error
@@ -80,10 +81,18 @@ class Desk:
             path.unlink(missing_ok=True)
         return replace(given, sample=replace(given.sample, clip=replace(given.sample.clip, path=Path(name))))
 
-    def _read(self, path: Path, question: Question) -> Given:
+    def example(self, clip: Clip, question: Question) -> Given:
+        """Features of a clip of the model's own data set, whose file stays where it is."""
+        if clip.path is None:
+            raise MalformedInput(f"{clip.id}: expected a clip with a file")
+        return self._read(clip.path, replace(question, start=clip.start, end=clip.end))
+
+    def _check_size(self, path: Path) -> None:
         size, most = path.stat().st_size, self.limits.megabytes
         if size > self.limits.bytes:
             raise MalformedInput(f"{path}: expected at most {most:g} MB, got {size / 1e6:.1f} MB")
+
+    def _read(self, path: Path, question: Question) -> Given:
         if not self._places.acquire(blocking=False):
             raise MalformedInput(f"{path}: expected at most {WAITING} files to wait for one; try again in a minute")
         try:
@@ -162,7 +171,7 @@ def _work(line: Connection, checkpoint: Path, cache: Path, seconds: float, use: 
         except EOFError:
             return
         try:
-            if not decode.is_picture(path):
+            if not decode.is_picture(path) and question.end is None:  # an end: a short clip of a long video
                 _check_length(path, seconds)
             line.send(_with_preview(predictor.read(path, question), path))
         except (MalformedInput, OSError, MemoryError) as error:
