@@ -17,12 +17,14 @@ from browser import CHROMIUM, Browser, wait
 from media_files import Video, write_video
 from small_checkpoint import write_checkpoint
 
+from lacuna.data.samples import write_clips
 from lacuna.media import decode
 from lacuna.predict.answers import Question
+from lacuna.predict.offered import MOST, offered
 from lacuna.predict.page import SameOrigin
 from lacuna.predict.uploads import WAITING, Desk, Limits, _check_length
 from lacuna.storage.scratch import Scratch
-from lacuna.types import MalformedInput
+from lacuna.types import Clip, MalformedInput
 
 SCRIPT = """
 import sys
@@ -111,6 +113,48 @@ def test_an_upload_can_be_played_beside_the_answer(desk, clip):
     given = desk.take(upload(desk, clip), "clip.mp4", Question(text="good"))
     assert given.preview is not None
     assert b"ftyp" in given.preview.mp4[:16] and given.preview.still.startswith(b"\xff\xd8")
+
+
+def test_an_example_is_answered_for_and_stays(desk, clip):
+    given = desk.example(Clip("v$_$1", "mine", "test", "good", {}, clip, 0.5, 1.5), Question(text="good"))
+    assert given.seconds == pytest.approx(1) and given.preview is not None and clip.is_file()
+    assert desk.answer(given, Question()).text == "good"
+    assert left_over(desk) == []
+
+
+def project(root, clip, labels, split="test"):
+    """processed/mine of these labels; the folder where its model would be."""
+    own = root / "raw" / "mine" / "a.mp4"
+    own.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(clip, own)
+    clips = [Clip(f"v$_${i}", "mine", split, "good", {"M": label}, own) for i, label in enumerate(labels)]
+    write_clips(root / "processed" / "mine" / "clips.jsonl", clips)
+    return root / "processed" / "mine" / "models" / "lnln" / "1"
+
+
+@pytest.mark.parametrize(
+    ("labels", "split", "shown"),
+    [
+        ([3, -3, 0, 1, -1, 2, -2], "test", [-3, -1, 0, 1, 3]),
+        ([1, -1], "test", [-1, 1]),
+        ([0.5], "test", [0.5]),
+        ([], "test", []),
+        ([1, -1], "train", []),
+    ],
+)
+def test_examples_go_from_the_lowest_label_to_the_highest(tmp_path, clip, labels, split, shown):
+    model = project(tmp_path, clip, labels, split)
+    found = [c.label for c in offered(model, tmp_path / "raw")]
+    assert found == shown and len(found) <= MOST
+
+
+def test_a_checkpoint_offers_no_file_from_outside_of_its_data_set(tmp_path, clip):
+    model = project(tmp_path, clip, [1.0])
+    assert offered(model, tmp_path / "elsewhere") == []
+    (tmp_path / "raw" / "mine" / "a.mp4").unlink()
+    (tmp_path / "raw" / "mine" / "a.mp4").symlink_to(clip)
+    assert offered(model, tmp_path / "raw") == []
+    assert offered(tmp_path / "downloaded" / "model", tmp_path / "raw") == []
 
 
 def test_reading_is_given_up_in_time(checkpoint, clip):
