@@ -63,6 +63,10 @@ class Browser:
         if event.get("method") == "Log.entryAdded" and params["entry"]["level"] == "error":
             self.complaints.append(params["entry"]["text"])
 
+    def resize(self, width: int, height: int = 900) -> None:
+        """The page's own size, px: windows have a least width, pages on a telephone do not."""
+        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
     def open(self, address: str) -> None:
         self.send("Page.navigate", url=address)
 
