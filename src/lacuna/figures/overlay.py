@@ -71,7 +71,7 @@ def frame(mp4: bytes, poster: bytes) -> str:
     canvas = f'<canvas style="{_OVER}" aria-hidden="true"></canvas>'
     return (
         f'<div style="position:relative">{_video(mp4, poster)}{canvas}</div>'
-        '<label><input type="checkbox" checked> draw what was measured of the face</label>'
+        '<label style="font-size:.85em"><input type="checkbox" checked> draw what was measured of the face</label>'
     )
 
 

@@ -48,7 +48,7 @@ def _sentence(record: Record, falls: Sequence[tuple[float, float]], key: str) ->
     middle = min(falls, key=lambda point: abs(point[0] - 0.5))
     majority = record["baselines"].get("majority", {}).get(key)
     text = (
-        f"{label(record)} reaches a {name} of {falls[0][1]:.3f} when nothing is lost, {middle[1]:.3f} at "
+        f"{label(record)}: {name} {falls[0][1]:.3f} when nothing is lost, {middle[1]:.3f} at "
         f"{100 * middle[0]:.0f} % loss and {falls[-1][1]:.3f} at {100 * falls[-1][0]:.0f} % (pattern “{pattern}”; "
         f"{'lower' if lower_is_better(key) else 'higher'} is better)."
     )
