@@ -144,7 +144,7 @@ class View:
         with ui.card().classes("w-full"):
             ui.label("1. A video").classes("text-lg font-bold")
             hint = "heard by the speech model if left empty" if self.asr else "missing if left empty"
-            self.words = ui.textarea("What is said in it", placeholder=hint).classes("w-full").props("autogrow rows=2")
+            self.words = ui.textarea(f"What is said in it ({hint})").classes("w-full").props("autogrow rows=2")
             self.upload = ui.upload(
                 label=f"Drop a video here: at most {limits.megabytes:g} MB and {limits.seconds:g} s",
                 auto_upload=True,
@@ -162,7 +162,7 @@ class View:
     def _offer(self) -> None:
         """A button for each example."""
         ui = self.ui
-        ui.label(f"Or one of {self.examples[0].dataset}, from its test split:").classes("text-sm opacity-80")
+        ui.label(f"Or a clip of {self.examples[0].dataset}, from its test split:").classes("text-sm opacity-80")
         with ui.row().classes("gap-2"):
             for clip in self.examples:
                 button = ui.button(clip.id, on_click=partial(self._example, clip))
@@ -293,7 +293,7 @@ def _curve(answer: Answer | None) -> dict[str, Any]:
     return {
         "title": {"text": "Second by second", "textStyle": {"fontSize": 13}},
         "grid": {"left": 50, "right": 30, "top": 36, "bottom": 24},
-        "xAxis": {"type": "value", "axisLabel": {"formatter": "{value} s"}},
+        "xAxis": {"type": "value", "axisLabel": {"formatter": "{value} s", "hideOverlap": True}},
         "yAxis": {"type": "value", "scale": True},
         "series": [{"type": "line", "data": points, "itemStyle": {"color": "#d55e00"}}],
         "animation": False,
