@@ -24,7 +24,7 @@ from lacuna.report.run import Made, publish
 from lacuna.types import MalformedInput
 
 SECTIONS = ("overview", "data", "clip", "training", "robustness", "differences", "calibration", "inside")
-VOID = {"meta", "link", "img", "br", "hr"}
+VOID = {"input", "meta", "link", "img", "br", "hr"}
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
