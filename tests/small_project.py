@@ -21,7 +21,8 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages
 def settings(**changes: object) -> dict:
     """The project's own params.yaml on few clips, in seconds."""
     values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    values["datasets"], values["workers"] = [DATASET], 1
+    values["datasets"], values["workers"], values["models"] = [DATASET], 1, ["lnln"]
+    values["export"]["incomplete"] = [{"pattern": p, "level": 0.3, "seed": 1} for p in ("frames", "modality")]
     values["mask"] |= {"rates": [0.0, 0.5], "seeds": [1]}
     values["train"]["lnln"]["training"] = {"epochs": 2, "batch_size": 4}
     values["evaluate"]["bootstrap"] = 20
@@ -54,7 +55,7 @@ def paths(name: str, item: dict[str, str], kind: str) -> list[str]:
 
 def _looked_up(values: dict, entry: str) -> list:
     for key in entry.strip("${}").split("."):
-        values = values[key]
+        values = values.get(key, [])
     return values
 
 
@@ -73,6 +74,7 @@ def extract_all() -> None:
     """Stages prepare and extract in the current folder."""
     stage("source")
     stage("prepare", DATASET)
+    stage("transcribe", DATASET)
     for extractor in load_params().extract.extractors:
         stage("extract", DATASET, extractor)
 

@@ -130,7 +130,7 @@ def test_each_command_has_help(run, name):
         (("predict", "a.mp4", "--checkpoint", "none"), "none: expected a checkpoint with model.json"),
         (("predict", "a.mp4", "--checkpoint", "none", "--missing", "text"), "expected <modality>=<share>"),
         (("serve", "--checkpoint", "none"), "none: expected a checkpoint"),
-        (("docs", "faq"), "docs: expected params, got 'faq'"),
+        (("docs", "faq"), "docs: expected one of params, schema; got 'faq'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

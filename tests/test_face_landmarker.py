@@ -15,7 +15,7 @@ from lacuna.extractors._openface import distances, landmarker, mixed, scores, we
 from lacuna.extractors._openface.landmarker import AGAIN, Landmarker
 from lacuna.extractors._openface.motions import UNITS
 from lacuna.extractors._openface.networks import Blendshapes, Crop, Detector, Mesher, crop_of
-from lacuna.extractors._resnet import FaceFinder
+from lacuna.extractors._pictures import FaceFinder
 from lacuna.types import MalformedInput
 
 EMPTY = np.full((256, 320, 3), 90, np.uint8)

@@ -52,7 +52,10 @@ def test_the_file_of_the_project_is_valid():
         ({"train__lnln": {"training": {"pattern": "mixd"}}}, r"train.lnln.training.pattern: .*did you mean 'mixed'"),
         ({"export__features": ["brt"]}, r"export.features: .*did you mean 'bert'"),
         ({"export__tokens": "tokns"}, r"export.tokens: .*did you mean 'tokens'"),
-        ({"export__incomplete": [{"pattern": "fram", "level": 0.3}]}, r"export.incomplete: .*did you mean 'frames'"),
+        (
+            {"export__per_dataset": {"demo": {"incomplete": [{"pattern": "fram", "level": 0.3}]}}},
+            r"export.incomplete: .*did you mean 'frames'",
+        ),
         ({"evaluate__patterns": ["modalty"]}, r"evaluate.patterns: .*did you mean 'modality'"),
         ({"evaluate__patterns": ["span"]}, r"evaluate.patterns: expected one of frames, modality; got 'span'"),
         ({"extract__librsa": {}}, r"extract.librsa: .*did you mean 'librosa'"),

@@ -20,6 +20,7 @@ from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.models.parts.pooled import EVIDENCE, Pooled, pooled
 from lacuna.models.parts.task import ordered
+from lacuna.models.parts.terms import cross_entropy, mean_of_known, squared_error
 from lacuna.models.parts.text import ENOUGH_CLIPS, Finetune, Source, text_encoder_of
 from lacuna.types import MalformedInput, require_words
 
@@ -117,23 +118,18 @@ class Model(nn.Module):
 
     def loss(self, batch: Batch, complete: Batch, epoch: int) -> dict[str, Tensor]:
         """½ e² weighed against ¼ (e²/v + log v); or cross-entropy. In evaluation mode the squared error alone."""
-        opinions = self.opinions(batch)
-        mean_MBK, precision_MB = (all_rows(part, 1) for part in opinions)
+        mean_MBK, precision_MB = (all_rows(part, 1) for part in self.opinions(batch))
         label_B = all_rows(batch.labels["M"])
-        known_B = ~label_B.isnan()
-        if not known_B.any():
-            return {"loss": sum(part.sum() for part in opinions) * 0}
-        mean_MBK, precision_MB, label_B = mean_MBK[:, known_B], precision_MB[:, known_B], label_B[known_B]
         output_BK, total_B = _fused(mean_MBK, precision_MB)
         if self.spec.classes:
-            return {"loss": F.cross_entropy(output_BK, label_B.long())}
-        error_B = (output_BK[:, 0] - label_B).square()
-        likelihood = (error_B * total_B - total_B.log()).mean()
-        s, terms = self.settings, {"task": error_B.mean(), "likelihood": likelihood}
+            return {"loss": mean_of_known(cross_entropy(output_BK, label_B), label_B)}
+        error_B = squared_error(output_BK[:, 0], label_B)
+        likelihood = mean_of_known(error_B * total_B - total_B.log(), label_B)
+        s, terms = self.settings, {"task": mean_of_known(error_B, label_B), "likelihood": likelihood}
         total = (1 - s.variance_weight) * terms["task"] + s.variance_weight * likelihood / 2
         if s.expert_weight:
-            seen_MB = precision_MB[:-1] > 0
-            own_MB = (mean_MBK[:-1, :, 0] - label_B).square() * seen_MB
+            seen_MB = (precision_MB[:-1] > 0) & ~label_B.isnan()
+            own_MB = (mean_MBK[:-1, :, 0] - label_B.nan_to_num()).square() * seen_MB
             terms["experts"] = own_MB.sum() / seen_MB.sum().clamp(min=1)
             total = total + s.expert_weight * terms["experts"]
         return {"loss": total if self.training else terms["task"], **terms}

@@ -18,9 +18,11 @@ from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.models.parts.pooled import EVIDENCE, pooled
 from lacuna.models.parts.task import ordered
+from lacuna.models.parts.terms import mean_of_known, squared_error
 from lacuna.models.parts.text import Finetune, Source, text_encoder_of
 from lacuna.types import MalformedInput
 
+LEAST = 1e-9  # probability, so that no logarithm is infinite
 PENALTIES = tuple(10 ** (k / 2) for k in range(-6, 9))  # of columns with a variance of 1, per clip
 
 
@@ -75,12 +77,12 @@ class Model(nn.Module):
     def loss(self, batch: Batch, complete: Batch, epoch: int) -> dict[str, Tensor]:
         """Squared error, or cross-entropy, over the samples that have a label."""
         output_BK, label_B = all_rows(self._output(batch)), all_rows(batch.labels["M"])
-        known_B = ~label_B.isnan()
-        if not known_B.any():
-            return {"loss": output_BK.sum() * 0}
         if self.spec.classes:
-            return {"loss": F.nll_loss(_probabilities(output_BK[known_B]).log(), label_B[known_B].long())}
-        return {"loss": F.mse_loss(output_BK[known_B, 0], label_B[known_B])}
+            told_BK = _probabilities(output_BK).clamp(min=LEAST).log()
+            error_B = F.nll_loss(told_BK, label_B.nan_to_num().long(), reduction="none")
+        else:
+            error_B = squared_error(output_BK[:, 0], label_B)
+        return {"loss": mean_of_known(error_B, label_B)}
 
     def _output(self, batch: Batch) -> Tensor:
         return self.linear((self.columns(batch) - self.mean_D) / self.scale_D)
