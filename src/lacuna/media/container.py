@@ -251,7 +251,7 @@ def _timed(
         step = float(1 / stream.average_rate)
     for packet in container.demux(stream):
         try:
-            decoded = packet.decode()
+            decoded = stream.decode(packet)
         except av.error.FFmpegError:
             continue  # a damaged packet; those after it have time stamps of their own
         for frame in decoded:
