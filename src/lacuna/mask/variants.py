@@ -278,4 +278,4 @@ def levels_of(
         return levels
     names = sorted(modalities)
     chosen = [[n for k, n in enumerate(names) if bits >> k & 1] for bits in range(1, 1 << len(names))]
-    return [*rates, *("+".join(c) for c in sorted(chosen, key=lambda c: (len(c), c)))]
+    return [*levels, *("+".join(c) for c in sorted(chosen, key=lambda c: (len(c), c)))]
