@@ -47,8 +47,7 @@ class CtcAligner:
         targets: list[int] = []
         owner: list[int] = []
         for i, word in enumerate(words):
-            ids = [self._id_of(character) for character in word]
-            ids = [known for known in ids if known is not None]
+            ids = [known for character in word if (known := self._id_of(character)) is not None]
             if ids and targets and self._gap is not None:
                 targets.append(self._gap)
                 owner.append(-1)
