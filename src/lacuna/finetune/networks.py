@@ -107,7 +107,8 @@ def _tune_image(clips: Sequence[Clip], settings: Settings, out_dir: Path, device
     torch.manual_seed(settings.seed)
     network = _resnet.network(settings.weights, settings.seed)
     network.fc = nn.Linear(2048, labels.outputs)
-    network = network.to(device).to(memory_format=torch.channels_last)
+    # torch's overloads leave `memory_format` out.
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), settings.image_rate)
     with ThreadPoolExecutor(PICTURES) as pool:
 
