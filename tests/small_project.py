@@ -55,8 +55,8 @@ def paths(name: str, item: dict[str, str], kind: str) -> list[str]:
 
 def _looked_up(values: dict, entry: str) -> list:
     for key in entry.strip("${}").split("."):
-        values = values.get(key, [])
-    return values
+        values = values.get(key) or {}
+    return list(values)
 
 
 def build(folder: Path) -> None:

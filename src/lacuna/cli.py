@@ -273,9 +273,7 @@ def predict(
     lost = parse_missing(missing or ())
     folder = fetched(checkpoint)
     predictor = load(folder, device, own_settings(read_card(folder).dataset) | parse_use(use or ()))
-    answer = predictor(
-        file, Question(text, transcript, asr=asr, start=start, end=end, drop=drop or (), missing=lost, seed=seed)
-    )
+    answer = predictor(file, Question(text, transcript, encoding, asr, start, end, drop or (), lost, seed))
     if as_json:
         typer.echo(json.dumps(answer.as_dict(), ensure_ascii=False, indent=1))
     else:

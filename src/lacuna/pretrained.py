@@ -85,7 +85,7 @@ def source_directory(source: str) -> str:
     return str(embedded_directory()) if source == EMBEDDED else source
 
 
-def load(factory: type, source: str, **options: object) -> object:
+def load(factory: Any, source: str, **options: object) -> Any:  # noqa: ANN401 (a class that comes at run time)
     """`factory.from_pretrained(source)`, with an error that says what can be done where it cannot be had."""
     try:
         return factory.from_pretrained(source_directory(source), **options)
@@ -97,12 +97,12 @@ def load(factory: type, source: str, **options: object) -> object:
         ) from error
 
 
-def tokenizer(source: str) -> object:
+def tokenizer(source: str) -> Any:  # noqa: ANN401 (transformers' own class)
     """The fast tokenizer of a source."""
     return load(import_transformers().AutoTokenizer, source)
 
 
-def encoder(source: str, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+def encoder(source: str, dtype: torch.dtype = torch.float32) -> Any:  # noqa: ANN401 (a module with its `config`)
     """The network of a source without its head (BERT, GPT, CLIP, wav2vec2, …), in evaluation mode."""
     return load(import_transformers().AutoModel, source, dtype=dtype).eval()
 

@@ -22,10 +22,8 @@ from pathlib import Path
 from lacuna.storage.files import reading
 from lacuna.types import MalformedInput
 
-try:
+if sys.platform != "win32":  # which counts memory otherwise
     import resource
-except ImportError:  # Windows counts memory otherwise
-    resource = None
 
 LOG = Path("processed", "stages.jsonl")
 
@@ -103,7 +101,7 @@ def read_costs(path: Path, known: Iterable[str]) -> list[Cost]:
 
 def _memory() -> int | None:
     """Bytes: the most that this process or one of its workers held."""
-    if resource is None:
+    if sys.platform == "win32":
         return None
     most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return most * (1 if sys.platform == "darwin" else 1024)

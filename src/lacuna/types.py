@@ -79,6 +79,13 @@ class Clip:
         """The multimodal label, NaN where the clip has none."""
         return self.labels.get("M", math.nan)
 
+    @property
+    def file(self) -> Path:
+        """Its media file; MalformedInput where it has none."""
+        if self.path is None:
+            raise MalformedInput(f"clip {self.id}: expected a media file, got none")
+        return self.path
+
 
 @dataclass(frozen=True)
 class Reject:

@@ -44,10 +44,10 @@ class CtcAligner:
 
     def _spelled(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Character ids with gaps between words, and the word of each (-1 for gaps)."""
-        targets, owner = [], []
+        targets: list[int] = []
+        owner: list[int] = []
         for i, word in enumerate(words):
-            ids = [self._id_of(character) for character in word]
-            ids = [known for known in ids if known is not None]
+            ids = [known for character in word if (known := self._id_of(character)) is not None]
             if ids and targets and self._gap is not None:
                 targets.append(self._gap)
                 owner.append(-1)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -102,8 +103,8 @@ def _file_of(folder: Path, clip: Clip) -> tuple[Path, float]:
 
 def _matching(ours: Sequence[str], theirs: Sequence[str]) -> list[tuple[int, int, int]]:
     """(first of ours, first of theirs, how many) of words that are the same: none where no word is spelled alike."""
-    plain = [[re.sub(r"\W", "", word).casefold() or word for word in words] for words in (ours, theirs)]
-    steps = difflib.SequenceMatcher(None, *plain, autojunk=False).get_opcodes()
+    a, b = ([re.sub(r"\W", "", word).casefold() or word for word in words] for words in (ours, theirs))
+    steps = difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes()
     if not any(kind == "equal" for kind, *_ in steps):
         return []
     # As many of ours as of theirs between two that match: numbers and names that are written otherwise.
@@ -153,7 +154,9 @@ def _text_grid(path: Path, clip: Clip | None) -> list[Word]:
     All tiers that are called words, of whichever speaker; the only tier of intervals, whatever it is called.
     """
     found = _FIELD.finditer(_text(path))
-    fields = [m[1].replace('""', '"') if m[1] is not None else float(m[2]) for m in found if not m[0].startswith("!")]
+    fields: list[Any] = [
+        m[1].replace('""', '"') if m[1] is not None else float(m[2]) for m in found if not m[0].startswith("!")
+    ]
     fields = fields[fields.index("TextGrid") :]
     tiers: list[tuple[str, list[Word]]] = []
     at, count = 4, int(fields[3])  # "TextGrid", xmin, xmax, number of tiers

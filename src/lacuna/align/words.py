@@ -61,8 +61,11 @@ class Aligner:
         if settings.words == "files" and not Path(settings.source).is_dir():
             raise MalformedInput(f"source: expected a folder of word-time files, got {settings.source!r}")
         self._heard = read_heard(Path(settings.source)) if settings.words == "heard" else {}
-        forced = {"ctc": lambda: CtcAligner(settings.source), "sphinx": sphinx.Aligner}.get(settings.words)
-        self._forced: Callable[[np.ndarray, Sequence[str]], np.ndarray] | None = forced and forced()
+        self._forced: Callable[[np.ndarray, Sequence[str]], np.ndarray] | None = None
+        if settings.words == "ctc":
+            self._forced = CtcAligner(settings.source)
+        elif settings.words == "sphinx":
+            self._forced = sphinx.Aligner()
 
     def origin(self, origin: Origin) -> Origin:
         """What the aligned features are made of."""

@@ -17,7 +17,7 @@ import textwrap
 import tokenize
 from collections.abc import Iterable, Iterator
 from types import ModuleType, NoneType, UnionType
-from typing import Literal, Union, get_args, get_origin, get_type_hints
+from typing import Literal, TypeGuard, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
@@ -71,7 +71,7 @@ def params_page() -> str:
     return "\n".join(parts) + "\n"
 
 
-def _is_model(kind: object) -> bool:
+def _is_model(kind: object) -> TypeGuard[type[BaseModel]]:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
@@ -177,7 +177,8 @@ def _kind(hint: object) -> str:
 def _docstring(settings: type) -> tuple[dict[str, str], str]:
     """{field: meaning} of a docstring like `size: columns; low, high: limits`, and what else it says."""
     names = {f.name for f in dataclasses.fields(settings)}
-    meanings, rest = {}, []
+    meanings: dict[str, str] = {}
+    rest: list[str] = []
     for part in (inspect.getdoc(settings) or "").replace("\n", " ").removesuffix(".").split("; "):
         head, colon, told = part.partition(": ")
         fields = re.findall(r"\w+", head.replace(" and ", ", "))
@@ -198,8 +199,12 @@ def _own_comments(settings: type) -> dict[str, str]:
     source = textwrap.dedent(inspect.getsource(settings))
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     lines = {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
-    fields = [node for node in ast.parse(source).body[0].body if isinstance(node, ast.AnnAssign)]
-    spans = {node.target.id: range(node.lineno, (node.end_lineno or node.lineno) + 1) for node in fields}
+    (body,) = (node.body for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
+    spans = {
+        node.target.id: range(node.lineno, (node.end_lineno or node.lineno) + 1)
+        for node in body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
     told = {name: " ".join(lines[n] for n in span if n in lines) for name, span in spans.items()}
     return {name: words for name, words in told.items() if words}
 

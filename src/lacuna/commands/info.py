@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
 
 import h5py
@@ -62,7 +62,7 @@ def _pickle(path: Path) -> Iterator[Row]:
     yield "published", pickle.official or "no: not one of the files that papers were written with"
     for split, content in pickle.splits.items():
         for key, value in content.items():
-            shape = getattr(value, "shape", None) or (len(value),)
+            shape = getattr(value, "shape", None) or ((len(value),) if isinstance(value, Sized) else ())
             yield f"{split}.{key}", f"{shape} {getattr(value, 'dtype', type(value).__name__)}"
 
 

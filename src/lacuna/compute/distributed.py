@@ -12,10 +12,10 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.autograd.function import FunctionCtx
 
 from lacuna.types import MalformedInput
 
@@ -105,7 +105,7 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 class _AllRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, counts: list[int]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, counts: list[int]) -> Tensor:  # noqa: ANN401 (attributes of any name)
         ctx.counts, ctx.rows = counts, len(x)
         own = counts[rank()]
         padded = x.new_zeros(max(counts), *x.shape[1:])
@@ -115,7 +115,7 @@ class _AllRows(torch.autograd.Function):
         return torch.cat([part[:count] for part, count in zip(parts, counts)])
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 (what `forward` put there)
         gradient = gradient.contiguous()
         distributed.all_reduce(gradient)  # what every process's loss asks of these rows
         first, own = sum(ctx.counts[: rank()]), ctx.counts[rank()]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +32,10 @@ class _Linear(torch.autograd.Function):
         return _product(x_MK, weight_NK, bias_N)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient_MN: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def backward(
+        ctx: Any,  # noqa: ANN401 (torch's stubs know none of its fields)
+        gradient_MN: Tensor,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x_MK, weight_NK = ctx.saved_tensors
         of_x, of_weight, of_bias = ctx.needs_input_grad
         return (
@@ -64,8 +68,8 @@ class _FastLinear(TorchFunctionMode):
         self,
         func: Callable[..., object],
         types: Sequence[type],
-        args: tuple[object, ...] = (),
-        kwargs: Mapping[str, object] | None = None,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> object:
         return (linear if func is F.linear else func)(*args, **(kwargs or {}))
 

@@ -141,7 +141,7 @@ class _Raised:
 def _serve(line: Connection, packed: bytes) -> None:
     """A worker: items in, results out. What is no fault of an item or the machine ends it, with its traceback."""
     die_with_parent()
-    function, failed = None, None
+    failed: _Raised | None = None
     try:
         function = pickle.loads(packed)
     except (MalformedInput, OSError) as error:

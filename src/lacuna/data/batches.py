@@ -78,17 +78,18 @@ class Padded:
 
     def followed_by(self, other: Padded) -> Padded:
         """The sequences of both, of equal padding; `changed` are those of the first."""
-        both = zip(self._tensors(), other._tensors())
-        parts = [None if a is None or b is None else torch.cat((a, b)) for a, b in both]
-        return Padded(*parts[:-1], changed=self.changed, states=parts[-1])
+        values, times, seen, lengths, counts = map(torch.cat, zip(self._tensors(), other._tensors()))
+        states = None if self.states is None or other.states is None else torch.cat((self.states, other.states))
+        return Padded(values, times, seen, lengths, counts, self.changed, states)
 
-    def _tensors(self) -> tuple[Tensor | None, ...]:
-        return self.values, self.times, self.seen, self.lengths, self.counts, self.states
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return self.values, self.times, self.seen, self.lengths, self.counts
 
     def to(self, device: torch.device | str) -> Padded:
-        moved = [t.to(device, non_blocking=True) for t in (self.values, self.times, self.seen, self.lengths)]
+        parts = (self.values, self.times, self.seen, self.lengths)
+        values, times, seen, lengths = (part.to(device, non_blocking=True) for part in parts)
         states = None if self.states is None else self.states.to(device, non_blocking=True)
-        return Padded(*moved, self.counts, self.changed, states)
+        return Padded(values, times, seen, lengths, self.counts, self.changed, states)
 
     def lost(self, survives: Tensor, tokens: bool) -> Padded:
         """Without the frames that do not survive, (B, T) bool: their values are zero, of token ids `LOST_TOKEN`."""
@@ -207,8 +208,8 @@ def collate_places(samples: Samples, places: Sequence[int], lengths: Mapping[str
     for m, store in samples.stores.items():
         laid = lay(store, places, lengths.get(m), room, m)
         counts = torch.from_numpy(laid.counts).clamp(min=1)
-        arrays = (torch.from_numpy(array) for array in (laid.values, laid.times, laid.seen))
-        modalities[m] = Padded(*arrays, counts, counts)
+        values, times, seen = (torch.from_numpy(array) for array in (laid.values, laid.times, laid.seen))
+        modalities[m] = Padded(values, times, seen, counts, counts)
     clips = [samples.clips[i] for i in places]
     told = np.array([[clip.labels.get(name, np.nan) for clip in clips] for name in LABELS], np.float32)
     labels = dict(zip(LABELS, torch.from_numpy(told)))

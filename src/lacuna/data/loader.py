@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import cycle
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ class PinnedRoom(Room):
         return torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy()
 
 
-class Loader:
+class Loader(Generic[Asked, Made]):
     """`make(asked, room)` for each thing asked for, in order, and `place` of what it made.
 
     `make` works on the host, in a thread where the device is a GPU; `place` moves what was made to the device. An array

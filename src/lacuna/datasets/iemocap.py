@@ -112,4 +112,4 @@ def _splits(turns: list[_Turn], settings: Settings) -> dict[str, str]:
 
 def check(clip: Clip) -> tuple[str, ...]:
     """What is odd about the file; MalformedInput unless it can be decoded and reaches the clip's end."""
-    return decode.check(clip.path, clip.start, clip.end)
+    return decode.check(clip.file, clip.start, clip.end)

@@ -89,7 +89,7 @@ def _files(folder: Path, guid: str) -> tuple[Path, Path]:
 
 def check(clip: Clip) -> None:
     """MalformedInput unless the clip's picture can be read."""
-    decode.image(clip.path)
+    decode.image(clip.file)
 
 
 def write_tags(path: Path, tags: Iterable[tuple[str, int]]) -> None:

@@ -42,10 +42,13 @@ def _videos_of(root: Path) -> Path | None:
 
 def read(root: Path, dataset: str, settings: Settings) -> Iterator[Clip | Reject]:
     """Rows of label.csv in order; MalformedInput where the table itself cannot be read."""
-    table = read_table(_table_of(root), REQUIRED, settings.encoding)
+    path, folder = _table_of(root), _videos_of(root)
+    if path is None or folder is None:
+        raise MalformedInput(f"{root}: expected {LOOKED_FOR}")
+    table = read_table(path, REQUIRED, settings.encoding)
     if table.guessed:
         print(f"{dataset}: {table.path.name} is read with {', '.join(table.guessed)}")
-    videos, seen = Videos(_videos_of(root)), {}
+    videos, seen = Videos(folder), dict[str, int]()
     for number, row in table.rows:
         name = f"{_plain(row['video_id'])}$_${row['clip_id']}"
         try:
@@ -110,4 +113,4 @@ def _plain(video_id: str) -> str:
 
 def check(clip: Clip) -> tuple[str, ...]:
     """What is odd about the file; MalformedInput unless it can be decoded and reaches the clip's end."""
-    return decode.check(clip.path, clip.start, clip.end)
+    return decode.check(clip.file, clip.start, clip.end)

@@ -69,4 +69,4 @@ def _mended(text: str) -> str:
 
 def check(clip: Clip) -> tuple[str, ...]:
     """What is odd about the file; MalformedInput unless its first picture can be decoded and it is whole."""
-    return decode.check(clip.path)
+    return decode.check(clip.file)

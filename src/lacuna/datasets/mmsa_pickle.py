@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,11 +62,12 @@ def read(root: Path, dataset: str, settings: Settings) -> Iterator[Clip | Reject
 
 def _order(given: Pickle) -> list[tuple[str, int]]:
     """(split, row) of each clip, the first of each id."""
-    seen: set[str] = set()
+    own = given.own
     rows = [(split, row) for split, content in given.splits.items() for row in range(len(content["id"]))]
-    if given.own is not None:
-        rows.sort(key=lambda at: given.own[at[0]]["places"][at[1]])
-    return [at for at in rows if not (_id(given, at) in seen or seen.add(_id(given, at)))]
+    if own is not None:
+        rows.sort(key=lambda at: own[at[0]]["places"][at[1]])
+    first = {_id(given, at): at for at in reversed(rows)}
+    return [at for at in rows if first[_id(given, at)] == at]
 
 
 def _repeated(given: Pickle) -> list[tuple[str, int]]:
@@ -115,7 +117,7 @@ def _origin(given: Pickle, kind: str) -> Origin:
         return Origin(**record | {"columns": tuple(record["columns"])})
     padded = given.splits["train"][KINDS[kind]].shape[2 if kind == "tokens" else 1]
     rows = {split: len(content["id"]) for split, content in given.splits.items()}
-    settings = {"file": given.path.name, "sha256": given.sha256, "official": given.official}
+    settings: dict[str, object] = {"file": given.path.name, "sha256": given.sha256, "official": given.official}
     settings |= {"padded": padded, "rows": rows}  # which the pattern `legacy` goes by
     if kind == "tokens":
         return Origin("given", "text", TOKEN_COLUMNS, settings, {}, "int64")
@@ -150,7 +152,7 @@ def _sequence(given: Pickle, kind: str, at: tuple[str, int], origin: Origin) -> 
     return FeatureSequence(values, np.arange(length, dtype=np.float64), values.any(1), origin.columns)
 
 
-def _own_sequence(own: dict[str, object], kind: str, row: int, values: np.ndarray, origin: Origin) -> FeatureSequence:
+def _own_sequence(own: Mapping[str, Any], kind: str, row: int, values: np.ndarray, origin: Origin) -> FeatureSequence:
     """As it was before Lacuna wrote it."""
     ends = np.cumsum(own[f"{kind}_lengths"])
     length, span = own[f"{kind}_lengths"][row], slice(ends[row] - own[f"{kind}_lengths"][row], ends[row])
@@ -161,7 +163,7 @@ def _own_sequence(own: dict[str, object], kind: str, row: int, values: np.ndarra
     return FeatureSequence(values, own[f"{kind}_times"][span], seen, origin.columns)
 
 
-def _token_sequence(content: dict[str, object], row: int, values: np.ndarray) -> FeatureSequence:
+def _token_sequence(content: Mapping[str, Any], row: int, values: np.ndarray) -> FeatureSequence:
     values, seen = values.astype(np.int64), np.ones(len(values), bool)
     if "text_missing_mask" in content:
         seen = np.asarray(content["text_missing_mask"])[row, : len(values)] > 0

@@ -101,4 +101,4 @@ def _splits(folds: Path | None, videos: set[str], settings: Settings) -> Mapping
 
 def check(clip: Clip) -> tuple[str, ...]:
     """What is odd about the file; MalformedInput unless its first picture can be decoded and it is whole."""
-    return decode.check(clip.path)
+    return decode.check(clip.file)

@@ -13,7 +13,7 @@ from pathlib import Path
 from lacuna.media import decode
 from lacuna.prepare.run import Settings
 from lacuna.prepare.splits import stratified
-from lacuna.prepare.tables import Videos, find_below
+from lacuna.prepare.tables import Videos, find_below, found_below
 from lacuna.storage import text as text_files
 from lacuna.types import Clip, MalformedInput, Reject
 
@@ -30,7 +30,7 @@ def matches(root: Path) -> bool:
 
 def read(root: Path, dataset: str, settings: Settings) -> Iterator[Clip | Reject]:
     """Utterances in the table's order; their context is neither in the clip nor in its text."""
-    table, folder = find_below(root, TABLE), find_below(root, FOLDER)
+    table, folder = found_below(root, TABLE), found_below(root, FOLDER)
     rows, videos = _rows(table, settings.encoding), Videos(folder.parent)
     splits = _splits(rows, table, settings)
     for key, row in rows.items():
@@ -71,4 +71,4 @@ def _splits(rows: dict[str, dict], table: Path, settings: Settings) -> dict[str,
 
 def check(clip: Clip) -> tuple[str, ...]:
     """What is odd about the file; MalformedInput unless its first picture can be decoded and it is whole."""
-    return decode.check(clip.path)
+    return decode.check(clip.file)

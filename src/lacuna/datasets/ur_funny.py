@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lacuna.media import decode
 from lacuna.prepare.run import Settings
-from lacuna.prepare.tables import Videos, find_below
+from lacuna.prepare.tables import Videos, find_below, found_below
 from lacuna.storage import pickles
 from lacuna.types import Clip, MalformedInput, Reject
 
@@ -30,7 +30,7 @@ def read(root: Path, dataset: str, settings: Settings) -> Iterator[Clip | Reject
     """Ids in the order of the labels."""
     labels, words = _dictionary(root, LABELS), _dictionary(root, WORDS)
     splits = {key: split for fold, split in SPLITS.items() for key in _dictionary(root, FOLDS).get(fold, ())}
-    folder = find_below(root, FOLDER)
+    folder = found_below(root, FOLDER)
     videos = Videos(folder.parent)
     for key, label in labels.items():
         name = f"{folder.name}$_${key}"
@@ -43,11 +43,11 @@ def read(root: Path, dataset: str, settings: Settings) -> Iterator[Clip | Reject
             path = videos.find(folder.name, str(key), spans=False)
             yield Clip(name, dataset, splits[key], _text(words[key]), {"M": float(label)}, path)
         except MalformedInput as error:
-            yield Reject(name, find_below(root, LABELS).as_posix(), str(error))
+            yield Reject(name, found_below(root, LABELS).as_posix(), str(error))
 
 
 def _dictionary(root: Path, name: str) -> dict:
-    path = find_below(root, name)
+    path = found_below(root, name)
     content = pickles.load(path)
     if not isinstance(content, dict):
         raise MalformedInput(f"{path}: expected a dictionary, got {type(content).__name__}")
@@ -63,4 +63,4 @@ def _text(record: object) -> str:
 
 def check(clip: Clip) -> tuple[str, ...]:
     """What is odd about the file; MalformedInput unless its first picture can be decoded and it is whole."""
-    return decode.check(clip.path)
+    return decode.check(clip.file)

@@ -195,7 +195,8 @@ def _grid(box: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     """x and y (rows, columns) of the canvas pixels of a box, in px of the picture."""
     x = np.arange(box[0] * SCALE, box[1] * SCALE, dtype=np.float32) / SCALE
     y = np.arange(box[2] * SCALE, box[3] * SCALE, dtype=np.float32) / SCALE
-    return tuple(np.meshgrid(x, y))
+    columns, rows = np.meshgrid(x, y)
+    return columns, rows
 
 
 def _slices(box: tuple[int, int, int, int], origin: tuple[int, int]) -> tuple[slice, slice]:

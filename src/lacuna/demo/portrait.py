@@ -90,8 +90,8 @@ def backdrop() -> np.ndarray:
     points = (np.array(OUTLINE) - (LEFT, TOP)) * SCALE
     mask = np.ones(canvas().shape[:2], np.float32)
     cv2.fillPoly(mask, [points.astype(np.int32)], 0.0)
-    mask = cv2.dilate(mask, np.ones((7, 7), np.uint8))  # the outline is drawn a little loose
-    return cv2.GaussianBlur(mask, (0, 0), 1.5 * SCALE)[..., None]
+    loose = cv2.dilate(mask, np.ones((7, 7), np.uint8))  # the outline is drawn a little loose
+    return cv2.GaussianBlur(loose, (0, 0), 1.5 * SCALE)[..., None]
 
 
 def dressed(backdrop_rgb: np.ndarray, light_rgb: np.ndarray) -> np.ndarray:

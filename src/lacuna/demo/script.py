@@ -50,10 +50,10 @@ def write_script(clips: int, seed: int) -> list[Line]:
     rng = np.random.default_rng(seed)
     lines: list[Line] = []
     said: set[str] = set()
-    speaker = None
+    speaker: Speaker | None = None
     meant = np.concatenate([_meant(count, rng) for count in _counts(clips).values()])
     for number, (video, clip, split) in enumerate(_places(clips)):
-        if clip == 0:
+        if clip == 0 or speaker is None:
             speaker = _speaker(rng, f"speaker_{video:02d}")
         text, labels = _meaning(rng, meant[number], said)
         lines.append(Line(speaker, f"{clip:04d}", text, labels, split, (seed, number)))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lacuna.evaluate import metrics
-from lacuna.evaluate.names import SHORT, is_rate, main_metrics, metric
+from lacuna.evaluate.names import SHORT, Record, is_rate, main_metrics, metric
 from lacuna.evaluate.published import PUBLISHED
 from lacuna.storage.files import read_json, reading
 from lacuna.types import MalformedInput
@@ -166,7 +166,7 @@ def _worse(verdict: Verdict) -> str:
 
 def _row(one: Judged, pattern: str, chosen: tuple[str, ...]) -> Row:
     levels = one.record["patterns"][pattern]
-    complete = next((scores for level, scores in levels.items() if is_rate(level) and not float(level)), {})
+    complete: Record = next((scores for level, scores in levels.items() if is_rate(level) and not float(level)), {})
     known = next(iter(levels.values()))
     for key in chosen:
         if key not in known:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from lacuna.data.task import Task
 from lacuna.evaluate import metrics
 
+Bounds = dict[str, tuple[float, float] | None]  # the interval of each metric, None where it is undefined
 LEAST_GROUP = 20  # answers whose share of wrong ones is told together
 
 
@@ -21,13 +23,13 @@ class Judged(Task):
     def by(cls, task: Task) -> Judged:
         return cls(**asdict(task))
 
-    def scores(self, predictions: np.ndarray, labels: np.ndarray) -> dict[str, object]:
+    def scores(self, predictions: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         if self.classes:
             ece = metrics.calibration(predictions, labels)["ece"]
             return metrics.classification(predictions, labels) | {"ece": ece}
         return metrics.regression(predictions, labels, self.scale)
 
-    def intervals(self, predictions: np.ndarray, labels: np.ndarray, draws: int) -> dict[str, object]:
+    def intervals(self, predictions: np.ndarray, labels: np.ndarray, draws: int) -> Bounds:
         if self.classes:
             return metrics.classification_intervals(predictions, labels, draws)
         return metrics.regression_intervals(predictions, labels, self.scale, draws)
@@ -46,7 +48,7 @@ class Judged(Task):
             result["uncertainty"] = metrics.uncertainty_quality(doubts[asked], wrong[asked], groups)
         return result
 
-    def majority(self, train: np.ndarray, labels: np.ndarray) -> dict[str, object]:
+    def majority(self, train: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         if self.classes:
             return metrics.baseline_classification(train, labels, self.classes)
         return metrics.baseline_regression(train, labels, self.scale)

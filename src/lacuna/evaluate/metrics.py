@@ -349,5 +349,11 @@ def _points(scores: Scores) -> dict[str, Score]:
 
 
 def _intervals(scores: Scores) -> dict[str, tuple[float, float] | None]:
-    known = {name: values[np.isfinite(values)] for name, values in scores.items()}
-    return {n: tuple(map(float, np.percentile(v, (2.5, 97.5)))) if len(v) else None for n, v in known.items()}
+    return {name: _interval(values[np.isfinite(values)]) for name, values in scores.items()}
+
+
+def _interval(values: np.ndarray) -> tuple[float, float] | None:
+    if not len(values):
+        return None
+    low, high = np.percentile(values, (2.5, 97.5))
+    return float(low), float(high)

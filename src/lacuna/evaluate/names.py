@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+Record = Mapping[str, Any]  # the content of one scores/<model>.json
 METRICS = {
     "mae": "Mean absolute error",
     "corr": "Pearson correlation",
@@ -84,7 +86,7 @@ def metric(key: str, names: Mapping[str, str] = METRICS) -> str:
     return names.get(mark, mark) + (" (as MMSA counts)" if mark != key else "")
 
 
-def label(record: Mapping[str, object]) -> str:
+def label(record: Record) -> str:
     """The name of a model beside its scores, with the mark that they must never be shown without."""
     return f"{record['model']}{'' if record['protocol'] == 'validation' else ' (selected on test)'}"
 

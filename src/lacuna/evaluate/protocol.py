@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import nn
@@ -24,6 +25,7 @@ from lacuna.train.trainer import Progress, predict
 from lacuna.types import MalformedInput
 
 PAPER = "paper"
+Value = TypeVar("Value")
 LEADING = frozenset({"mae", "accuracy"})  # the metric whose checkpoint's predictions are kept
 
 
@@ -37,7 +39,7 @@ class Choice:
     taken: frozenset[str] = frozenset()
     leads: bool = True
 
-    def part(self, values: Mapping[str, object]) -> dict[str, object]:
+    def part(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Of values by metric, those of this checkpoint."""
         return {k: v for k, v in values.items() if k in self.metrics or (self.leads and k not in self.taken)}
 
@@ -98,7 +100,8 @@ class Selection:
     """
 
     def __init__(self, run: Fitting) -> None:
-        told, self._judged = run.card.training, Judged.by(run.corpus.task)
+        told: Mapping[str, Any] = run.card.training
+        self._judged = Judged.by(run.corpus.task)
         self._metric, self._rates = str(told["select"]), [float(rate) for rate in told["select_rates"]]
         self._pattern, self._seed = plugin("patterns", told["select_pattern"]), run.card.seed
         self._valid, self._spec = run.corpus.splits["valid"], run.card.spec
@@ -113,9 +116,10 @@ class Selection:
     def measure(self, model: nn.Module) -> float:
         """The criterion, lower is better: the metric, or its negative where more is better; infinite if undefined."""
         values = [self._score(model, rate) for rate in self._rates]
-        if any(value is None for value in values):
+        known = [value for value in values if value is not None]
+        if len(known) < len(values):
             return float("inf")
-        return float(np.mean(values)) * (1 if lower_is_better(self._metric) else -1)
+        return float(np.mean(known)) * (1 if lower_is_better(self._metric) else -1)
 
     def _score(self, model: nn.Module, rate: float) -> float | None:
         loss, device = Loss(self._pattern, rate, self._seed), next(model.parameters()).device

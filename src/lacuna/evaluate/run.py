@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -17,7 +18,7 @@ from torch import nn
 from lacuna.data.batches import InputSpec
 from lacuna.evaluate.calibrate import Answers, How, coverage, fit, quantiles
 from lacuna.evaluate.indices import indices
-from lacuna.evaluate.judged import Judged
+from lacuna.evaluate.judged import Bounds, Judged
 from lacuna.evaluate.protocol import Choice, choices
 from lacuna.evaluate.under_loss import Run, linear_baseline, mean_embeddings, over_rates, predict_variants, summary
 from lacuna.evaluate.untagged import answer
@@ -32,7 +33,6 @@ from lacuna.train.trainer import choose_device
 from lacuna.types import SPLITS, TOKEN_COLUMNS, MalformedInput
 
 KEPT = ("prediction", "uncertainty", "variance")  # what of a model's outputs is held, and written
-Bounds = dict[str, tuple[float, float] | None]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Asked:
     run: Run
     outputs: dict[str, np.ndarray]
     bounds: Bounds
-    corrected: dict[str, object]
+    corrected: dict[str, Any]
     coverage: dict[str, dict[str, float]]
 
 
@@ -194,7 +194,7 @@ def _intervals(asked: Sequence[Asked]) -> dict[str, dict[str, dict[str, list[flo
     """{pattern: {level: {metric: [low, high]}}}: bootstrap over test clips, its bounds averaged over the runs."""
     result: dict[str, dict[str, dict[str, list[float]]]] = {}
     for (pattern, level), same in _levels(asked).items():
-        names = {name: [one.bounds[name] for one in same if one.bounds[name]] for name in same[0].bounds}
+        names = {name: [bound for one in same if (bound := one.bounds[name])] for name in same[0].bounds}
         told = {name: np.mean(bounds, 0).tolist() for name, bounds in names.items() if bounds}
         if told:
             result.setdefault(pattern, {})[level] = told
@@ -219,7 +219,7 @@ def _levels(asked: Sequence[Asked]) -> dict[tuple[str, str], list[Asked]]:
     return groups
 
 
-def _write(folder: Path, model: str, scores: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
+def _write(folder: Path, model: str, scores: dict[str, object], arrays: dict[str, Any]) -> None:
     with replacing(folder / f"{model}.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
     with replacing(folder / f"{model}.json") as temporary:

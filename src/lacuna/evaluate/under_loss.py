@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def predict_variants(
     told: dict[str, list[dict[str, Tensor]]] = {name: [] for name in first}
     groups = np.split(order, range(BATCH, len(order), BATCH))
     for places in groups:
-        lossy = Lossy(read.select(places), spec, variants, device)
+        lossy = Lossy(read.select(places.tolist()), spec, variants, device)
         for seed, level in (pair for pair in pairs if first[same[pair]] == pair):
             with linear.fast(device):
                 outputs = _asked(model, lossy.whole, lossy(level, seed))
@@ -162,7 +163,7 @@ class Run:
     level: Level
     mask_seed: int
     train_seed: int
-    scores: dict[str, object]
+    scores: dict[str, Any]
 
 
 def summary(runs: Sequence[Run]) -> dict[str, dict[str, dict[str, dict[str, float | None]]]]:
@@ -179,13 +180,14 @@ def summary(runs: Sequence[Run]) -> dict[str, dict[str, dict[str, dict[str, floa
 def over_rates(levels: dict[str, dict[str, dict[str, float | None]]]) -> dict[str, dict[str, float | None]]:
     """{metric: {"mean", "auilc"}} over the numeric levels of one pattern, None where a level's score is undefined."""
     rates = [level for level in levels if _is_rate(level)]
-    result = {}
+    result: dict[str, dict[str, float | None]] = {}
     for name in levels[rates[0]] if rates else ():
         means = [levels[level][name]["mean"] for level in rates]
-        whole = all(m is not None for m in means)
+        known = [m for m in means if m is not None]
+        whole = len(known) == len(means)
         result[name] = {
-            "mean": float(np.mean(means)) if whole else None,
-            "auilc": metrics.auilc([float(r) for r in rates], means) if whole and len(rates) > 1 else None,
+            "mean": float(np.mean(known)) if whole else None,
+            "auilc": metrics.auilc([float(r) for r in rates], known) if whole and len(rates) > 1 else None,
         }
     return result
 

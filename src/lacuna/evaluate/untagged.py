@@ -21,7 +21,7 @@ from lacuna.types import UNKNOWN
 def answer(corpus: Corpus, folders: Sequence[Path], path: Path, device: str) -> int:
     """Write the tags of the corpus's unlabelled clips; how many there are."""
     unlabelled = corpus.splits[UNKNOWN]
-    samples = unlabelled.select(np.flatnonzero(unlabelled.frames))
+    samples = unlabelled.select(np.flatnonzero(unlabelled.frames).tolist())
     if corpus.task.task == "class" or not samples:
         write_tags(path, ())
         return 0

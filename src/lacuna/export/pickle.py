@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -197,14 +197,18 @@ class Dump:
             result[f"{kind}_missing_mask"] = Rows(
                 (len(places), padded),
                 np.dtype(np.int64),
-                lambda source=source, padded=padded: (
-                    _padded(self._seen(source, i).astype(np.int64), padded) for i in places
-                ),
+                partial(self._masks, source, places, padded),
             )
             seen = (self._seen(source, i) for i in places)
             lost = [1 - one.mean() if len(one) else 1 for one in seen]
             result[f"missing_rate_{letter}"] = np.array(lost, np.float32)[:, None]
         return result
+
+    def _masks(self, kind: str, places: list[int], padded: int) -> Iterator[np.ndarray]:
+        return (_padded(self._seen(kind, i).astype(np.int64), padded) for i in places)
+
+    def _marks(self, kind: str, places: list[int], name: str) -> Iterator[np.ndarray]:
+        return (getattr(self._sequence(kind, i, marked=True), name) for i in places)
 
     def _seen(self, kind: str, place: int) -> np.ndarray:
         return self._sequence(kind, place, marked=True).seen if kind in self.origins else np.zeros(0, bool)
@@ -220,7 +224,7 @@ class Dump:
                 result[f"{kind}_{name}"] = Rows(
                     (sum(frames),),
                     np.dtype(dtype),
-                    lambda kind=kind, name=name: (getattr(self._sequence(kind, i, marked=True), name) for i in places),
+                    partial(self._marks, kind, places, name),
                 )
         return result
 
@@ -293,8 +297,8 @@ class Pickle:
     path: Path
     sha256: str
     official: str
-    splits: dict[str, dict[str, object]]
-    own: dict[str, object] | None
+    splits: dict[str, dict[str, Any]]
+    own: dict[str, Any] | None
 
     @cached_property
     def kinds(self) -> tuple[str, ...]:
@@ -331,7 +335,7 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _check_split(content: dict[str, object], widths: dict[str, int]) -> None:
+def _check_split(content: dict[str, Any], widths: dict[str, int]) -> None:
     for key in ("id", "regression_labels"):
         if key not in content:
             raise MalformedInput(f"expected the key {key!r}, got {', '.join(map(str, content)) or 'nothing'}")
@@ -353,5 +357,5 @@ def _check_split(content: dict[str, object], widths: dict[str, int]) -> None:
     per_clip += tuple(f"regression_labels_{name}" for name in "TAV")
     for key in per_clip:
         if key in content and (not hasattr(content[key], "__len__") or len(content[key]) != count):
-            found = len(content[key]) if hasattr(content[key], "__len__") else repr(content[key])
-            raise MalformedInput(f"{key}: expected {count} rows, as many as id has; got {found}")
+            rows = len(content[key]) if hasattr(content[key], "__len__") else repr(content[key])
+            raise MalformedInput(f"{key}: expected {count} rows, as many as id has; got {rows}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lacuna.data.samples import Again, Samples, open_samples
 from lacuna.data.scaler import Scaler
-from lacuna.data.stores import Filed
+from lacuna.data.stores import Filed, Store
 from lacuna.export.pickle import Dump, Settings, Written
 from lacuna.mask.after_loss import leaks, made_again
 from lacuna.mask.mask import Level
@@ -91,14 +91,14 @@ def _is_text(path: Path) -> bool:
 def _lossy(samples: Samples, origins: Mapping[str, Origin], variant: Variant, again: Mapping[str, Again]) -> Samples:
     """The samples as a variant leaves them. Masks are drawn by modality: token ids are text, as their embeddings are,
     so that a word's id and its embedding are lost together, and words before they are encoded."""
-    pattern, stores = plugin("patterns", variant.pattern), {}
+    pattern, stores = plugin("patterns", variant.pattern), dict[str, Store]()
     lengths = {m: store.lengths for m, store in samples.stores.items() if m != "tokens"}
     where = places(samples.clips, lengths, {m: origin.settings for m, origin in origins.items()})
     for kind, store in samples.stores.items():
         modality = "text" if kind == "tokens" else kind
-        stores[kind] = Masked(store, samples.clips, modality, pattern, Drawn(variant.level, variant.seed), where)
-        if kind in again and not hasattr(pattern, "spoil"):
-            stores[kind] = Encoded(stores[kind], samples.clips, again[kind])
+        masked = Masked(store, samples.clips, modality, pattern, Drawn(variant.level, variant.seed), where)
+        remade = kind in again and not hasattr(pattern, "spoil")
+        stores[kind] = Encoded(masked, samples.clips, again[kind]) if remade else masked
     return Samples(samples.clips, stores)
 
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache, partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -59,7 +60,7 @@ class Extraction:
     name: str
     values: dict[str, object]
     cache_root: Path
-    _settings: object = field(default=None, repr=False)
+    _settings: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self._settings = plugin_settings("extractors", self.name, self.values)
@@ -68,10 +69,11 @@ class Extraction:
         return {"name": self.name, "values": self.values, "cache_root": self.cache_root}
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        self.__init__(**state)
+        self.__dict__.update(state)
+        self.__post_init__()
 
     @cached_property
-    def extractor(self) -> Callable[[Clip], FeatureSequence]:
+    def extractor(self) -> Any:  # noqa: ANN401 (a plug-in's: some have `pieces`, `many`, `files` or `longer`)
         return plugin("extractors", self.name).Extractor(self._settings)
 
     @cached_property
@@ -99,6 +101,8 @@ class Extraction:
         made_by = (self.name, settings, versions)
         if self.origin.modality == "text":
             return digest_of(*made_by, clip.text)
+        if clip.path is None:
+            raise MalformedInput(f"{clip.id}: expected a media file for {self.name}, got none")
         read = map(digest_of_file, getattr(self.extractor, "files", lambda clip: ())(clip))
         return digest_of(*made_by, digest_of_file(clip.path), clip.start, clip.end, *read)
 
@@ -169,8 +173,9 @@ class Extraction:
                     yield clip
 
         for made in chain(map_items(self.fill, missing(), engine), (None,)):
-            while looked_at and looked_at[0] is not None:
-                yield looked_at.popleft()
+            while looked_at and (key := looked_at[0]) is not None:
+                looked_at.popleft()
+                yield key
             if made is not None:
                 looked_at.popleft()
                 yield made
@@ -255,7 +260,9 @@ def _results(
     """The key of each clip, or its error, with a bar."""
     if extraction.batched:
         parts = (clips[i : i + BATCH] for i in range(0, len(clips), BATCH))
-        results = (result for part in parts for result in extraction.fill_many(part))
+        results: Iterator[str | MalformedInput | Lost] = (
+            result for part in parts for result in extraction.fill_many(part)
+        )
     else:
         results = extraction.each(clips, engine)
     return progress(results, len(clips), f"{extraction.name:<10}")

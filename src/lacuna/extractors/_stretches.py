@@ -30,7 +30,7 @@ LOCAL: dict[str, set[str]] = {
 }
 _CEPSTRAL = ("n_mfcc", "dct_type", "norm", "lifter")  # mfcc's arguments that come after the mel spectrogram
 _DECIBELS = 80.0  # below the loudest moment, where librosa's power_to_db cuts
-_TUNING = {"n_fft": 2048, "hop_length": 512}  # the framing of librosa.estimate_tuning, whatever the feature's own is
+_TUNING_WINDOW, _TUNING_HOP = 2048, 512  # the framing of librosa.estimate_tuning, whatever the feature's own is
 _BINS = 36  # an octave, of chroma_cqt
 
 Named = tuple[str, dict[str, Any]]
@@ -91,11 +91,12 @@ class Stretches:
         """librosa.estimate_tuning of the whole sound, its peaks found a stretch at a time."""
         import librosa
 
-        hop, found = _TUNING["hop_length"], []
+        hop, found = _TUNING_HOP, []
         frames, step = 1 + len(self._sound) // hop, int(SECONDS * self._rate / 2) // hop
         for first in range(0, frames, step):
             start, last = max(0, first - 4), min(first + step, frames)
-            pitches, sizes = librosa.piptrack(y=self._sound[start * hop : (last + 4) * hop], sr=self._rate, **_TUNING)
+            samples = self._sound[start * hop : (last + 4) * hop]
+            pitches, sizes = librosa.piptrack(y=samples, sr=self._rate, n_fft=_TUNING_WINDOW, hop_length=hop)
             pitches, sizes = pitches[:, first - start : last - start], sizes[:, first - start : last - start]
             found.append(np.stack([pitches[pitches > 0], sizes[pitches > 0]]))
         pitches, sizes = np.concatenate(found, axis=1)

@@ -98,7 +98,7 @@ def _parsed(feature: Feature) -> tuple[str, dict[str, Any]]:
 def _function(name: str) -> Callable[..., np.ndarray]:
     import librosa  # the library: this file's own name is lacuna.extractors.librosa
 
-    names = [n for n in librosa.feature.__all__ if n not in NOT_BY_FRAME]
+    names = [n for n in dir(librosa.feature) if n not in NOT_BY_FRAME]
     if name not in names:
         raise MalformedInput(f"features: expected f0 or names of librosa.feature ({', '.join(names)}), got {name!r}")
     return getattr(librosa.feature, name)
@@ -156,9 +156,7 @@ class Extractor:
     def pieces(self, clip: Clip) -> Iterator[FeatureSequence]:
         """The clip's features; of long sound a stretch at a time, where all of them can be had so."""
         rate, sound = 0, Rows()
-        if clip.path is not None:
-            rate = self.settings.rate or decode.probe(clip.path).audio_rate
-        if rate:
+        if clip.path is not None and (rate := self.settings.rate or decode.probe(clip.path).audio_rate):
             for samples in decode.sound(clip.path, rate, clip.start, clip.end) or ():
                 sound.extend(samples)
         if not len(sound):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def stage_scene(processed: Path, clips: Sequence[Clip], names: Sequence[str], wa
         features=features,
         tokens=tokens(clip, features.get("text"), origins.get("text")),
         heard=read_heard(processed / HEARD).get(clip.id),
-        video=encoded(clip, _shown_end(clip)) if _runs(clip) else None,
+        video=encoded(clip, _shown_end(clip)) if _running(clip) else None,
         masks=[_masks(path, clip, features) for path in sorted((processed / "variants").glob("*.h5"))],
     )
 
@@ -66,28 +66,31 @@ def shots(clip: Clip, vision: FeatureSequence | None, count: int) -> list[Shot]:
     """`count` frames spread over the clip, each with the face that was measured at its time."""
     if clip.path is not None and clip.path.is_file() and decode.is_picture(clip.path):
         return [Shot(None, decode.image(clip.path), None)]
-    if not _runs(clip) or not decode.probe(clip.path).video:
+    path = _running(clip)
+    if path is None or not decode.probe(path).video:
         return []
-    wanted = _wanted(clip, vision, count)
+    wanted = _wanted(clip, path, vision, count)
     nearest: list[decode.Frame | None] = [None] * len(wanted)
-    for frame in decode.frames(clip.path, clip.start, _shown_end(clip)):
+    for frame in decode.frames(path, clip.start, _shown_end(clip)):
         for i, time in enumerate(wanted):
-            if nearest[i] is None or abs(frame.time - time) < abs(nearest[i].time - time):
+            best = nearest[i]
+            if best is None or abs(frame.time - time) < abs(best.time - time):
                 nearest[i] = frame
     return [Shot(f.time, f.image, _face(vision, f.time)) for f in nearest if f is not None]
 
 
-def _runs(clip: Clip) -> bool:
-    """Whether there is a file in which time passes."""
-    return clip.path is not None and clip.path.is_file() and not decode.is_picture(clip.path)
+def _running(clip: Clip) -> Path | None:
+    """The clip's file where it is there and time passes in it."""
+    path = clip.path
+    return path if path is not None and path.is_file() and not decode.is_picture(path) else None
 
 
-def _wanted(clip: Clip, vision: FeatureSequence | None, count: int) -> np.ndarray:
+def _wanted(clip: Clip, path: Path, vision: FeatureSequence | None, count: int) -> np.ndarray:
     """(count,) s: the middles of `count` equal stretches, put onto times at which the face was measured."""
     if vision is not None and len(vision) >= count:
         times = vision.times[vision.times < MOST_SECONDS]
         return times[((np.arange(count) + 0.5) / count * len(times)).astype(int)]
-    length = (clip.end or decode.probe(clip.path).duration) - clip.start
+    length = (clip.end or decode.probe(path).duration) - clip.start
     return (np.arange(count) + 0.5) / count * min(length, MOST_SECONDS)
 
 
@@ -104,7 +107,8 @@ def _face(vision: FeatureSequence | None, time: float) -> dict[str, float] | Non
 
 
 def _samples(clip: Clip) -> np.ndarray | None:
-    return decode.audio(clip.path, RATE, clip.start, _shown_end(clip)) if _runs(clip) else None
+    path = _running(clip)
+    return None if path is None else decode.audio(path, RATE, clip.start, _shown_end(clip))
 
 
 def tokens(clip: Clip, text: FeatureSequence | None, origin: Origin | None) -> list[str]:
@@ -123,7 +127,8 @@ def _tokenized(words: str, text: FeatureSequence, origin: Origin) -> list[str]:
     if is_tokens(text):
         ids = text.values[:, 0].tolist()
     else:
-        ids = tokenizer(words, truncation=True, max_length=int(origin.settings.get("max_length", 512)))["input_ids"]
+        settings: Mapping[str, Any] = origin.settings
+        ids = tokenizer(words, truncation=True, max_length=int(settings.get("max_length", 512)))["input_ids"]
     return list(tokenizer.convert_ids_to_tokens(ids))
 
 

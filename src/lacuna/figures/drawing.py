@@ -10,6 +10,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ MODALITY_COLOURS = {"text": "#0072b2", "audio": "#d55e00", "vision": "#009e73", 
 SPLIT_COLOURS = {"train": "#0072b2", "valid": "#e69f00", "test": "#009e73", "unlabelled": "#999999"}
 LETTERS = 13.5  # of a legend fit into an inch
 SMALL, WIDE = (4.6, 2.9), (9.4, 3.4)  # inches: half a page's column, and all of it
-STYLE = {
+STYLE: dict[Any, Any] = {  # matplotlib names the type of its keys in some versions only
     "svg.hashsalt": "lacuna",
     "svg.fonttype": "path",
     "pdf.fonttype": 42,  # letters that journals' checks accept
@@ -71,9 +72,10 @@ class Picture:
 class Drawing:
     """A figure being drawn; `picture` is set when the `with` of `drawing` ends."""
 
+    picture: Picture
+
     def __init__(self, figure: Figure) -> None:
         self.figure = figure
-        self.picture: Picture | None = None
 
     def axes(self, **options: object) -> Axes:
         return self.figure.add_subplot(**options)
@@ -86,7 +88,7 @@ def drawing(
     caption: str,
     size: tuple[float, float] = SMALL,
     raster: bool = False,
-    layout: str = "constrained",
+    layout: Literal["constrained"] | None = "constrained",
 ) -> Iterator[Drawing]:
     """Draw inside the `with`; afterwards `.picture` is the finished figure."""
     with matplotlib.rc_context(STYLE):
@@ -117,7 +119,7 @@ def legend(axes: Axes, columns: int = 3) -> None:
     """A legend above the axes, where it hides nothing, of as many columns as fit; none where nothing is named."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        fitting = LETTERS * axes.figure.get_figwidth() // (6 + max(map(len, labels)))
+        fitting = LETTERS * axes.figure.figure.get_figwidth() // (6 + max(map(len, labels)))
         columns = max(1, min(columns, int(fitting)))
         axes.legend(
             handles, labels, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderaxespad=0.2,

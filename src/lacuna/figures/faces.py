@@ -42,7 +42,7 @@ def _picture(index: int, shot: Shot) -> Picture:
     left, top, right, bottom = _view(shot.image.shape, points)
     size = (3.2, 3.2 * (bottom - top) / (right - left))
     title, told = ("Its picture", "") if shot.time is None else (f"{shot.time:.2f} s", _told(shot.face))
-    with drawing(f"frame-{index}", title, told, size, raster=True, layout="none") as drawn:
+    with drawing(f"frame-{index}", title, told, size, raster=True, layout=None) as drawn:
         axes = drawn.figure.add_axes((0, 0, 1, 1))
         axes.imshow(shot.image, interpolation="bilinear")
         axes.set_axis_off()
@@ -88,7 +88,7 @@ def _told(face: Mapping[str, float] | None) -> str:
 def _landmarks(axes: Axes, points: np.ndarray) -> None:
     for line in (*LINES, *((*loop, loop[0]) for loop in LOOPS)):
         axes.plot(*points[list(line)].T, color=MARKS, linewidth=0.7, alpha=0.9)
-    axes.scatter(*points.T, s=3, color="white", linewidths=0, zorder=3)
+    axes.scatter(points[:, 0], points[:, 1], s=3, color="white", linewidths=0, zorder=3)
 
 
 def _gaze(axes: Axes, points: np.ndarray, face: Mapping[str, float]) -> None:
@@ -114,4 +114,4 @@ def _pose(axes: Axes, points: np.ndarray, face: Mapping[str, float]) -> None:
 
 def _arrow(axes: Axes, start: np.ndarray, along: np.ndarray, colour: str) -> None:
     style = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.6, "mutation_scale": 7, "shrinkA": 0, "shrinkB": 0}
-    axes.annotate("", start + along, start, arrowprops=style, zorder=4)
+    axes.annotate("", start + along, (start[0], start[1]), arrowprops=style, zorder=4)

@@ -24,6 +24,8 @@ QUALITIES = (24, 30, 36, 42)  # of x264, the best first; what is still too long 
 
 def encoded(clip: Clip, end: float | None) -> bytes | None:
     """The clip up to `end` (s of its file) with its sound, as H.264 and AAC; None without a picture that moves."""
+    if clip.path is None:
+        return None
     info = decode.probe(clip.path)
     if not info.video:
         return None
@@ -32,7 +34,7 @@ def encoded(clip: Clip, end: float | None) -> bytes | None:
     with tempfile.TemporaryDirectory() as folder:
         for quality in QUALITIES:
             path = Path(folder, "clip.mp4")
-            write_video(path, _pictures(clip, end, fps), fps, samples, SOUND, quality)
+            write_video(path, _pictures(clip.path, clip.start, end, fps), fps, samples, SOUND, quality)
             if path.stat().st_size <= MOST:
                 return path.read_bytes()
     return None
@@ -46,9 +48,9 @@ def still(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _pictures(clip: Clip, end: float | None, fps: int) -> Iterator[np.ndarray]:
+def _pictures(path: Path, start: float, end: float | None, fps: int) -> Iterator[np.ndarray]:
     """Frames made smaller, with even sides as H.264 wants them."""
-    for frame in decode.frames(clip.path, clip.start, end, fps):
+    for frame in decode.frames(path, start, end, fps):
         height, width = frame.image.shape[:2]
         scale = min(1.0, SIDE / max(height, width))
         size = tuple(max(2, 2 * math.floor(side * scale / 2)) for side in (width, height))

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lacuna.evaluate.names import Record
 from lacuna.figures.html import Section
 from lacuna.figures.sections import posts
 from lacuna.figures.sections.inside import Asked
-from lacuna.figures.sections.posts import Example, Record
+from lacuna.figures.sections.posts import Example
 from lacuna.media import decode
-from lacuna.types import Clip
+from lacuna.types import Clip, MalformedInput
 
 EXAMPLES = 3  # right ones, and as many wrong ones
 SIDE = 360  # px of a shown picture's longer side
@@ -66,6 +67,8 @@ def _looked(asked: Asked) -> np.ndarray | None:
 def _example(
     row: int, clip: Clip, tag: int, told: Mapping[str, np.ndarray], looked: Mapping[str, np.ndarray]
 ) -> Example:
+    if clip.path is None:
+        raise MalformedInput(f"clip {clip.id}: expected a picture, got no file")
     picture = Image.fromarray(decode.image(clip.path))
     picture.thumbnail((SIDE, SIDE))
     attention = {name: maps[row] for name, maps in looked.items() if row < len(maps)}

@@ -93,7 +93,9 @@ def finetune(
     """Tune what `settings.parts` names and write it into `out_dir`; {part: one row an epoch}."""
     out_dir.mkdir(parents=True, exist_ok=True)
     tuners = {"image": _tune_image, "text": _tune_text}
-    history = {part: tuners[part](clips, settings, out_dir, torch.device(device)) for part in settings.parts}
+    history: dict[str, list[Row]] = {
+        part: tuners[part](clips, settings, out_dir, torch.device(device)) for part in settings.parts
+    }
     with replacing(out_dir / "history.json") as temporary:
         temporary.write_text(json.dumps({"settings": asdict(settings), "epochs": history}, indent=1), encoding="utf-8")
     return history
@@ -105,7 +107,8 @@ def _tune_image(clips: Sequence[Clip], settings: Settings, out_dir: Path, device
     torch.manual_seed(settings.seed)
     network = _resnet.network(settings.weights, settings.seed)
     network.fc = nn.Linear(2048, labels.outputs)
-    network = network.to(device, memory_format=torch.channels_last)
+    # torch's overloads leave `memory_format` out.
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), settings.image_rate)
     with ThreadPoolExecutor(PICTURES) as pool:
 
@@ -124,6 +127,8 @@ def _tune_image(clips: Sequence[Clip], settings: Settings, out_dir: Path, device
 
 def _picture(clip: Clip, draw: np.ndarray | None, size: int) -> np.ndarray:
     """(size, size, 3) uint8; with three draws in [0, 1): a crop at a random place, flipped half of the time."""
+    if clip.path is None:
+        raise MalformedInput(f"{clip.id}: expected a picture, got none")
     image = decode.image(clip.path)
     if draw is None:
         return _resnet.resized(image, size)
@@ -136,10 +141,10 @@ def _picture(clip: Clip, draw: np.ndarray | None, size: int) -> np.ndarray:
 class _TextNetwork(nn.Module):
     """The encoder, the mean over its real tokens, dropout and a linear layer."""
 
-    def __init__(self, encoder: nn.Module, outputs: int) -> None:
+    def __init__(self, encoder: nn.Module, width: int, outputs: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Sequential(nn.Dropout(0.1), nn.Linear(encoder.config.hidden_size, outputs))
+        self.head = nn.Sequential(nn.Dropout(0.1), nn.Linear(width, outputs))
 
     def forward(self, ids_BT: Tensor, mask_BT: Tensor, segments_BT: Tensor) -> Tensor:
         encoded = self.encoder(input_ids=ids_BT, attention_mask=mask_BT, token_type_ids=segments_BT)
@@ -153,7 +158,8 @@ def _tune_text(clips: Sequence[Clip], settings: Settings, out_dir: Path, device:
     tokens = dict(zip(texts, _text.encode(tokenizer, list(texts.values()), settings.max_length))) if texts else {}
     labels = _Labels.of([clip for clip in clips if len(tokens[clip.id])], settings)
     torch.manual_seed(settings.seed)
-    network = _TextNetwork(pretrained.encoder(settings.source), labels.outputs).to(device)
+    encoder = pretrained.encoder(settings.source)
+    network = _TextNetwork(encoder, encoder.config.hidden_size, labels.outputs).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), settings.text_rate)
 
     def batch(some: Sequence[Clip], generator: np.random.Generator | None) -> Batch:
@@ -165,7 +171,7 @@ def _tune_text(clips: Sequence[Clip], settings: Settings, out_dir: Path, device:
         return torch.from_numpy(padded_B3T).to(device).unbind(1)
 
     rows = _fit(_Job("text", network, batch, optimizer, settings.text_epochs), labels, settings, device)
-    network.encoder.to("cpu").save_pretrained(out_dir / "bert")
+    encoder.to("cpu").save_pretrained(out_dir / "bert")
     tokenizer.save_pretrained(out_dir / "bert")
     return rows
 

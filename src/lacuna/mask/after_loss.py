@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ class AfterLoss:
         self._origin, self._scaler = origin, scaler
 
     @cached_property
-    def _extractor(self) -> object:
+    def _extractor(self) -> Any:  # noqa: ANN401 (a plug-in's class)
         module = plugin("extractors", self._origin.extractor)
         return module.Extractor(checked(module.Settings, self._origin.settings, f"extract.{self._origin.extractor}"))
 

@@ -49,6 +49,13 @@ class Draw:
     draw: int = 0
     place: Place | None = None
 
+    @property
+    def rate(self) -> float | np.ndarray:
+        """The level, where it is a number or a column of such; MalformedInput where it names something."""
+        if isinstance(self.level, str):
+            raise MalformedInput(f"{self.pattern}: expected a rate, got {self.level!r}")
+        return self.level
+
     def generator(self, *salt: str) -> np.random.Generator:
         """Random numbers that belong to this draw alone; other `salt`, other numbers.
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from lacuna.types import HIDDEN_COLUMN, TAILED_COLUMN, TOKEN_COLUMNS, Clip
 
-TOGETHER = 2  # the version of the draw that this is
+TOGETHER: Final = 2  # the version of the draw that this is
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 

@@ -273,9 +273,9 @@ def levels_of(
     """The rates, those by modality (of modalities that there are), and for whole modalities every subset that may be
     left, as "audio+text"."""
     own = [{m: rate for m, rate in one.items() if m in modalities} for one in by_modality]
-    rates = [*rates, *dict.fromkeys(level_by_modality(one) for one in own if one)]
+    levels: list[Level] = [*rates, *dict.fromkeys(level_by_modality(one) for one in own if one)]
     if pattern != "modality" or not subsets:
-        return rates
+        return levels
     names = sorted(modalities)
     chosen = [[n for k, n in enumerate(names) if bits >> k & 1] for bits in range(1, 1 << len(names))]
-    return [*rates, *("+".join(c) for c in sorted(chosen, key=lambda c: (len(c), c)))]
+    return [*levels, *("+".join(c) for c in sorted(chosen, key=lambda c: (len(c), c)))]

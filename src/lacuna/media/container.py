@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import errno
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import Literal, overload
 
 import av
 
@@ -20,6 +22,7 @@ from lacuna.types import MalformedInput
 
 av.logging.set_level(av.logging.PANIC)  # FFmpeg's remarks on damaged frames: we count and tell them ourselves
 
+Kind = Literal["video", "audio"]
 EPS = 1e-6  # s: time stamps are fractions, spans are floats
 TOLERANCE = 0.5  # s by which packets may end before the header, or the span, says that they do
 
@@ -80,7 +83,11 @@ def _read_through(path: Path) -> None:
             pass
 
 
-def stream_of(container: av.container.InputContainer, kind: str) -> av.stream.Stream | None:
+@overload
+def stream_of(container: av.container.InputContainer, kind: Literal["video"]) -> av.VideoStream | None: ...
+@overload
+def stream_of(container: av.container.InputContainer, kind: Literal["audio"]) -> av.AudioStream | None: ...
+def stream_of(container: av.container.InputContainer, kind: Kind) -> av.VideoStream | av.AudioStream | None:
     """The stream of "video" or "audio" that a player takes: the first one marked as default, else the first.
 
     Cover pictures are no video. MalformedInput for pictures of more than `PIXELS`.
@@ -93,7 +100,7 @@ def stream_of(container: av.container.InputContainer, kind: str) -> av.stream.St
     return stream
 
 
-def streams_of(container: av.container.InputContainer, kind: str) -> list[av.stream.Stream]:
+def streams_of(container: av.container.InputContainer, kind: Kind) -> list[av.VideoStream | av.AudioStream]:
     """Those that can be decoded."""
     cover = av.stream.Disposition.attached_pic
     return [s for s in getattr(container.streams, kind) if s.codec_context is not None and not s.disposition & cover]
@@ -129,7 +136,7 @@ def length_of(container: av.container.InputContainer) -> float:
     """Seconds from second 0 to the end that the header says; 0 where it says none."""
     length, origin = (container.duration or 0) / av.time_base, origin_of(container)
     if container.format.name in _OF_ALL:
-        return max((float(s.duration * s.time_base) for s in _heard_and_seen(container) if s.duration), default=0.0)
+        return max((float(s.duration * tick_of(s)) for s in _heard_and_seen(container) if s.duration), default=0.0)
     if container.format.name.startswith(_FROM_ZERO) and length > origin:
         length -= origin
     return length
@@ -139,10 +146,10 @@ def own_length_of(container: av.container.InputContainer, stream: av.VideoStream
     """Seconds from second 0 to the end of the pictures as the header says; 0 where it does not say it of them."""
     if container.format.name in _OF_ALL or not stream.duration:
         return 0.0
-    length = float(stream.duration * stream.time_base)
+    length = float(stream.duration * tick_of(stream))
     if container.format.name == "avi" and stream.average_rate:
         length = max(length, float(stream.frames / stream.average_rate))  # FFmpeg guesses the rest from the bytes left
-    late = float((stream.start_time or 0) * stream.time_base) - origin_of(container)
+    late = float((stream.start_time or 0) * tick_of(stream)) - origin_of(container)
     return length + max(0.0, late)
 
 
@@ -175,15 +182,30 @@ def end_of(packet: av.packet.Packet) -> float:
     """When a packet ends, s of the container's clock; -inf where it does not say."""
     if packet.pts is None or not packet.size:
         return -math.inf
-    return float((packet.pts + (packet.duration or 0)) * packet.time_base)
+    return float((packet.pts + (packet.duration or 0)) * tick_of(packet))
 
 
-def decoded(path: Path, kind: str, start: float) -> Iterator[tuple[av.frame.Frame, float]]:
+def tick_of(timed: av.stream.Stream | av.packet.Packet) -> Fraction:
+    """Seconds that one step of its time stamps takes."""
+    if timed.time_base is None:
+        raise MalformedInput("expected time stamps with a unit, found none")
+    return timed.time_base
+
+
+@overload
+def decoded(path: Path, kind: Literal["video"], start: float) -> Iterator[tuple[av.VideoFrame, float]]: ...
+@overload
+def decoded(path: Path, kind: Literal["audio"], start: float) -> Iterator[tuple[av.AudioFrame, float]]: ...
+def decoded(path: Path, kind: Kind, start: float) -> Iterator[tuple[av.VideoFrame | av.AudioFrame, float]]:
     """Frames of the video or audio stream with their times, the first at or before `start` where there is one."""
     return shared.stream(kind, (path, start), lambda: decode_alone(path, kind, start))
 
 
-def decode_alone(path: Path, kind: str, start: float) -> Iterator[tuple[av.frame.Frame, float]]:
+@overload
+def decode_alone(path: Path, kind: Literal["video"], start: float) -> Generator[tuple[av.VideoFrame, float]]: ...
+@overload
+def decode_alone(path: Path, kind: Literal["audio"], start: float) -> Generator[tuple[av.AudioFrame, float]]: ...
+def decode_alone(path: Path, kind: Kind, start: float) -> Generator[tuple[av.VideoFrame | av.AudioFrame, float]]:
     for seeks in (True, False) if start > 0 else (False,):
         with opened(path) as container:
             stream = stream_of(container, kind)
@@ -203,7 +225,7 @@ def _sought(container: av.container.InputContainer, stream: av.stream.Stream, st
     if not has_index(container):
         return False
     try:
-        container.seek(int((start + origin_of(container)) / stream.time_base), stream=stream)
+        container.seek(int((start + origin_of(container)) / tick_of(stream)), stream=stream)
     except av.error.FFmpegError:
         return False
     return True
@@ -211,15 +233,17 @@ def _sought(container: av.container.InputContainer, stream: av.stream.Stream, st
 
 def origin_of(container: av.container.InputContainer) -> float:
     """Second 0: where the first of the decodable streams starts, in the container's own time."""
-    starts = (s.start_time * s.time_base for s in _heard_and_seen(container) if s.start_time is not None)
+    starts = (s.start_time * tick_of(s) for s in _heard_and_seen(container) if s.start_time is not None)
     return float(min(starts, default=0))
 
 
-def _heard_and_seen(container: av.container.InputContainer) -> list[av.stream.Stream]:
+def _heard_and_seen(container: av.container.InputContainer) -> list[av.VideoStream | av.AudioStream]:
     return [s for s in (stream_of(container, "video"), stream_of(container, "audio")) if s is not None]
 
 
-def _timed(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator[tuple[av.frame.Frame, float]]:
+def _timed(
+    container: av.container.InputContainer, stream: av.VideoStream | av.AudioStream
+) -> Iterator[tuple[av.VideoFrame | av.AudioFrame, float]]:
     """Decodable frames, each with a time after the one before."""
     stream.codec_context.thread_type = "NONE"  # work is spread over clips; threads inside one would contend
     origin, previous, step, skipped = origin_of(container), -math.inf, 0.04, 0.0
@@ -227,7 +251,7 @@ def _timed(container: av.container.InputContainer, stream: av.stream.Stream) -> 
         step = float(1 / stream.average_rate)
     for packet in container.demux(stream):
         try:
-            decoded = packet.decode()
+            decoded = stream.decode(packet)
         except av.error.FFmpegError:
             continue  # a damaged packet; those after it have time stamps of their own
         for frame in decoded:

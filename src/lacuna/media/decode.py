@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import av
 import numpy as np
@@ -33,9 +34,13 @@ from lacuna.media.container import (
     probe,
     stream_of,
     streams_of,
+    tick_of,
 )
 from lacuna.media.sound import audio, sound, track_of
 from lacuna.types import MalformedInput
+
+if TYPE_CHECKING:
+    from av.sidedata.sidedata import SideDataContainer  # what `side_data` is; PyAV's stub of frames says a dict
 
 __all__ = ["Frame", "MediaInfo", "audio", "check", "frame_times", "frames", "image", "is_picture", "probe", "sound"]
 
@@ -55,7 +60,7 @@ def check(path: Path, start: float = 0.0, end: float | None = None) -> tuple[str
     """
     next(frames(path, start, end))
     with opened(path) as container:
-        stream, tracks = stream_of(container, "video"), len(streams_of(container, "audio"))
+        stream, tracks = _pictures_of(container, path), len(streams_of(container, "audio"))
         own = own_length_of(container, stream)
         length = own or length_of(container)
         if end is not None and length and end > length + TOLERANCE:
@@ -74,13 +79,20 @@ def check(path: Path, start: float = 0.0, end: float | None = None) -> tuple[str
     return tuple(remarks)
 
 
+def _pictures_of(container: av.container.InputContainer, path: Path) -> av.VideoStream:
+    stream = stream_of(container, "video")
+    if stream is None:
+        raise MalformedInput(f"{path}: expected a video stream, found none")
+    return stream
+
+
 def _reached(container: av.container.InputContainer, stream: av.VideoStream, goal: float, own: bool) -> float:
     """The end in s of the last packet found on the way to `goal`: of the pictures, or of all that is heard and seen."""
     reached, origin = 0.0, origin_of(container)
     others = None if own else stream_of(container, "audio")
     for second in (max(0.0, goal), 0.0):  # some seeks find nothing (FLV): then all of it is read
         try:
-            container.seek(int((second + origin) / stream.time_base), stream=stream)
+            container.seek(int((second + origin) / tick_of(stream)), stream=stream)
             for packet in container.demux([s for s in (stream, others) if s is not None]):
                 reached = max(reached, end_of(packet) - origin)
                 if reached >= goal:
@@ -96,10 +108,7 @@ def frames(path: Path, start: float = 0.0, end: float | None = None, fps: float 
     A frame that cannot be decoded is passed over. MalformedInput: no video stream, or not one frame in the span.
     """
     with opened(path) as container:
-        stream = stream_of(container, "video")
-        if stream is None:
-            raise MalformedInput(f"{path}: expected a video stream, found none")
-        screen = _Screen.of(stream)
+        screen = _Screen.of(_pictures_of(container, path))
     count, length, upright = 0, math.inf if end is None else end - start, None
     shown = ((frame, time - start) for frame, time in decoded(path, "video", start))
     for frame, time in _within(shown, length) if fps is None else _sampled(shown, length, fps):
@@ -190,7 +199,7 @@ def _orientation(frame: av.VideoFrame) -> Callable[[np.ndarray], np.ndarray]:
 
     Asked of the first frame only: PyAV ties a frame and its side data into a cycle, which holds the picture's memory.
     """
-    matrix = next((m for m in frame.side_data if m.type.name == "DISPLAYMATRIX"), None)
+    matrix = next((m for m in cast("SideDataContainer", frame.side_data) if m.type.name == "DISPLAYMATRIX"), None)
     if matrix is None:
         return lambda image: image
     # x' = a x + c y, y' = b x + d y, as 16.16 numbers; only signs matter for the eight upright positions

@@ -29,7 +29,7 @@ def write_video(
         _encode(unfinished, frames, fps, (samples, rate), crf)
         os.replace(unfinished, path)
     except av.error.FFmpegError as error:  # the input is our own: what fails is the disk
-        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -50,7 +50,7 @@ def _encode(path: Path, frames: Iterable[np.ndarray], fps: int, sound: tuple[np.
         for image in chain([first], frames):
             container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(video.encode())
-        if audio:
+        if audio is not None and samples is not None:
             heard = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
             heard.sample_rate, heard.pts = rate, 0
             container.mux(audio.encode(heard))

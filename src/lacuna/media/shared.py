@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lacuna.types import MalformedInput
 
@@ -30,7 +30,7 @@ def together(kind: str, tasks: Sequence[Callable[[], Result]]) -> list[Result]:
         return list(pool.map(group.run, range(len(tasks)), tasks))
 
 
-def stream(kind: str, key: Hashable, make: Callable[[], Iterator[Item]]) -> Iterator[Item]:
+def stream(kind: str, key: Hashable, make: Callable[[], Generator[Item]]) -> Iterator[Item]:
     """The items of `make()`, which other threads of this one's group that ask for the same `key` are given too."""
     group = getattr(_here, "group", None)
     return make() if group is None or group.kind != kind else group.read(key, make)
@@ -47,12 +47,12 @@ class _Group:
 
     def __init__(self, kind: str, members: int) -> None:
         self.kind, self._making = kind, threading.Lock()
-        self._last: deque[tuple[object, object]] = deque(maxlen=HELD)  # items and what was made of them
+        self._last: deque[tuple[object, Any]] = deque(maxlen=HELD)  # items and what was made of them
         self._changed = threading.Condition()
         self._wanted = dict.fromkeys(range(members), 0)  # the number of the item that each still in it wants next
         self._reading: set[int] = set()
         self._key: Hashable = None
-        self._source: Iterator | None = None
+        self._source: Generator[Any] | None = None
         self._held: deque = deque()
         self._first = 0  # number of the first item held
         self._broken = False
@@ -65,7 +65,7 @@ class _Group:
             self._leave(member)
             _here.group = None
 
-    def read(self, key: Hashable, make: Callable[[], Iterator[Item]]) -> Iterator[Item]:
+    def read(self, key: Hashable, make: Callable[[], Generator[Item]]) -> Iterator[Item]:
         member = _here.member
         with self._changed:
             if self._source is None:
@@ -91,7 +91,7 @@ class _Group:
             self._last.append((item, make(item)))
             return self._last[-1][1]
 
-    def _next(self, member: int) -> object:
+    def _next(self, member: int) -> Any:  # noqa: ANN401 (an item, or `_END`)
         with self._changed:
             while self._wanted[member] == self._first + len(self._held):
                 if len(self._held) < HELD:
@@ -110,7 +110,7 @@ class _Group:
     def _made(self) -> object:
         """The source's next item, or what it failed with: each reader is told the same."""
         broken, self._broken = self._broken, True  # so it remains after an error that is not caught here
-        if broken:
+        if broken or self._source is None:
             return MalformedInput(
                 "expected the frames that another extractor reads too, but their decoder failed there"
             )

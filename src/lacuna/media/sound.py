@@ -110,7 +110,8 @@ def _cut(
         if quiet > 0:
             yield from _silence(quiet, source)
             position += quiet
-        wanted = samples[position - begin : None if last is None else max(0, last - begin)] if position >= begin else []
+        wanted = samples[position - begin : None if last is None else max(0, last - begin)]
+        wanted = wanted if position >= begin else samples[:0]
         if len(wanted):
             yield wanted
             position += len(wanted)

@@ -33,6 +33,8 @@ TRAINING = {
 class Model(parts.ImageText):
     """Projections side by side, and a linear layer."""
 
+    settings: Settings
+
     def __init__(self, settings: Settings, spec: InputSpec) -> None:
         super().__init__(settings, spec)
         size, dropout = settings.size, settings.dropout

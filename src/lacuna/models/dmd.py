@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from itertools import permutations
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from lacuna.models.parts.crossmodal import (
 )
 from lacuna.models.parts.distillation import DistillationUnit, cosine, imitation, margin_loss
 from lacuna.models.parts.reading import Padding, read
-from lacuna.models.parts.terms import absolute_error, cross_entropy, mean_of_known
+from lacuna.models.parts.terms import absolute_error, added, cross_entropy, mean_of_known
 from lacuna.models.parts.text import Finetune, Source, text_encoder_of
 from lacuna.types import MODALITIES, require_words
 
@@ -131,8 +131,14 @@ class Heads:
 
     def whole_batch(self) -> Heads:
         """With the samples of all processes."""
-        spaces = (self.homo_logits, self.homo_reprs, self.hetero_logits, self.hetero_reprs)
-        return Heads(*(all_rows(x, 1) for x in spaces), all_rows(self.common), all_rows(self.final))
+        return Heads(
+            homo_logits=all_rows(self.homo_logits, 1),
+            homo_reprs=all_rows(self.homo_reprs, 1),
+            hetero_logits=all_rows(self.hetero_logits, 1),
+            hetero_reprs=all_rows(self.hetero_reprs, 1),
+            common=all_rows(self.common),
+            final=all_rows(self.final),
+        )
 
 
 class Model(nn.Module):
@@ -163,11 +169,11 @@ class Model(nn.Module):
         self.private = nn.ModuleDict({m: nn.Linear(s.width, s.width, bias=False) for m in names})
         self.shared = nn.Linear(s.width, s.width, bias=False)
         self.decoder = nn.ModuleDict({m: nn.Linear(2 * s.width, s.width, bias=False) for m in names})
-        self.self_attention = nn.ModuleDict({m: self._transformer(s.width, m) for m in names})
+        self.self_attention: Any = nn.ModuleDict({m: self._transformer(s.width, m) for m in names})
         self.crossmodal = nn.ModuleDict(
             {f"{m}_with_{p}": self._transformer(s.width, p) for m in names for p in self.partners[m]}
         )
-        self.memory = nn.ModuleDict({m: self._transformer(s.width * len(self.partners[m])) for m in names})
+        self.memory: Any = nn.ModuleDict({m: self._transformer(s.width * len(self.partners[m])) for m in names})
 
     def _transformer(self, width: int, source: str | None = None) -> CrossmodalTransformer:
         s = self.settings
@@ -214,16 +220,16 @@ class Model(nn.Module):
         heads = self.heads(parts).whole_batch()
         outputs = [heads.final, heads.common, *heads.homo_logits, *heads.hetero_logits]
         tasks = [self._task(output_BK, labels_B) for output_BK in outputs]
-        terms = {"task": sum(tasks), "final": tasks[0]}
-        terms["recon"] = sum(p.error(p.rebuilt_BTD, p.origin.values_BTD) for p in parts.values())
-        terms["cycle"] = sum(p.error(p.again_BTD, p.private_BTD) for p in parts.values())
-        terms["orthogonality"] = sum(self._overlap(p) for p in parts.values())
+        terms = {"task": added(tasks), "final": tasks[0]}
+        terms["recon"] = added(p.error(p.rebuilt_BTD, p.origin.values_BTD) for p in parts.values())
+        terms["cycle"] = added(p.error(p.again_BTD, p.private_BTD) for p in parts.values())
+        terms["orthogonality"] = added(self._overlap(p) for p in parts.values())
         terms["margin"] = margin_loss(all_rows(self.aligned(parts)), labels_B, s.margin)
         decoupling = terms["cycle"] + terms["recon"] + s.margin_weight * (terms["margin"] + terms["orthogonality"])
         total = terms["task"] + s.decoupling_weight * decoupling
         if self.pairs:
             homo, hetero = self._distil(heads)
-            total = total + s.homo_weight * sum(homo.values()) + s.hetero_weight * sum(hetero.values())
+            total = total + s.homo_weight * added(homo.values()) + s.hetero_weight * added(hetero.values())
             terms |= {f"homo_{k}": v for k, v in homo.items()} | {f"hetero_{k}": v for k, v in hetero.items()}
         return {"loss": total if self.training else terms["final"], **terms}
 

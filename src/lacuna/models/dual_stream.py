@@ -7,6 +7,7 @@ vector a sample, attended across the batch, so that a prediction depends on who 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,8 @@ TRAINING = {
 class Model(parts.ImageText):
     """A stream a modality, and a linear layer on their summary places."""
 
+    settings: Settings
+
     def __init__(self, settings: Settings, spec: InputSpec) -> None:
         super().__init__(settings, spec)
         self.others = {m: [n for n in self.names if n != m] or [m] for m in self.names}
@@ -46,7 +49,7 @@ class Model(parts.ImageText):
             lengths = spec.lengths
             self.embed = nn.ModuleDict({m: parts.Embedding(self.widths[m], size, lengths[m]) for m in self.names})
         kind = parts.AcrossBatch if settings.published else parts.Attention
-        self.layers = nn.ModuleList(
+        self.layers: Any = nn.ModuleList(
             nn.ModuleDict({m: kind(size, settings.heads, dropout) for m in self.names}) for _ in range(settings.layers)
         )
         self.norm = nn.Identity() if settings.published else nn.LayerNorm(len(self.names) * size)

@@ -39,6 +39,8 @@ TRAINING = {
 class Model(parts.ImageText):
     """Projections, one of which is the others' gate, and a linear layer."""
 
+    settings: Settings
+
     def __init__(self, settings: Settings, spec: InputSpec) -> None:
         super().__init__(settings, spec)
         self.gate = settings.gate if settings.gate in self.names else self.names[-1]

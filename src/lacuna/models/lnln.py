@@ -178,8 +178,9 @@ class Model(nn.Module):
 
     def _embed(self, modality: str, padded: Padded) -> Tensor:
         """H¹ of one modality (B, K, D)."""
-        x_BTD = self.text_encoder(padded) if modality == "text" else padded.values
-        real_BT = padded.real
+        encoder = self.text_encoder if modality == "text" else None
+        x_BTD = padded.values if encoder is None else encoder(padded)
+        real_BT: Tensor | None = padded.real
         if self.settings.padding == "read" or padded.full:  # attention without a mask is faster
             real_BT = None
         with linear.fast(x_BTD.device):

@@ -199,7 +199,8 @@ class Model(nn.Module):
     def _summary(self, modality: str, batch: Batch) -> Tensor:
         """One vector per sample: final states of the recurrence (B, 4 W), or the mean over frames (B, W)."""
         padded = batch[modality]
-        x_BTW = self.text_encoder(padded) if modality == "text" else padded.values
+        encoder = self.text_encoder if modality == "text" else None
+        x_BTW = padded.values if encoder is None else encoder(padded)
         if modality == "text" and self.settings.text_mean == "padded":
             return x_BTW.mean(1)
         x_BTW = torch.where(padded.real[..., None], x_BTW, 0)  # padding may hold anything, NaN included

@@ -71,8 +71,9 @@ class Expert(nn.Module):
         between = [nn.Linear(width + EVIDENCE, hidden), nn.GELU(), nn.Dropout(settings.dropout)] if hidden else []
         self.mean = nn.Sequential(*between, last)
         read = EVIDENCE + (width if settings.precision == "columns" else 0)
-        self.precision = nn.Sequential(nn.Linear(read, 8), nn.GELU(), nn.Linear(8, 1))
-        for layer in (last, self.precision[-1]):
+        first, final = nn.Linear(read, 8), nn.Linear(8, 1)
+        self.precision = nn.Sequential(first, nn.GELU(), final)
+        for layer in (last, final):
             nn.init.zeros_(layer.weight)  # all begin with one opinion, held alike by all
 
     def forward(self, told: Pooled) -> tuple[Tensor, Tensor]:

@@ -36,6 +36,8 @@ TRAINING = {
 class Model(parts.ImageText):
     """Places of all modalities in one sequence, self-attention over it, and a linear layer on the summary places."""
 
+    settings: Settings
+
     def __init__(self, settings: Settings, spec: InputSpec) -> None:
         super().__init__(settings, spec)
         size, heads, dropout = settings.size, settings.heads, settings.dropout

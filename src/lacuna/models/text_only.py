@@ -29,6 +29,8 @@ TRAINING = {
 class Model(parts.ImageText):
     """The text's vector, a hidden layer and a linear one."""
 
+    settings: Settings
+
     def __init__(self, settings: Settings, spec: InputSpec) -> None:
         super().__init__(settings, spec, only="text")
         hidden = parts.projection(self.widths["text"], settings.size, settings.dropout)

@@ -12,16 +12,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from lacuna.types import MalformedInput
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 PlainSettings = dict[str, Any]  # settings of one plug-in, checked by the plug-in's own dataclass
 ROOMS = ("datasets", "extractors", "patterns", "models")
 MOST_SHOWN = 80  # characters of a refused value
 Value = TypeVar("Value")
+Settings = TypeVar("Settings", bound="DataclassInstance")
 
 
 def own_folder(room: str) -> str:
@@ -64,7 +68,7 @@ def plugin_settings(room: str, name: str, values: PlainSettings, dataset: str = 
     return checked(plugin(room, name).Settings, merged(values, dataset), f"{room}.{name}")
 
 
-def checked(settings: type[Value], values: Mapping[str, Any], where: str) -> Value:
+def checked(settings: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
     """A settings dataclass from plain values, types checked and unknown keys refused."""
     refuse_unknown(values, [f.name for f in fields(settings)], where)
     return validated(lambda: TypeAdapter(settings).validate_python(dict(values)), where)

@@ -53,7 +53,7 @@ def plan(classes: np.ndarray, test: np.ndarray, views: int, settings: Settings, 
         (int(row), int(view))
         for row in generator.choice(test, int(settings.noise_ratio * len(test)), replace=False)
         for view in generator.choice(
-            views, min(views, generator.integers(fewest, max(views, fewest + 1))), replace=False
+            views, min(views, int(generator.integers(fewest, max(views, fewest + 1)))), replace=False
         )
     ]
     swapped = []
@@ -80,7 +80,7 @@ def apply(views: Sequence[np.ndarray], spoilt: Plan, sigma: float, seed: int) ->
     generator = np.random.default_rng([seed, 1])
     changed = [view.copy() for view in views]
     for row, view in spoilt.noisy:
-        changed[view][row] += generator.normal(0, sigma, changed[view].shape[1]).astype(changed[view].dtype)
+        changed[view][row] += generator.normal(0, sigma, changed[view].shape[1:]).astype(changed[view].dtype)
     for row, view, donor in spoilt.swapped:
         changed[view][row] = views[view][donor]
     return changed

@@ -14,7 +14,7 @@ RATES = True
 
 def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
     """(T,) bool. [CLS] and [SEP] of a text always survive."""
-    survives = draw.generator().uniform(size=len(sequence)) >= draw.level
+    survives = draw.generator().uniform(size=len(sequence)) >= draw.rate
     return survives | specials(sequence)
 
 

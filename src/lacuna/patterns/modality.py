@@ -15,7 +15,7 @@ RATES = True
 def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
     """(T,) bool, all alike but for [CLS] and [SEP], which always survive."""
     if isinstance(draw.level, str):
-        present = draw.modality in draw.level.split("+")
+        present: bool | np.ndarray = draw.modality in draw.level.split("+")
     else:
         present = draw.generator().uniform() >= draw.level
     return present | specials(sequence)

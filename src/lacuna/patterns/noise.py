@@ -21,7 +21,7 @@ RATES = True
 
 def survivors(sequence: FeatureSequence, draw: Draw) -> np.ndarray:
     """(T,) bool: the frames that stay clean. [CLS] and [SEP] of a text always do."""
-    survives = draw.generator().uniform(size=len(sequence)) >= draw.level
+    survives = draw.generator().uniform(size=len(sequence)) >= draw.rate
     return survives | specials(sequence)
 
 

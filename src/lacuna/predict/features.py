@@ -133,6 +133,8 @@ def _seconds(clip: Clip, features: Mapping[str, FeatureSequence]) -> float:
         return 0.0
     if clip.end is not None:
         return clip.end - clip.start
+    if clip.path is None:
+        raise MalformedInput(f"{clip.id}: expected a media file, got none")
     said = decode.probe(clip.path).duration - clip.start
     last = [float(features[m].times[-1]) for m in ("audio", "vision") if len(features.get(m, ()))]
     return max(0.0, said, *last)  # recordings made in a browser do not say how long they are

@@ -226,8 +226,9 @@ class View:
         except (MalformedInput, OSError) as error:
             self._say(f"Refused: {told(error)}")
         else:
-            self._play(self.given.preview)
-            await self._refresh()
+            if self.given is not None:  # None while the server shuts down
+                self._play(self.given.preview)
+                await self._refresh()
         finally:
             self.busy.set_visibility(False)
 
@@ -253,9 +254,12 @@ class View:
             missing={m: share for m, share in shares.items() if 0 < share < 1},
         )
         try:
-            self._fill(await self.run.io_bound(self.desk.answer, self.given, question))
+            answer = await self.run.io_bound(self.desk.answer, self.given, question)
         except MalformedInput as error:
             self._say(f"No answer: {error}")
+        else:
+            if answer is not None:  # None while the server shuts down
+                self._fill(answer)
 
     def _fill(self, answer: Answer) -> None:
         self.sentiment.set_text(answer.sentiment)

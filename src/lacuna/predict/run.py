@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,7 @@ class Predictor:
         """What the model reads."""
         return tuple(sorted(self.spec.widths, key=lambda m: (MODALITIES.index(m) if m in MODALITIES else 9, m)))
 
-    def __call__(self, path: Path | str, question: Question | None = None, **options: object) -> Answer:
+    def __call__(self, path: Path | str, question: Question | None = None, **options: Any) -> Answer:  # noqa: ANN401
         """The answer for one file; `options` are fields of `Question`."""
         question = question or Question(**options)
         question.check(self.modalities)

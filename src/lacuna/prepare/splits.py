@@ -20,7 +20,7 @@ def stratified(
     by_class: dict[str, set[str]] = defaultdict(set)
     for name, kind in named:
         by_class[kind].add(name)
-    found = {}
+    found: dict[str, str] = {}
     for names in by_class.values():
         order = sorted(names, key=lambda name: hashlib.sha256(f"{seed}\0{name}".encode()).digest())
         ends = [round(sum(fractions[: i + 1]) / sum(fractions) * len(order)) for i in range(len(splits))]

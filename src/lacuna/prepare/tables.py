@@ -165,6 +165,14 @@ def find_below(root: Path, name: str) -> Path | None:
     return next((path for pattern in (name, f"*/{name}", f"*/*/{name}") for path in sorted(root.glob(pattern))), None)
 
 
+def found_below(root: Path, name: str) -> Path:
+    """The same; MalformedInput where there is none."""
+    path = find_below(root, name)
+    if path is None:
+        raise MalformedInput(f"{root}: expected {name} in it or at most two folders below, found none")
+    return path
+
+
 @dataclass(frozen=True)
 class Videos:
     """The videos under one folder, found by name without suffix."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
-from lacuna.figures.html import Section, code, details, heading, paragraph, table
+from lacuna.figures.html import Cell, Section, code, details, heading, paragraph, table
 from lacuna.stages import Cost
 
 LEAD = (
@@ -77,7 +77,7 @@ def _costs(costs: Sequence[Cost]) -> str:
     if not costs:
         return paragraph("What each stage took is not known here: it is noted where stages run.")
     head = ["Stage", "Device", "Runs", "Time, all runs", "Longest run", "Most memory of a process"]
-    rows = []
+    rows: list[list[Cell]] = []
     for stage in dict.fromkeys(cost.stage for cost in costs):
         runs = [cost for cost in costs if cost.stage == stage]
         devices = ", ".join(dict.fromkeys(run.device for run in runs))

@@ -54,7 +54,7 @@ def _of_dataset(params: Params, dataset: str) -> Iterator[tuple[str, Source]]:
     others = ("extractors", *(extract.model_extra or {}))
     for name in params.extract.extractors:
         own = (("extractors", name),) if name in plugin_names("extractors") else ()
-        settings = {
+        settings: PlainSettings = {
             f"extract.{name}": params.extract.plain_settings(name, dataset),
             "extract": _plain(extract, *others),
         }

@@ -95,7 +95,7 @@ def _write(path: Path, pieces: Iterable[Mapping[str, np.ndarray]]) -> None:
         for piece in pieces:
             for name, array in piece.items():
                 if name not in rows:
-                    rows[name] = stack.enter_context(SpooledTemporaryFile(_BLOCK, dir=path.parent))
+                    rows[name] = stack.enter_context(SpooledTemporaryFile(_BLOCK, dir=str(path.parent)))
                     shapes[name] = [array.dtype, 0, array.shape[1:]]
                 rows[name].write(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
                 shapes[name][1] += len(array)

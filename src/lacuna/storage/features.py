@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -36,7 +37,7 @@ class Origin:
     extractor: str
     modality: str
     columns: tuple[str, ...]
-    settings: dict[str, object]
+    settings: dict[str, Any]
     versions: dict[str, str]
     dtype: str = "float32"
 

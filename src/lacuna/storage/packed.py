@@ -81,7 +81,7 @@ class Packed:
 
     def _fill(self, name: str, array: np.ndarray, position: int) -> None:
         # An array of numbers is read into as the bytes it is.
-        if array.size and os.preadv(self._files[name], [array.view(np.uint8)], position) != array.nbytes:
+        if array.size and os.preadv(self._files[name], [array.view(np.uint8).data], position) != array.nbytes:
             raise OSError(f"{self.folder / name}: expected {array.nbytes} bytes from {position} on")
 
     @cached_property

@@ -81,7 +81,10 @@ class _Bounded:
         return line
 
 
-class _Unpickler(pickle._Unpickler):
+_PYTHONS: Any = pickle._Unpickler  # most of which type checkers do not know of
+
+
+class _Unpickler(_PYTHONS):
     """Knows these operations and names and no others; `find_class` is the one way for a pickle to reach code."""
 
     def __init__(self, file: _Bounded) -> None:
@@ -89,10 +92,10 @@ class _Unpickler(pickle._Unpickler):
         self._steps = 0
         self.dispatch = {code: self._step(code) for code in _CODES}
 
-    def _step(self, code: int) -> Callable[[pickle._Unpickler], None]:
-        run = _CHECKED.get(code, pickle._Unpickler.dispatch[code])
+    def _step(self, code: int) -> Callable[[_Unpickler], None]:
+        run = _CHECKED.get(code, _PYTHONS.dispatch[code])
 
-        def step(unpickler: pickle._Unpickler) -> None:
+        def step(unpickler: _Unpickler) -> None:
             self._steps += 1
             if self._steps > STEPS:
                 raise MalformedInput(f"expected at most {STEPS:,} values beside those in arrays, found more")

@@ -26,7 +26,7 @@ class Scratch:
             for left in place.glob(f"{name}-*"):
                 _sweep(left)
         unheld = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=place))  # so named that nobody sweeps it yet
-        self._held = os.open(unheld, os.O_RDONLY) if fcntl is not None else None
+        self._held: int | None = os.open(unheld, os.O_RDONLY) if fcntl is not None else None
         if self._held is not None:
             locked(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.path = unheld.rename(place / f"{name}-{secrets.token_hex(8)}")

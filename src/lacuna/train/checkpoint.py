@@ -77,8 +77,9 @@ def save(folder: Path, model: nn.Module, card: Card) -> None:
 def _portable(model: nn.Module, settings: dict[str, object]) -> dict[str, object]:
     """Settings that need no source for a text encoder whose weights are in the checkpoint."""
     encoder = getattr(model, "text_encoder", None)
-    inside = encoder is not None and not _frozen_names(model)
-    return settings | {"encoder": encoder.portable} if inside else settings
+    if encoder is None or _frozen_names(model):
+        return settings
+    return settings | {"encoder": encoder.portable}
 
 
 def _frozen_names(model: nn.Module) -> set[str]:

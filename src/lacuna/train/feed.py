@@ -95,38 +95,38 @@ class Feed:
             return Prepared(whole, {}, changed, collate(spoilt, self._lengths))
         survives, changed = {}, {}
         for m, padded in whole.modalities.items():
-            drawn = torch.from_numpy(self._survivors(m, places, padded, draw))
+            drawn = torch.from_numpy(self._survivors(pattern, m, places, padded, draw))
             counts = padded.real if _holds_tokens(self.samples.stores[m]) else padded.seen
             survives[m], changed[m] = drawn, (~drawn & counts).any(1).nonzero()[:, 0]
         return Prepared(whole, survives, changed)
 
-    def _survivors(self, modality: str, places: Sequence[int], padded: Padded, draw: int) -> np.ndarray:
+    def _survivors(
+        self, pattern: ModuleType, modality: str, places: Sequence[int], padded: Padded, draw: int
+    ) -> np.ndarray:
         """(B, T) bool; what is no frame of a sequence counts as surviving."""
         store, loss = self.samples.stores[modality], self._loss
         counts = np.minimum(store.lengths[np.asarray(places)], padded.counts.numpy())
         survives = np.ones(padded.seen.shape, bool)
-        if loss.version == TOGETHER and hasattr(loss.pattern, "survivors_together"):
+        if loss.version == TOGETHER and hasattr(pattern, "survivors_together"):
             if modality not in self._keys:
-                self._keys[modality] = keys_of(self.samples.clips, modality, name_of(loss.pattern))
+                self._keys[modality] = keys_of(self.samples.clips, modality, name_of(pattern))
             draws = Draws(self._keys[modality][np.asarray(places)], loss.level, loss.seed, draw)
             # Of a cut sentence token ids keep the last, embeddings do not.
             ends = counts if _holds_tokens(store) else store.lengths[np.asarray(places)]
             special = specials_together(store.columns, padded.values.numpy(), ends)
-            survives[:] = loss.pattern.survivors_together(draws, special)
+            survives[:] = pattern.survivors_together(draws, special)
         else:
             for row, place, count in zip(survives, places, counts):
-                row[:count] = self._survivors_alone(modality, place, draw)[:count]
+                row[:count] = self._survivors_alone(pattern, modality, place, draw)[:count]
         survives[np.arange(survives.shape[1]) >= counts[:, None]] = True
         return survives
 
-    def _survivors_alone(self, modality: str, place: int, draw: int) -> np.ndarray:
+    def _survivors_alone(self, pattern: ModuleType, modality: str, place: int, draw: int) -> np.ndarray:
         """The same of one clip, after its cut."""
         clip, sequence = self.samples.clips[place], self.samples.stores[modality].marked(place)
-        one = Draw(
-            clip.dataset, clip.id, modality, name_of(self._loss.pattern), self._loss.level, self._loss.seed, draw
-        )
+        one = Draw(clip.dataset, clip.id, modality, name_of(pattern), self._loss.level, self._loss.seed, draw)
         kept = cut_positions(len(sequence), self._lengths.get(modality), is_tokens(sequence))
-        return self._loss.pattern.survivors(sequence, one)[kept]
+        return pattern.survivors(sequence, one)[kept]
 
     def _place(self, prepared: Prepared) -> Prepared:
         survives = {m: x.to(self._device, non_blocking=True) for m, x in prepared.survives.items()}

@@ -44,7 +44,7 @@ def _key(encoder: TextEncoder, samples: Samples, how: str) -> str:
         digest.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy())
     for text in samples.stores["text"]:
         digest.update(f"{len(text)} ".encode())
-        digest.update(np.ascontiguousarray(text.values))
+        digest.update(np.ascontiguousarray(text.values).data)
     return digest.hexdigest()
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -138,8 +138,9 @@ def fit(
     `on_epoch` is given all that `resume` takes back. Epochs are counted from 1. A model that has `solve(train, valid)`
     is fitted by it in one epoch, from batches in which each clip is masked anew `settings.epochs` times.
     """
-    if hasattr(model, "meet"):  # it keeps something of each training clip
-        model.meet(data.train)
+    meet = getattr(model, "meet", None)
+    if meet is not None:  # it keeps something of each training clip
+        meet(data.train)
     trainer = _Trainer(model.to(device), data, settings, seed, torch.device(device))
     progress = trainer.start(resume)
     if hasattr(model, "solve"):
@@ -155,6 +156,8 @@ def fit(
 
 
 class _Trainer:
+    model: Any  # torch's types take what a model adds to nn.Module for tensors
+
     def __init__(self, model: nn.Module, data: Data, settings: Settings, seed: int, device: torch.device) -> None:
         self.model, self.data, self.settings, self.seed, self.device = model, data, settings, seed, device
         self.dtype = dtype_of(settings.precision, device)
@@ -355,7 +358,8 @@ def predict(
     feed = Feed(samples, spec.lengths, loss, device)
     order = np.argsort(feed.samples.frames, kind="stable")
     parts: dict[str, list[np.ndarray]] = {}
-    for batch, _ in feed(np.split(order, range(batch_size, len(order), batch_size))):
+    groups = np.split(order, range(batch_size, len(order), batch_size))
+    for batch, _ in feed(places.tolist() for places in groups):
         with linear.fast(torch.device(device)):
             outputs = model(batch)
         for name, value in outputs.items():

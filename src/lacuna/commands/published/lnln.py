@@ -5,13 +5,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from lacuna.commands.published import _bert
-from lacuna.commands.published._names import LNLN_BLOCKS, MODALITIES, bare, count, renamed
+from lacuna.commands.published._names import LNLN_BLOCKS, MODALITIES, Rule, bare, count, renamed
 
 BERT = "bertmodel.model."
 _RECONSTRUCTED = ("audio", "vision", "text")  # the order of the published list
 
 # Order matters: a rule sees what the rules before it made of a name.
-_RULES = (
+_RULES: tuple[Rule, ...] = (
     (r"^h_hyper$", "hyper"),
     (r"^h_p$", "proxy_start"),
     (r"^proj_([lav])\.0\.", lambda m: f"embeddings.{MODALITIES[m[1]]}.project."),
@@ -57,13 +57,14 @@ def describe(state: dict[str, Tensor]) -> tuple[dict[str, object], dict[str, obj
         "cross_depth": count(ours, "cross.layers."),
     }
     modalities = MODALITIES.values()
+    widths = {m: ours[f"embeddings.{m}.project.weight"].shape[1] for m in modalities}
     outputs = len(ours["head.bias"])
     spec: dict[str, object] = {
-        "widths": {m: ours[f"embeddings.{m}.project.weight"].shape[1] for m in modalities},
+        "widths": widths,
         "lengths": {m: ours[f"embeddings.{m}.transformer.positions"].shape[1] - tokens for m in modalities},
         "classes": 0 if outputs == 1 else outputs,
     }
     if any(name.startswith(BERT) for name in state):
         settings["encoder"] = _bert.describe(state, BERT)
-        spec |= {"widths": spec["widths"] | {"text": 3}, "tokens": True}
+        spec |= {"widths": widths | {"text": 3}, "tokens": True}
     return settings, spec

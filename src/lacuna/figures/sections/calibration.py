@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from lacuna.evaluate.names import is_rate, label, pattern
+from lacuna.evaluate.names import Record, is_rate, label, pattern
 from lacuna.figures.drawing import MUTED, SMALL, Picture, colour, drawing, legend
 from lacuna.figures.html import Section, grid, heading, paragraph
 from lacuna.figures.sections.robustness import curve
 
-Record = Mapping[str, object]
 SHOWN = 3  # levels of a curve: nothing lost, half way, the most
 
 

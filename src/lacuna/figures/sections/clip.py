@@ -102,21 +102,22 @@ def _sound(scene: Scene) -> Picture | None:
     audio = scene.features.get("audio")
     if scene.samples is None or not len(scene.samples):
         return None
-    has = audio is not None and len(audio) > 1 and len(audio.columns) <= MOST_ROWS
+    rows = audio if audio is not None and len(audio) > 1 and len(audio.columns) <= MOST_ROWS else None
     caption = "The wave of the sound" + (
-        "; below, each audio feature as one row, dark where it is low for this clip and bright where it is high." if has
-        else "."
+        "; below, each audio feature as one row, dark where it is low for this clip and bright where it is high."
+        if rows is not None else "."
     )  # fmt: skip
-    with drawing("sound", "Sound", caption, (WIDE[0], 4.6 if has else 1.9)) as drawn:
-        parts = drawn.figure.subplots(2 if has else 1, 1, sharex=True, height_ratios=[1, 2.2] if has else None)
-        wave, rows = parts if has else (parts, None)
+    with drawing("sound", "Sound", caption, (WIDE[0], 1.9 if rows is None else 4.6)) as drawn:
+        heights = [1] if rows is None else [1, 2.2]
+        parts = drawn.figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+        wave = parts[0]
         times = np.arange(len(scene.samples)) / scene.rate
         step = max(1, len(times) // 4000)  # more points than pixels tell nothing
         wave.plot(times[::step], scene.samples[::step], color=MODALITY_COLOURS["audio"], linewidth=0.5)
         wave.set_ylabel("wave")
-        if has:
-            _heat(rows, audio)
-        (rows if has else wave).set_xlabel("seconds")
+        if rows is not None:
+            _heat(parts[-1], rows)
+        parts[-1].set_xlabel("seconds")
     return drawn.picture
 
 

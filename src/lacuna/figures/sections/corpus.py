@@ -10,7 +10,7 @@ import numpy as np
 
 from lacuna.evaluate.names import SPLITS, percent
 from lacuna.figures.drawing import MODALITY_COLOURS, SMALL, SPLIT_COLOURS, Picture, colour, drawing, legend
-from lacuna.figures.html import Section, details, grid, note, paragraph, table
+from lacuna.figures.html import Cell, Section, details, grid, note, paragraph, table
 from lacuna.types import Clip, Reject
 
 SHOWN_REJECTS = 100
@@ -76,7 +76,7 @@ def _labels(clips: Sequence[Clip]) -> Picture | None:
     )
     with drawing("labels", "Labels", caption) as drawn:
         axes = drawn.axes()
-        edges = _edges(every)
+        edges = _edges(every).tolist()
         axes.hist(
             list(labels.values()), edges, stacked=True, rwidth=0.92,
             color=[SPLIT_COLOURS[s] for s in labels], label=[SPLITS[s] for s in labels],
@@ -124,7 +124,8 @@ def _words(clips: Sequence[Clip]) -> Picture | None:
         "words", "Text lengths", f"How many {unit} are spoken in a clip, as its transcript has them."
     ) as drawn:
         axes = drawn.axes()
-        axes.hist(counts, np.arange(0.5, max(counts) + 1.5, max(1, max(counts) // 24)), rwidth=0.92, color=colour(0))
+        edges = np.arange(0.5, max(counts) + 1.5, max(1, max(counts) // 24)).tolist()
+        axes.hist(counts, edges, rwidth=0.92, color=colour(0))
         axes.grid(False, axis="x")
         axes.set_xlabel(unit)
         axes.set_ylabel("clips")
@@ -142,7 +143,7 @@ def _faces(measured: Sequence[Measured]) -> Picture | None:
     with drawing("faceless", "Frames without a face", caption, SMALL) as drawn:
         axes = drawn.axes()
         shares = [100 * (1 - m.seen[m.frames > 0] / m.frames[m.frames > 0]) for m in video]
-        axes.hist(shares, np.linspace(0, 100, 21), rwidth=0.92, label=[m.extractor for m in video])
+        axes.hist(shares, np.linspace(0, 100, 21).tolist(), rwidth=0.92, label=[m.extractor for m in video])
         for i, patches in enumerate(axes.containers):
             for patch in patches:
                 patch.set_facecolor(colour(i) if len(video) > 1 else MODALITY_COLOURS["vision"])
@@ -156,7 +157,7 @@ def _faces(measured: Sequence[Measured]) -> Picture | None:
 
 
 def _modalities(measured: Sequence[Measured]) -> str:
-    rows = []
+    rows: list[list[Cell]] = []
     for m in sorted(measured, key=lambda m: (m.modality, m.extractor)):
         have = m.frames > 0
         share = m.seen.sum() / m.frames.sum() if m.frames.sum() else 0.0

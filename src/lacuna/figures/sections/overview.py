@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 
 from lacuna.evaluate.metrics import lower_is_better
-from lacuna.evaluate.names import is_rate, label, main_metrics, metric
+from lacuna.evaluate.names import Record, is_rate, label, main_metrics, metric
 from lacuna.figures.html import Section, paragraph, tiles
 from lacuna.types import Clip
-
-Record = Mapping[str, object]
 
 
 def section(dataset: str, clips: Sequence[Clip], records: Sequence[Record], synthetic: bool) -> Section:

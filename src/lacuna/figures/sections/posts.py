@@ -12,9 +12,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from lacuna.evaluate import metrics
-from lacuna.evaluate.names import label
+from lacuna.evaluate.names import Record, label
 from lacuna.figures.drawing import Picture, drawing
-from lacuna.figures.html import Section, grid, heading, paragraph, table
+from lacuna.figures.html import Cell, Section, grid, heading, paragraph, table
 from lacuna.figures.sections.inside import SQUARE
 
 TAGS = ("negative", "neutral", "positive")
@@ -22,7 +22,6 @@ COLOURS = ("#d55e00", "#b8bec6", "#0072b2")
 SHOWN = ("accuracy", "macro_f1", "weighted_f1")
 CROP = 224 / 256  # of a picture's shorter side is seen by the network, from its middle
 MOST_WORDS = 220  # characters of a post's text beside its picture
-Record = Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,9 @@ def section(dataset: str, records: Sequence[Record], best: str, examples: Sequen
     return Section(f"{dataset}-posts", "Text and image", body, (confusion, *pictures))
 
 
-def complete(record: Record) -> list[Mapping[str, object]]:
+def complete(record: Record) -> list[Record]:
     """The runs of a record on complete posts, one a training seed."""
-    runs: dict[int, Mapping[str, object]] = {}
+    runs: dict[int, Record] = {}
     for run in record["runs"]:
         if run["level"] == 0.0:
             runs.setdefault(run["train_seed"], run)
@@ -83,7 +82,7 @@ def _fusions(records: Sequence[Record]) -> str:
 
 
 def _recalls(records: Sequence[Record]) -> str:
-    rows = []
+    rows: list[list[Cell]] = []
     for record in records:
         means = np.mean([run["scores"]["recall"] for run in complete(record)], 0)
         rows.append([label(record), *(float(value) for value in means)])

@@ -5,12 +5,11 @@ In: the records of scores/<model>.json. Out: a `Section`, None where the records
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from lacuna.evaluate.names import is_by_modality, is_rate, label, main_metrics, metric, subset
+from lacuna.evaluate.names import Record, is_by_modality, is_rate, label, main_metrics, metric, subset
 from lacuna.figures.html import Cell, Section, details, heading, paragraph, table
 
-Record = Mapping[str, object]
 INDICES = {
     "lnln_mean": "Mean over 0 … 90 % (LNLN)",
     "emt_area": "Area over 0 … 100 % (EMT-DLFR)",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from lacuna.evaluate.names import label, metric
+from lacuna.evaluate.names import Record, label, metric
 from lacuna.evaluate.published import PUBLISHED, TEST
 from lacuna.figures.html import Section, note, paragraph, table
 
 
-def section(dataset: str, records: Sequence[Mapping[str, object]]) -> Section | None:
+def section(dataset: str, records: Sequence[Record]) -> Section | None:
     """Our means over the rates beside theirs; None where nothing was published on this dataset."""
     if dataset not in PUBLISHED:
         return None

@@ -11,6 +11,7 @@ from lacuna.evaluate.metrics import lower_is_better
 from lacuna.evaluate.names import (
     BASELINES,
     TASKS,
+    Record,
     is_by_modality,
     is_rate,
     label,
@@ -20,9 +21,8 @@ from lacuna.evaluate.names import (
     subset,
 )
 from lacuna.figures.drawing import MUTED, Picture, colours, drawing, legend
-from lacuna.figures.html import Section, details, grid, heading, note, paragraph, table
+from lacuna.figures.html import Cell, Section, details, grid, heading, note, paragraph, table
 
-Record = Mapping[str, object]  # the content of one scores/<model>.json
 SIZE = (4.6, 3.1)
 LINES = {"majority": ":", "text_linear": (0, (5, 2))}
 
@@ -191,7 +191,8 @@ def _rates(records: Sequence[Record], name: str, keys: Sequence[str]) -> str:
     rates = list(dict.fromkeys(v for r in records for v in r["patterns"].get(name, {}) if is_rate(v)))
     if not rates:
         return ""
-    rows, classes = [], []
+    rows: list[list[Cell]] = []
+    classes: list[str] = []
     for key in keys:
         for baseline, told in records[0]["baselines"].items():
             value = told.get(key)
@@ -221,10 +222,10 @@ def _every(records: Sequence[Record]) -> str:
     """All metrics on complete clips, those of MMSA included."""
     name = _patterns(records)[0] if _patterns(records) else ""
     complete = [
-        (r, next((s for v, s in r["patterns"].get(name, {}).items() if is_rate(v) and not float(v)), None))
+        (r, scores)
         for r in records
+        if (scores := next((s for v, s in r["patterns"].get(name, {}).items() if is_rate(v) and not float(v)), None))
     ]
-    complete = [(record, scores) for record, scores in complete if scores]
     if not complete:
         return ""
     keys = list(dict.fromkeys(key for _, scores in complete for key in scores))

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lacuna.evaluate.names import TERMS
 from lacuna.figures.drawing import INK, Picture, drawing, legend
-from lacuna.figures.html import Section, grid, heading, paragraph, table
+from lacuna.figures.html import Cell, Section, grid, heading, paragraph, table
 
 TRAIN, VALID = "#0072b2", "#d55e00"
 SIZE = (3.6, 2.4)
@@ -81,7 +81,7 @@ def _fit(axes: Axes, values: np.ndarray) -> None:
 
 
 def _table(seeds: Sequence[Learning]) -> str:
-    rows = []
+    rows: list[list[Cell]] = []
     for run in seeds:
         epochs = len(run.history["epoch"])
         best = float(run.history["valid_loss"][run.best - 1]) if 1 <= run.best <= epochs else None

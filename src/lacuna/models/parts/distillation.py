@@ -33,6 +33,7 @@ class DistillationUnit(nn.Module):
     """
 
     SHARPNESS, PRIOR_TEMPERATURE = 1 / 8, 1 / 4
+    prior_P: Tensor
 
     def __init__(self, outputs: int, width: int, size: int, favoured: Sequence[bool]) -> None:
         super().__init__()

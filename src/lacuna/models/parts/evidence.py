@@ -34,7 +34,7 @@ def view_vectors(batch: Batch, names: Sequence[str], text_encoder: TextEncoder |
     vectors, seen = [], []
     for name in names:
         padded = batch[name]
-        if name == "text" and text_encoder.reads_tokens:
+        if name == "text" and text_encoder is not None and text_encoder.reads_tokens:
             counted_BT, seen_B = padded.real, _words(padded).any(1)
             values_BTD = text_encoder(padded)
         else:

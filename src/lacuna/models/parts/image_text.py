@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.models.parts.terms import cross_entropy, mean_of_known, squared_error
-from lacuna.models.parts.text import Finetune, Source, fit_to, text_encoder_of
+from lacuna.models.parts.text import Finetune, Source, TextEncoder, fit_to, text_encoder_of
 from lacuna.types import MalformedInput, require_words
 
 ORDER = ("text", "image", "audio", "vision")
@@ -78,8 +78,9 @@ class ImageText(nn.Module):
         if not self.names:
             model = type(self).__module__.rpartition(".")[2]
             raise MalformedInput(f"{model}: expected the modality {only}, got {', '.join(spec.widths) or 'none'}")
-        self.text_encoder, self.widths = None, dict(spec.widths)
-        if "text" in self.names:
+        self.text_encoder: TextEncoder | None = None
+        self.widths = dict(spec.widths)
+        if isinstance(settings, ReadingSettings):
             self.text_encoder, self.widths = text_encoder_of(spec, settings)
         self.task = Task(spec, settings.balance)
 
@@ -89,10 +90,15 @@ class ImageText(nn.Module):
         for name in self.names:
             padded = fit_to(batch[name], self.spec.lengths[name])
             values_BTD, counted_BT = padded.values, padded.seen & padded.real
-            if name == "text" and self.text_encoder.reads_tokens:
-                values_BTD, counted_BT = self.text_encoder(padded), padded.real
+            encoder = self.text_encoder if name == "text" else None
+            if encoder is not None and encoder.reads_tokens:
+                values_BTD, counted_BT = encoder(padded), padded.real
             frames[name] = (torch.where(counted_BT[..., None], values_BTD, 0), counted_BT)
         return frames
+
+    def outputs(self, frames: dict[str, Frames]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Outputs (B, K), and what else is worth showing."""
+        raise NotImplementedError
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """`prediction`: (B, K) class probabilities or (B,) scores, and what `outputs` shows."""

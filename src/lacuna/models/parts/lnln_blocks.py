@@ -8,6 +8,7 @@ layer is evaluated only for the positions that somebody reads. The values are th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -116,7 +117,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.positions = nn.Parameter(torch.randn(1, frames + tokens, width))
         self.tokens = nn.Parameter(torch.zeros(1, tokens, width)) if tokens else None
-        self.layers = nn.ModuleList(Layer(width, heads, hidden) for _ in range(depth))
+        self.layers: Any = nn.ModuleList(Layer(width, heads, hidden) for _ in range(depth))
 
     def begin(self, x_BTD: Tensor) -> Tensor:
         """What enters the first layer (B, tokens + T, D)."""

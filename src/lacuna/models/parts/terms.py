@@ -5,8 +5,17 @@ Which samples those are is decided on the device: to pick them out would be to w
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterable
+from functools import reduce
+
 from torch import Tensor
 from torch.nn import functional as F
+
+
+def added(terms: Iterable[Tensor]) -> Tensor:
+    """The sum of one tensor or more, added in order."""
+    return reduce(operator.add, terms)
 
 
 def mean_of_known(errors_B: Tensor, labels_B: Tensor) -> Tensor:

@@ -13,12 +13,12 @@ from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 
 from lacuna import pretrained
 from lacuna.compute import linear
 from lacuna.data.batches import InputSpec, Padded
 from lacuna.data.samples import LOST_TOKEN
+from lacuna.types import MalformedInput
 
 ENOUGH_CLIPS = 500  # from as many on, `finetune: auto` tunes the text encoder (docs/results.md)
 Finetune = bool | Literal["auto"]
@@ -29,12 +29,12 @@ class _Reversed(torch.autograd.Function):
     """The identity, whose gradient is multiplied by -weight (Ganin & Lempitsky 2015, equations 14 and 15)."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, weight: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: float) -> Tensor:  # noqa: ANN401 (attributes of any name)
         ctx.weight = weight
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 (what `forward` put there)
         return -ctx.weight * gradient, None
 
 
@@ -81,8 +81,8 @@ class TextEncoder(nn.Module):
         self.reads_tokens = spec.tokens
         if not spec.tokens:
             return
-        self.encoder, self._vocabulary = _build(source)
-        config = self.encoder.config
+        encoder, self._vocabulary = _build(source)
+        self.encoder, config = encoder, encoder.config
         self.width = config.hidden_size
         if finetune:  # a frozen encoder is read again from its source, and its weights are not copied
             self.portable = {
@@ -92,12 +92,12 @@ class TextEncoder(nn.Module):
                 "padding": self._vocabulary.padding,
             }
         # Of a (B, T) mask these ask the device whether it hides anything; a (B, 1, T, T) one they take as it is.
-        library = sys.modules[type(self.encoder).__module__]
+        library = sys.modules[type(encoder).__module__]
         attention = getattr(config, "_attn_implementation", "")
         self._takes_masks = attention == "sdpa" and hasattr(library, "create_bidirectional_mask")
-        self._segments = "token_type_ids" in inspect.signature(self.encoder.forward).parameters
+        self._segments = "token_type_ids" in inspect.signature(encoder.forward).parameters
         self._most_segments = getattr(config, "type_vocab_size", 2)
-        self.encoder.requires_grad_(finetune)
+        encoder.requires_grad_(finetune)
 
     def train(self, mode: bool = True) -> TextEncoder:
         """A frozen encoder stays in evaluation mode: dropout would only add noise to what cannot adapt."""
@@ -123,6 +123,8 @@ class TextEncoder(nn.Module):
         return states_BTD.index_copy(0, text.changed.to(states_BTD.device, non_blocking=True), lost_KTD)
 
     def encode(self, text: Padded) -> Tensor:
+        if self.encoder is None:
+            raise MalformedInput("text: expected token ids to encode, got embeddings")
         real_BT = text.real
         ids_BT = text.values[..., 0]
         ids_BT = ids_BT.masked_fill(~text.seen | (ids_BT == LOST_TOKEN), self._vocabulary.unknown)
@@ -160,7 +162,7 @@ def text_encoder_of(spec: InputSpec, settings: ReadsText) -> tuple[TextEncoder |
     return encoder, spec.widths | {"text": encoder.width}
 
 
-def _build(source: Source) -> tuple[nn.Module, _Vocabulary]:
+def _build(source: Source) -> tuple[Any, _Vocabulary]:
     """The encoder of a source without its pooler, which nobody reads, and what is to know of its tokenizer."""
     if isinstance(source, Mapping):
         transformers = pretrained.import_transformers()
