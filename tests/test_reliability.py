@@ -132,6 +132,7 @@ def leftovers(folder: Path) -> list[Path]:
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="NOT TESTED: needs /proc to see processes")
 def test_killed_runs(whole, reference):
     rng, everything = np.random.default_rng(5), small_runs()
+    everything = [everything[i] for i in rng.permutation(len(everything))]
     counts = dict.fromkeys(("kills", "ended before", "differ", "orphans", "leftovers"), 0)
     for k in range(KILLS):
         name, item = everything[k % len(everything)]
@@ -154,6 +155,7 @@ def test_killed_runs(whole, reference):
         assert done.returncode == 0, (name, item, done.stderr)
         counts["differ"] += outs_of(whole, name, item) != outs
         counts["leftovers"] += len(leftovers(whole))
+        print(f"\n{k + 1} {name} {' '.join(item.values())} of {seconds:.0f} s: {counts}", flush=True)
     print(f"\n{KILLS} runs of {len(everything)} kinds were shot at and run again: {counts}")
     assert counts["differ"] == counts["orphans"] == counts["leftovers"] == 0
 
@@ -180,7 +182,8 @@ def test_full_disks(whole, reference):
         assert not leftovers(whole)
         tried += 1
         assert run(whole, name, item).returncode == 0
-        assert outs_of(whole, name, item) == outs
+        assert outs_of(whole, name, item) == outs, (name, item)
+        print(f"\n{tried} {lines[0]}", flush=True)
     print(f"\n{tried} runs on a full disk: each told it in one line, left nothing, and ran again to the same bytes")
 
 
