@@ -77,7 +77,7 @@ def replacing(path: Path, digest: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def filling(folder: Path) -> Iterator[Path]:
-    """Yield a temporary sibling folder that becomes `folder`, unless another process was faster, and vanishes on failure.
+    """Yield a temporary sibling folder that becomes `folder`, unless others were faster, and vanishes on failure.
 
     OSError: the disk is full or may not be written; it names `folder`.
     """
