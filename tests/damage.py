@@ -139,9 +139,9 @@ def _cache(folder: Path) -> Kind:
 
 
 def _packed(folder: Path, name: str) -> Kind:
-    values = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    values = np.random.default_rng(0).normal(size=(400, 3)).astype(np.float32)
     origin = Origin("librosa", "audio", ("a", "b", "c"), {"hop": 512}, {"numpy": "2"})
-    index = Index("ab12", "librosa.h5", origin, ["x", "y"], np.array([0, 15, 40]))
+    index = Index("ab12", "librosa.h5", origin, ["x", "y"], np.array([0, 150, 400]))
     made: list[str] = []
 
     def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
