@@ -144,8 +144,8 @@ def _blocks(file: FeatureFile) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def _write(folder: Path, index: Index, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
     with (folder / "values").open("wb") as values_file, (folder / "marks").open("wb") as marks_file:
         for values, marks in blocks:
-            values_file.write(np.ascontiguousarray(values))
-            marks_file.write(np.ascontiguousarray(marks))
+            values_file.write(np.ascontiguousarray(values).data)
+            marks_file.write(np.ascontiguousarray(marks).data)
     np.savez(folder / "index.npz", ids=np.array(index.ids, str), offsets=index.offsets)
     told = {"path": index.path, "origin": asdict(index.origin)}
     (folder / SOURCE).write_text(json.dumps(told), encoding="utf-8")
