@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from lacuna.params import Params, PlainSettings, Section
@@ -41,20 +42,22 @@ def sources(params: Params) -> Iterator[tuple[str, Source]]:
     yield "demo", Source("demo", demo)
     yield "report", Source("report", {"report": _plain(params.report), "datasets": params.datasets})
     for dataset in params.datasets:
-        for name, source in _of_dataset(params, dataset):
+        for name, source in chain(_of_data(params, dataset), _of_models(params, dataset)):
             yield f"{dataset}/{name}", source
 
 
-def _of_dataset(params: Params, dataset: str) -> Iterator[tuple[str, Source]]:
-    prepare, align, export = (getattr(params, name).of(dataset) for name in ("prepare", "align", "export"))
-    mask, evaluate, train = (getattr(params, name).of(dataset) for name in ("mask", "evaluate", "train"))
-    yield "prepare", Source("prepare", {"prepare": _plain(prepare)}, _layouts(dataset))
+def _of_data(params: Params, dataset: str) -> Iterator[tuple[str, Source]]:
+    """From raw data to features, masks and pickles."""
+    align, export, mask = (getattr(params, name).of(dataset) for name in ("align", "export", "mask"))
+    yield "prepare", Source("prepare", {"prepare": _plain(params.prepare.of(dataset))}, _layouts(dataset))
+    settings: PlainSettings = {"transcribe": _plain(params.transcribe.of(dataset), "device")}
+    yield "transcribe", Source("transcribe", settings)
     yield "finetune", Source("finetune", {"finetune": _plain(params.finetune.of(dataset))})
     extract = params.extract.of(dataset)
     others = ("extractors", *(extract.model_extra or {}))
     for name in params.extract.extractors:
         own = (("extractors", name),) if name in plugin_names("extractors") else ()
-        settings: PlainSettings = {
+        settings = {
             f"extract.{name}": params.extract.plain_settings(name, dataset),
             "extract": _plain(extract, *others),
         }
@@ -62,27 +65,30 @@ def _of_dataset(params: Params, dataset: str) -> Iterator[tuple[str, Source]]:
     words = {f"extract.{export.tokens}": params.extract.plain_settings(export.tokens, dataset)}
     settings = {"align": _plain(align, "extractors"), "export.tokens": export.tokens, **words}
     yield from ((f"align.{name}", Source("align", settings)) for name in params.align.extractors)
-    settings = {"mask": _plain(mask, "patterns"), "train.features": train.features}
+    settings = {"mask": _plain(mask, "patterns"), "train.features": params.train.of(dataset).features}
     yield from ((f"mask.{n}", Source("mask", settings, (("patterns", n),))) for n in params.mask.patterns)
     settings = {"export": _plain(export), "align.extractors": align.extractors}
     lossy = _patterns(v.pattern for v in export.incomplete)
     yield "export", Source("export", settings, (*lossy, *encoding_after_loss(export.features)))
+
+
+def _of_models(params: Params, dataset: str) -> Iterator[tuple[str, Source]]:
+    """What is trained, judged and shown."""
+    evaluate, prepare, train = (getattr(params, name).of(dataset) for name in ("evaluate", "prepare", "train"))
     for name in params.models:
         yield f"models.{name}", _model(params, name, dataset)
     yield "train", Source("train", {})  # a model's settings stand in its plan
-    settings = {"transcribe": _plain(params.transcribe.of(dataset), "device")}
-    yield "transcribe", Source("transcribe", settings)
     for other in params.across.datasets:
         judged = {"evaluate": _plain(params.evaluate.of(other)), "seeds": params.seeds}
         judged |= {"prepare.label_range": params.prepare.of(other).label_range}
         judged |= {f"train.{name}": trained_as(params, name, other) for name in params.models}
         yield f"across.{other}", Source("across", judged, _patterns(params.evaluate.of(other).patterns))
-    settings = {"evaluate": _plain(evaluate), "seeds": params.seeds, "export.features": export.features}
+    settings: PlainSettings = {"evaluate": _plain(evaluate), "seeds": params.seeds, "export.features": export.features}
     yield "evaluate", Source("evaluate", settings, _patterns(evaluate.patterns))
     trained = {f"train.{name}": trained_as(params, name, dataset) for name in params.models}
     settings = {"figures": _plain(params.figures.of(dataset)), "models": params.models, "seeds": params.seeds}
     settings |= {"train.features": train.features, "prepare.label_range": prepare.label_range, **trained}
-    yield "figures", Source("figures", settings, _patterns(mask.patterns))
+    yield "figures", Source("figures", settings, _patterns(params.mask.of(dataset).patterns))
 
 
 def _model(params: Params, name: str, dataset: str) -> Source:
