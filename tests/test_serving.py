@@ -155,6 +155,7 @@ def test_a_checkpoint_offers_no_file_from_outside_of_its_data_set(tmp_path, clip
     (tmp_path / "raw" / "mine" / "a.mp4").symlink_to(clip)
     assert offered(model, tmp_path / "raw") == []
     assert offered(tmp_path / "downloaded" / "model", tmp_path / "raw") == []
+    assert offered(Path("/model"), tmp_path / "raw") == []
 
 
 def test_reading_is_given_up_in_time(checkpoint, clip):
