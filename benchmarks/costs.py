@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 
-from lacuna import pretrained
 from lacuna.data.batches import InputSpec
 from lacuna.params import Train, checked, plugin, plugin_names
+from lacuna.storage import pretrained
 from lacuna.train.run import read_corpus
 from lacuna.train.trainer import Data, Settings, fit
 

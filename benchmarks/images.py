@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from lacuna.extractors import _resnet, resnet50
-from lacuna.pretrained import import_torchvision
+from lacuna.storage.pretrained import import_torchvision
 from lacuna.types import Clip
 
 TARGET, ROUNDS = 1.8, 3

@@ -19,13 +19,13 @@ from plain_lnln import LNLN, attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lacuna import pretrained
 from lacuna.data.batches import Batch, InputSpec, collate
 from lacuna.data.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample
 from lacuna.mask.mask import mask
 from lacuna.models import lnln
 from lacuna.models.parts.text import pad_to
 from lacuna.patterns import frames, mixed
+from lacuna.storage import pretrained
 from lacuna.types import Clip, FeatureSequence
 
 WIDTHS = {"text": 3, "audio": 5, "vision": 20}

@@ -12,10 +12,10 @@ from plain_misa import MISA
 from rows_lnln import BERT, ENCODER
 from torch import Tensor, nn
 
-from lacuna import pretrained
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.models import misa
 from lacuna.models.parts.text import pad_to
+from lacuna.storage import pretrained
 from lacuna.train.trainer import Settings, _optimizer
 
 BASE = "plain"  # what the ratios are to

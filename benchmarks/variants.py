@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lacuna import pretrained
 from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Sample, Samples
 from lacuna.data.scaler import Scaler
@@ -31,6 +30,7 @@ from lacuna.extractors import glove
 from lacuna.mask.mask import mask
 from lacuna.params import Train, checked, plugin
 from lacuna.patterns import frames
+from lacuna.storage import pretrained
 from lacuna.train.run import Corpus, read_corpus
 from lacuna.train.trainer import Data, Settings, fit, predict
 

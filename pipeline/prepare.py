@@ -9,7 +9,7 @@ from lacuna.prepare.rejects import check_share, write_rejects
 from lacuna.prepare.run import classes_of, layout_of, name_of, prepare
 from lacuna.source.closure import digest, plugin_file
 from lacuna.stages import run_stage
-from lacuna.storage.features import replacing
+from lacuna.storage.files import replacing
 
 
 def main(dataset: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from lacuna.storage import pickles
 from lacuna.storage.cache import Cache
 from lacuna.storage.features import FeatureFile, Origin, write_features
 from lacuna.storage.files import replacing
+from lacuna.storage.packed import MARK, Index, packed
 from lacuna.train import checkpoint
 from lacuna.train.resume import read_progress, write_progress
 from lacuna.train.trainer import History, Progress
@@ -137,6 +138,27 @@ def _cache(folder: Path) -> Kind:
     return _written(Kind(folder / "cache/librosa/ab/ab12.npz", read, write))
 
 
+def _packed(folder: Path, name: str) -> Kind:
+    values = np.random.default_rng(0).normal(size=(400, 3)).astype(np.float32)
+    origin = Origin("librosa", "audio", ("a", "b", "c"), {"hop": 512}, {"numpy": "2"})
+    index = Index("ab12", "librosa.h5", origin, ["x", "y"], np.array([0, 150, 400]))
+    made: list[str] = []
+
+    def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        made.append(MADE_ANEW)
+        yield values, np.ones(len(values), MARK)
+
+    def read() -> bytes | str:
+        made.clear()
+        found = packed(index, blocks(), folder)
+        told = [(s.values, s.times, s.seen) for s in (found[0], found[1])]
+        return MADE_ANEW if made else _told([repr(found.origin), found.ids, told])
+
+    read()
+    other = replace(index, key="cd34", path="another.h5")
+    return Kind(folder / "packed" / "ab12" / name, read, lambda: packed(other, blocks(), folder))
+
+
 def _pickle(folder: Path) -> Kind:
     path = folder / "mmsa" / "unaligned.pkl"
     rng = np.random.default_rng(0)
@@ -163,6 +185,11 @@ KINDS: dict[str, Callable[[Path], Kind]] = {
     "training state": _state,
     "cache entry": _cache,
     "pickle": _pickle,
+    "packed values": lambda folder: _packed(folder, "values"),
+    "packed marks": lambda folder: _packed(folder, "marks"),
+    "packed index": lambda folder: _packed(folder, "index.npz"),
+    "packed source": lambda folder: _packed(folder, "source.json"),
+    "packed digests": lambda folder: _packed(folder, "SHA256SUMS"),
 }
 
 

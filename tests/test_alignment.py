@@ -8,12 +8,12 @@ import pytest
 import torch
 from media_files import Video, write_video
 
-from lacuna import pretrained
 from lacuna.align import ctc
 from lacuna.align import words as alignment
 from lacuna.align.run import aligned
 from lacuna.align.word_files import file_times, filled, read_words
 from lacuna.align.words import Aligner, Settings, average, proportional, token_words, voiced, words_of
+from lacuna.storage import pretrained
 from lacuna.storage.features import FeatureFile, Origin, write_features
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 

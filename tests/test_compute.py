@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lacuna.compute.workers import Engine, Lost, map_items, worker_count
-from lacuna.storage.cache import Cache, digest_of, digest_of_file
+from lacuna.storage.cache import Cache, digest_of
+from lacuna.storage.files import digest_of_file
 from lacuna.types import MalformedInput
 
 

@@ -12,9 +12,9 @@ import tiny_encoders
 import torch
 from PIL import Image
 
-from lacuna import pretrained
 from lacuna.data.samples import specials
 from lacuna.extract.cached import Extraction
+from lacuna.storage import pretrained
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 torch.set_num_threads(1)

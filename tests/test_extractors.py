@@ -17,10 +17,10 @@ import tiny_encoders
 import torch
 from PIL import Image
 
-from lacuna import pretrained
 from lacuna.data.samples import TOKEN_COLUMNS, specials
 from lacuna.media import decode
 from lacuna.params import plugin_names
+from lacuna.storage import pretrained
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 torch.set_num_threads(1)

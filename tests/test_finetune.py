@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from lacuna import pretrained
 from lacuna.extractors import bert, resnet50, tokens
 from lacuna.finetune import networks as module
 from lacuna.finetune.networks import Settings, finetune
+from lacuna.storage import pretrained
 from lacuna.types import Clip, MalformedInput
 
 torch.set_num_threads(1)

@@ -18,10 +18,10 @@ from lacuna.data.samples import read_clips
 from lacuna.mask.variants import Variants
 from lacuna.predict.run import Predictor
 from lacuna.predict.trust import parse_use, trusted
-from lacuna.pretrained import check_architecture
 from lacuna.storage import pickles
 from lacuna.storage.features import FeatureFile
 from lacuna.storage.files import beside
+from lacuna.storage.pretrained import check_architecture
 from lacuna.train.checkpoint import load, read_card
 from lacuna.types import MalformedInput
 

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lacuna import pretrained
 from lacuna.commands.published import lnln as convert
 from lacuna.data.batches import Batch, InputSpec, collate
 from lacuna.data.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample
@@ -20,6 +19,7 @@ from lacuna.models.lnln import PUBLISHED, Model, Settings
 from lacuna.models.parts import lnln_blocks
 from lacuna.models.parts.text import pad_to
 from lacuna.patterns import frames
+from lacuna.storage import pretrained
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 SMALL = Settings(width=16, tokens=3, heads=2, hidden=16, discriminator_hidden=8)

@@ -22,7 +22,7 @@ from lacuna.data.samples import read_samples, write_clips
 from lacuna.extract.cached import Extraction, Work, extract
 from lacuna.stages import shown, told, told_in_one_line
 from lacuna.storage.features import Origin, write_features
-from lacuna.storage.files import replacing
+from lacuna.storage.files import filling, replacing
 from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject
 
 LIBROSA = {"features": ["zero_crossing_rate", "rms"]}
@@ -221,6 +221,26 @@ def test_a_killed_writer_leaves_what_the_next_one_sweeps(tmp_path):
     with replacing(tmp_path / "b") as temporary:
         temporary.touch()
     assert files(tmp_path) == ["b"]
+
+
+def test_a_killed_packing_leaves_what_the_next_one_sweeps(tmp_path):
+    code = "import os, sys; from pathlib import Path; from lacuna.storage.files import filling\n"
+    code += "with filling(Path(sys.argv[1])) as t: (t / 'values').touch(); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", code, tmp_path / "a"], check=False).returncode == -9
+    assert len(files(tmp_path)) == 1
+    with filling(tmp_path / "b") as temporary:
+        (temporary / "values").touch()
+    assert files(tmp_path) == ["b/values"] and [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
+def test_of_two_that_pack_at_once_the_first_stays(tmp_path):
+    for name in ("first", "second"):
+        with filling(tmp_path / "a") as temporary:
+            (temporary / name).touch()
+            if name == "first":
+                with filling(tmp_path / "a") as faster:
+                    (faster / "faster").touch()
+    assert files(tmp_path) == ["a/faster"]
 
 
 def test_many_writers_of_one_file_leave_one_whole_file(tmp_path):

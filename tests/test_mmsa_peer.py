@@ -15,11 +15,11 @@ import pytest
 import torch
 from mmsa_samples import samples_of
 
-from lacuna import pretrained
 from lacuna.data.samples import Sample
 from lacuna.export import pickle as mmsa
 from lacuna.mask.mask import mask
 from lacuna.patterns import frames
+from lacuna.storage import pretrained
 
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("MMSA"), reason="the extra `test` installs MMSA")
 VOCABULARY = 1500

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,12 +11,9 @@ import pytest
 from media_files import Video, number_of, picture, sound, truncate, write_video
 from PIL import Image
 
-from lacuna.align.words import Aligner, Settings
 from lacuna.media import PIXELS, container, decode
-from lacuna.types import Clip, MalformedInput
+from lacuna.types import MalformedInput
 
-CASES = Path(os.environ.get("LACUNA_CASES", Path(__file__).resolve().parents[1] / "../shared/cases"))
-needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason=f"NO CASES READ: no {CASES} (set LACUNA_CASES)")
 CODECS = {
     ".flv": {"codec": "flv1", "audio_codec": "aac"},
     ".wmv": {"codec": "wmv2", "audio_codec": "wmav2"},
@@ -74,23 +70,6 @@ def test_a_segment_whose_clock_goes_on_is_whole_and_a_cut_one_is_not(tmp_path, s
         decode.check(truncate(path, 0.6))
 
 
-@needs_cases
-def test_the_whole_files_of_the_cases_are_accepted():
-    folder = CASES / "mkv_whole_files_refused/raw/x/Raw/v"
-    for path in sorted(folder.iterdir()):
-        decode.check(path)
-        assert 3.9 < decode.probe(path).duration < 4.6, path.name
-
-
-@needs_cases
-def test_the_length_of_a_file_that_does_not_say_it_is_that_of_its_packets():
-    path = CASES / "webm_without_duration_or_sound/live_noaudio.webm"
-    assert decode.probe(path).duration == pytest.approx(4.0)
-    spans = Aligner(Settings()).spans(Clip("v$_$1", "x", "train", "one two three four", {}, path))
-    assert spans[1, 0] == 0 and spans[-2, 1] == pytest.approx(4.0) and (np.diff(spans[1:-1]) > 0.5).all()
-    assert decode.probe(CASES / "limits/live400s.mkv").duration == pytest.approx(400.0)
-
-
 @pytest.mark.parametrize("shape", [Fraction(32, 21), Fraction(2, 1), Fraction(8, 9), Fraction(64, 45)])
 def test_pictures_have_square_pixels(tmp_path, shape):
     """A disc that is stored squeezed is round when shown."""
@@ -111,13 +90,6 @@ def test_pictures_have_square_pixels(tmp_path, shape):
     bright = first.mean(2) > 127
     across, down = bright.any(0).sum(), bright.any(1).sum()
     assert abs(int(across) - 60) <= 2 and abs(int(down) - 60) <= 2
-
-
-@needs_cases
-def test_an_anamorphic_face_is_the_plain_one():
-    plain, squeezed = (next(decode.frames(CASES / f"face_pixels/{n}.mp4")).image for n in ("plain", "anamorphic"))
-    assert plain.shape == squeezed.shape == (256, 256, 3)
-    assert np.abs(plain.astype(int) - squeezed).mean() < 3
 
 
 def _changing(path: Path, sizes: list[tuple[int, int]]) -> Path:
@@ -186,12 +158,6 @@ def test_the_default_track_is_heard_and_several_are_told(tmp_path, default):
     path = _two_tracks(tmp_path / "a.mkv", default)
     assert _pitch(decode.audio(path, 16000)) == pytest.approx(300 * (default + 1), abs=5)
     assert decode.check(path) == ("several audio tracks, of which the default one is heard",)
-
-
-@needs_cases
-def test_the_default_track_of_the_case_has_beeps():
-    heard = decode.audio(CASES / "sound/two_audio.mkv", 16000)
-    assert abs(_pitch(heard) - 440) > 20  # the commentary is a tone of 440 Hz
 
 
 def _stereo(path: Path, left: np.ndarray, right: np.ndarray) -> Path:

@@ -15,11 +15,11 @@ import yaml
 from builders import stage
 from PIL import Image
 
-from lacuna import pretrained
 from lacuna.data.samples import read_samples
 from lacuna.evaluate.untagged import polarity_of
 from lacuna.figures.posts_data import chosen
 from lacuna.params import load_params
+from lacuna.storage import pretrained
 from lacuna.storage.features import FeatureFile
 from lacuna.train.run import read_corpus
 

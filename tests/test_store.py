@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lacuna.storage import features
-from lacuna.storage.features import FeatureFile, Origin, replacing, write_features
+from lacuna.storage.features import FeatureFile, Origin, write_features
+from lacuna.storage.files import replacing
 from lacuna.types import FeatureSequence, MalformedInput
 
 ORIGIN = Origin("made", "audio", ("c0", "c1"), {"hop": 512}, {"numpy": "1"})

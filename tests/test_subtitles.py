@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,37 +12,9 @@ from lacuna.predict.cues import Cue, parse
 from lacuna.predict.transcript import Transcript, read_transcript, token_spans
 from lacuna.types import Clip, MalformedInput
 
-CASES = Path(os.environ.get("LACUNA_CASES", Path(__file__).resolve().parents[1] / "../shared/cases")) / "transcripts"
-
 
 def said(text: str) -> str:
     return " ".join(cue.text for cue in parse(text, "a.srt"))
-
-
-@pytest.mark.skipif(not CASES.is_dir(), reason=f"NO CASES READ: no {CASES} (set LACUNA_CASES)")
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("blankafter.srt", "I really love it it is so good"),
-        ("blankincue.srt", "I really love it it is so good"),
-        ("comma_vtt_4digits.srt", "I love it"),
-        ("lyric_lt.srt", "I <3 this and x < y > z ok"),
-        ("noms.srt", "I really hate this thing"),
-        ("utf16.srt", "I really love it it is so good"),
-        ("utf16.txt", "I really love it, it is so good"),
-        ("yt.vtt", "I really love it it is so good thanks all"),
-        ("zerodur.srt", "I really hate this thing"),
-    ],
-)
-def test_the_cases(name, text):
-    assert read_transcript(CASES / name).text == text
-
-
-@pytest.mark.skipif(not CASES.is_dir(), reason=f"NO CASES READ: no {CASES} (set LACUNA_CASES)")
-def test_the_case_of_another_code_page():
-    with pytest.raises(MalformedInput, match=r"cp1252.srt: line 7: expected utf-8, .*perhaps cp1252: 'don’t you think"):
-        read_transcript(CASES / "cp1252.srt")
-    assert read_transcript(CASES / "cp1252.srt", encoding="cp1252").text.endswith("don’t you think it’s good")
 
 
 @pytest.mark.parametrize(

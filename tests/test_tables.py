@@ -84,6 +84,8 @@ DIALECTS = {
     "tabs": "video_id;clip_id;text;label;mode\nv;1;So, la la;1,8;train\nv;2;b;-0,6;valid\nv;3;c;0;test\n".replace(
         ";", "\t"
     ),
+    "sep= and a tab": "sep=\t\r\nvideo_id\tclip_id\ttext\tlabel\tmode\r\nv\t1\tSo, la la\t1,8\ttrain\r\n"
+    "v\t2\tb\t-0,6\tvalid\r\nv\t3\tc\t0\ttest\r\n",
     "bars": "video_id|clip_id|text|label|mode\nv|1|So, la la|1.8|train\nv|2|b|-6e-1|valid\nv|3|c|+0|test\n",
     "two marks": "video_id;clip_id;text;label;mode;a,b\nv;1;So, la la;1.8;train;\nv;2;b;-.6;valid;\nv;3;c;0;test;",
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from lacuna import pretrained
+from lacuna.storage import pretrained
 
 WORDS = ("the", "movie", "was", "great", "but", "i", "did", "not", "like", "its", "end", "good", "bad")
 _BODY = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}

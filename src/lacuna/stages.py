@@ -9,6 +9,7 @@ long they took. The report shows the last run of each stage.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -46,9 +47,18 @@ def run_stage(main: Callable[..., None]) -> None:
     with told_in_one_line(stage):
         main(*words)
         cost = Cost(stage, words, round(time.monotonic() - start, 2), _memory(), _device())
-        LOG.parent.mkdir(exist_ok=True)
-        with LOG.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(cost)) + "\n")
+        _note(cost)
+
+
+def _note(cost: Cost) -> None:
+    """Append a line; what a full disk took of it is taken back, so that the next line is one."""
+    LOG.parent.mkdir(exist_ok=True)
+    with LOG.open("ab", buffering=0) as file:
+        line = (json.dumps(asdict(cost)) + "\n").encode()
+        written = file.write(line)
+        if written < len(line):
+            file.truncate(file.tell() - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(LOG))
 
 
 def tell_what_is_done() -> None:

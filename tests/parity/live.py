@@ -15,8 +15,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lacuna import pretrained
 from lacuna.data.batches import Batch
+from lacuna.storage import pretrained
 from parity import harness
 
 needs_mmsa = pytest.mark.skipif(

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from lacuna import pretrained
 from lacuna.media import RATE
+from lacuna.storage import pretrained
 from lacuna.types import MalformedInput
 
 

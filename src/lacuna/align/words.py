@@ -16,13 +16,13 @@ from typing import Any, Literal
 import numpy as np
 from scipy.ndimage import binary_closing
 
-from lacuna import pretrained
 from lacuna.align import sphinx
 from lacuna.align.ctc import CtcAligner
 from lacuna.align.word_files import file_times, filled, heard_times, words_of
 from lacuna.data.heard import read_heard
 from lacuna.extractors import _text
 from lacuna.media import RATE, decode
+from lacuna.storage import pretrained
 from lacuna.storage.features import Origin
 from lacuna.types import Clip, FeatureSequence, MalformedInput, require_words
 

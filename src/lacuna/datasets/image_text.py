@@ -16,7 +16,7 @@ from lacuna.prepare.run import Settings
 from lacuna.prepare.splits import stratified
 from lacuna.prepare.tables import find_file, read_table
 from lacuna.storage import text as text_files
-from lacuna.storage.features import replacing
+from lacuna.storage.files import replacing
 from lacuna.types import UNKNOWN, Clip, MalformedInput, Reject
 
 LOOKED_FOR = "train.txt (guid,tag) and data/<guid>.jpg|.txt"

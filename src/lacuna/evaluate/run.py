@@ -26,7 +26,8 @@ from lacuna.mask.after_loss import leaks
 from lacuna.mask.variants import Variants
 from lacuna.params import Params
 from lacuna.params.sections import Evaluate
-from lacuna.storage.features import FeatureFile, replacing
+from lacuna.storage.features import FeatureFile
+from lacuna.storage.files import replacing
 from lacuna.train import checkpoint
 from lacuna.train.run import Corpus, read_corpus
 from lacuna.train.trainer import choose_device

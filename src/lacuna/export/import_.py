@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lacuna.export.pickle import KINDS, Pickle, load
-from lacuna.storage.features import replacing
+from lacuna.storage.files import replacing
 from lacuna.types import MalformedInput
 
 SCALES = ((-1.0, 1.0), (-3.0, 3.0))  # SIMS; MOSI and MOSEI

@@ -18,7 +18,8 @@ import numpy as np
 
 from lacuna.data.samples import Samples
 from lacuna.storage import pickles
-from lacuna.storage.features import Origin, replacing
+from lacuna.storage.features import Origin
+from lacuna.storage.files import replacing
 from lacuna.storage.pickles import Rows
 from lacuna.types import LOST_TOKEN, SPLITS, TOKEN_COLUMNS, Clip, FeatureSequence, MalformedInput, specials
 

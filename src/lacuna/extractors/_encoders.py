@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lacuna import pretrained
 from lacuna.compute.device import device_of
+from lacuna.storage import pretrained
 from lacuna.types import FeatureSequence, MalformedInput, require_words
 
 Item = TypeVar("Item")

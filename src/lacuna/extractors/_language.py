@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lacuna import pretrained
 from lacuna.extractors import _encoders, _text
+from lacuna.storage import pretrained
 from lacuna.types import SPECIALS, Clip, FeatureSequence, MalformedInput
 
 ROBERTA_OFFSET = 2  # RoBERTa's positions start after its padding index 1

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
-from lacuna.pretrained import import_timm, import_torchvision
+from lacuna.storage.pretrained import import_timm, import_torchvision
 from lacuna.types import MalformedInput
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pictures, in [0, 1] RGB

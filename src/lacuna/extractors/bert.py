@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lacuna import pretrained
 from lacuna.extractors import _encoders, _language, _text
+from lacuna.storage import pretrained
 
 MODALITY = "text"
 VERSION = 2

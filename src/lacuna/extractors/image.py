@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lacuna import pretrained
 from lacuna.extractors import _encoders, _pictures
+from lacuna.storage import pretrained
 from lacuna.types import Clip, FeatureSequence
 
 MODALITY = "image"

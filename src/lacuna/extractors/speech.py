@@ -14,9 +14,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from lacuna import pretrained
 from lacuna.extractors import _encoders
 from lacuna.media import RATE, decode
+from lacuna.storage import pretrained
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 MODALITY = "audio"

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lacuna import pretrained
 from lacuna.data.samples import TOKEN_COLUMNS
 from lacuna.extractors import _text
+from lacuna.storage import pretrained
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 MODALITY = "text"

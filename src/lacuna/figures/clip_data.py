@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from lacuna import pretrained
 from lacuna.data.heard import FILE as HEARD
 from lacuna.data.heard import read_heard
 from lacuna.data.samples import is_tokens
@@ -17,6 +16,7 @@ from lacuna.figures.player import encoded
 from lacuna.figures.sections.clip import Masks, Scene
 from lacuna.mask.variants import Variants
 from lacuna.media import RATE, decode
+from lacuna.storage import pretrained
 from lacuna.storage.features import FeatureFile, Origin
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 

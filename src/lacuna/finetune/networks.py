@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from lacuna import pretrained
 from lacuna.compute.device import autocast, dtype_of
 from lacuna.extractors import _resnet, _text
 from lacuna.media import decode
-from lacuna.storage.features import replacing
+from lacuna.storage import pretrained
+from lacuna.storage.files import replacing
 from lacuna.types import Clip, MalformedInput, require_words
 
 LOG = logging.getLogger(__name__)

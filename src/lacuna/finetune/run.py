@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lacuna.data.samples import read_clips
 from lacuna.params import checked
-from lacuna.storage.features import replacing
+from lacuna.storage.files import replacing
 from lacuna.types import MalformedInput
 
 PARTS = {"resnet50": "image", "bert": "text"}

@@ -201,7 +201,7 @@ class View:
         self.upload.reset()
         question = self._question(self.words.value.strip())
 
-        async def read() -> Given:
+        async def read() -> Given | None:
             await event.file.save(path)
             return await self.run.io_bound(self.desk.take, path, name, question)
 
@@ -216,7 +216,7 @@ class View:
         """With these words; without any, they are heard where a recogniser is named, and else missing."""
         return Question(text=text or (None if self.asr else ""), asr=self.asr)
 
-    async def _take(self, name: str, read: Awaitable[Given], done: str) -> None:
+    async def _take(self, name: str, read: Awaitable[Given | None], done: str) -> None:
         """Wait for a file's features, then show it and the answer."""
         self.busy.set_visibility(True)
         self._say(f"Reading {name} …")

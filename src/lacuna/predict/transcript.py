@@ -52,7 +52,7 @@ def token_spans(clip: Clip, transcript: Transcript, settings: Settings) -> np.nd
         if settings.words == "heard":  # nobody heard this clip: its words were given
             settings = replace(settings, words="proportional", source="")
         return Aligner(settings).spans(clip, transcript.text)
-    from lacuna import pretrained
+    from lacuna.storage import pretrained
 
     tokenizer: Any = pretrained.tokenizer(settings.tokenizer)
     # Cleaned as the text of tokens is; a word is within one cue, but what is taken out may be the whole of it.

@@ -12,8 +12,8 @@ from typing import Any
 
 from lacuna.align.words import Settings as Alignment
 from lacuna.params import checked, plugin, plugin_names
-from lacuna.pretrained import EMBEDDED
 from lacuna.storage.features import Origin
+from lacuna.storage.pretrained import EMBEDDED
 from lacuna.train.checkpoint import Card
 from lacuna.types import MalformedInput
 

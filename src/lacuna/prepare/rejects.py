@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from lacuna.storage.features import replacing
+from lacuna.storage.files import replacing
 from lacuna.types import MalformedInput, Reject
 
 COLUMNS = ("id", "file", "stage", "reason")

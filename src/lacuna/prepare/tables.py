@@ -61,7 +61,7 @@ def read_table(path: Path, required: Sequence[str], encoding: str = "") -> Table
     """
     text, found = text_files.decode(path.read_bytes(), str(path), encoding)
     lines = list(io.StringIO(text, newline=""))  # parted as csv does it, and nowhere else
-    said = _SEPARATOR.fullmatch(lines[0].strip().strip('"')) if lines else None
+    said = _SEPARATOR.fullmatch(lines[0].strip(' \r\n"')) if lines else None
     start = 1 if said else 0
     start += next((i for i, line in enumerate(lines[start:]) if line.strip()), 0)
     delimiter = said[1] if said else _delimiter(lines[start] if lines else "", required)

@@ -11,7 +11,7 @@ from lacuna.figures.html import FRAGMENT
 from lacuna.report.page import making, page
 from lacuna.report.provenance import facts
 from lacuna.stages import Cost
-from lacuna.storage.features import replacing
+from lacuna.storage.files import replacing
 from lacuna.types import MalformedInput
 
 COMMANDS = """\

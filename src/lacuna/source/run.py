@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lacuna.params import Params
 from lacuna.source.reads import sources
+from lacuna.storage.files import replacing
 
 
 def write_sources(params: Params, folder: Path) -> int:
@@ -15,8 +16,7 @@ def write_sources(params: Params, folder: Path) -> int:
     shutil.rmtree(folder, ignore_errors=True)  # a run that is no more leaves nothing behind
     count = 0
     for name, source in sources(params):
-        path = folder / f"{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(source.values(), indent=1, sort_keys=True, default=list), encoding="utf-8")
+        with replacing(folder / f"{name}.json") as temporary:
+            temporary.write_text(json.dumps(source.values(), indent=1, sort_keys=True, default=list), encoding="utf-8")
         count += 1
     return count

@@ -22,7 +22,6 @@ from zipfile import ZipFile
 import numpy as np
 
 from lacuna.storage.files import CONTENT, replacing
-from lacuna.storage.files import digest_of_file as digest_of_file
 
 DEFAULT_ROOT = Path(".cache/lacuna")
 ROWS = 512  # that are read at once

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import struct
 import zlib
 from collections.abc import Iterator
@@ -75,6 +76,36 @@ def replacing(path: Path, digest: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """Yield a temporary sibling folder that becomes `folder`, unless others were faster, and vanishes on failure.
+
+    OSError: the disk is full or may not be written; it names `folder`.
+    """
+    temporary = folder.with_name(f".lacuna-{secrets.token_hex(8)}.tmp")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _writing_in(folder.parent):
+        try:
+            temporary.mkdir()
+            yield temporary
+            if not folder.is_dir():
+                _rename_unless_there(temporary, folder)
+        except OSError as error:
+            if error.filename is None or str(error.filename).startswith(str(temporary)):
+                error.filename = str(folder)
+            raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _rename_unless_there(temporary: Path, folder: Path) -> None:
+    try:
+        os.rename(temporary, folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+
+
+@contextmanager
 def _writing_in(folder: Path) -> Iterator[None]:
     """Within it, nobody sweeps the folder. What killed writers left there goes first, unless someone writes now."""
     if fcntl is None:
@@ -85,11 +116,18 @@ def _writing_in(folder: Path) -> Iterator[None]:
         if locked(held, fcntl.LOCK_EX | fcntl.LOCK_NB):
             for name in os.listdir(held):
                 if _TEMPORARY.fullmatch(name):
-                    (folder / name).unlink(missing_ok=True)
+                    _remove(folder / name)
         locked(held, fcntl.LOCK_SH)
         yield
     finally:
         os.close(held)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def locked(descriptor: int, how: int) -> bool:
@@ -122,15 +160,19 @@ def check_digest(path: Path, remedy: str) -> None:
     if not beside(path).is_file():
         return
     wanted = beside(path).read_bytes()[:64].decode("ascii", errors="replace")
-    state = path.stat()
-    found = _digest_at(path.absolute(), state.st_size, state.st_mtime_ns, state.st_ino)
+    found = known_digest(path)
     if found != wanted:
         raise damaged(path, f"SHA-256 {wanted[:12]}… as {beside(path).name} has it", f"{found[:12]}…", remedy)
 
 
+def known_digest(path: Path) -> str:
+    """A file's digest, computed once in this process while its size, time and inode stay."""
+    state = path.stat()
+    return _digest_at(path.absolute(), state.st_size, state.st_mtime_ns, state.st_ino)
+
+
 @lru_cache(maxsize=256)
 def _digest_at(path: Path, *_: int) -> str:
-    """A file's digest, computed once while its size, time and inode stay."""
     return digest_of_file(path)
 
 

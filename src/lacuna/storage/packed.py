@@ -3,14 +3,14 @@
 HDF5 must unpack whole chunks, so a clip read at random costs its neighbours too; training reads clips at random in
 every epoch. So the file is unpacked once, into `<cache>/packed/<SHA-256 of the file>/`: `values` (F, D) and `marks`
 (F,), records of time and seen, as they lie in memory, and `index.npz`. They are read by position and not mapped: the
-pages stay the system's, and count towards no process.
+pages stay the system's, and count towards no process. Their digests lie in `SHA256SUMS`, which is checked where a
+process opens the folder first; a damaged folder is made anew.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -21,11 +21,13 @@ import numpy as np
 
 from lacuna.storage.cache import default_root
 from lacuna.storage.features import FeatureFile, Origin
-from lacuna.storage.files import beside, digest_of_file
+from lacuna.storage.files import CONTENT, beside, digest_of_file, filling, known_digest
 from lacuna.types import FeatureSequence, MalformedInput, empty_sequence
 
 MARK = np.dtype([("time", "<f8"), ("seen", "?")])
 SOURCE = "source.json"  # which features file a folder holds
+PARTS = ("values", "marks", "index.npz", SOURCE)
+SUMS = "SHA256SUMS"  # as `sha256sum --check` reads it
 
 
 class Packed:
@@ -118,18 +120,13 @@ class Index:
 
 
 def packed(index: Index, blocks: Iterable[tuple[np.ndarray, np.ndarray]], root: Path | None = None) -> Packed:
-    """The packed folder of an index, made of (values, marks) blocks if there is none in the cache."""
-    shelf = (root or default_root()) / "packed"
-    folder = shelf / index.key
-    if not (folder / SOURCE).is_file():
-        temporary = shelf / f".{secrets.token_hex(8)}.tmp"
-        temporary.mkdir(parents=True)
-        try:
+    """The packed folder of an index, made of (values, marks) blocks if there is no whole one in the cache."""
+    folder = (root or default_root()) / "packed" / index.key
+    if not _whole(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        with filling(folder) as temporary:
             _write(temporary, index, blocks)
-            _place(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        _forget_others(folder)
+        _forget_others(folder, index.path)
     return Packed(folder)
 
 
@@ -147,24 +144,36 @@ def _blocks(file: FeatureFile) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def _write(folder: Path, index: Index, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
     with (folder / "values").open("wb") as values_file, (folder / "marks").open("wb") as marks_file:
         for values, marks in blocks:
-            values.tofile(values_file)
-            marks.tofile(marks_file)
+            values_file.write(np.ascontiguousarray(values).data)
+            marks_file.write(np.ascontiguousarray(marks).data)
     np.savez(folder / "index.npz", ids=np.array(index.ids, str), offsets=index.offsets)
     told = {"path": index.path, "origin": asdict(index.origin)}
     (folder / SOURCE).write_text(json.dumps(told), encoding="utf-8")
+    (folder / SUMS).write_text(_sums(folder), encoding="ascii")
 
 
-def _place(temporary: Path, folder: Path) -> None:
+def _sums(folder: Path) -> str:
+    return "".join(f"{known_digest(folder / name)}  {name}\n" for name in PARTS)
+
+
+def _whole(folder: Path) -> bool:
+    """Whether all parts of a folder are as they were written."""
     try:
-        os.rename(temporary, folder)
-    except OSError:
-        if not (folder / SOURCE).is_file():  # else another process was faster, with the same bytes
-            raise
+        return (folder / SUMS).read_bytes() == _sums(folder).encode()
+    except FileNotFoundError:
+        return False
 
 
-def _forget_others(folder: Path) -> None:
-    """Remove what the same path was packed into when it held other bytes."""
-    path = json.loads((folder / SOURCE).read_text(encoding="utf-8"))["path"]
-    for other in folder.parent.glob(f"*/{SOURCE}"):
-        if other.parent != folder and json.loads(other.read_text(encoding="utf-8"))["path"] == path:
-            shutil.rmtree(other.parent, ignore_errors=True)
+def _forget_others(folder: Path, path: str) -> None:
+    """Remove what the same path was packed into when it held other bytes, and what cannot be read."""
+    for other in folder.parent.glob("[!.]*"):
+        if other != folder and _path_of(other) in (path, ""):
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _path_of(folder: Path) -> str:
+    """The features file that a folder was made of; "" where it does not tell."""
+    try:
+        return str(json.loads((folder / SOURCE).read_bytes())["path"])
+    except (*CONTENT, FileNotFoundError):
+        return ""

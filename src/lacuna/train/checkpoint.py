@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from lacuna import pretrained
 from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Sample
 from lacuna.data.scaler import Scaler
 from lacuna.params import checked, plugin
+from lacuna.storage import pretrained
 from lacuna.storage.cache import digest_of
 from lacuna.storage.features import Origin
 from lacuna.storage.files import damaged, read_json, replacing

@@ -16,8 +16,7 @@ from typing import Any
 from lacuna.params import Params, Train, checked, plugin
 from lacuna.source.closure import digest, plugin_file
 from lacuna.source.reads import encoding_after_loss
-from lacuna.storage.cache import digest_of_file
-from lacuna.storage.features import replacing
+from lacuna.storage.files import digest_of_file, replacing
 from lacuna.train.trainer import Settings
 from lacuna.types import MalformedInput
 

@@ -14,7 +14,6 @@ import pandas as pd
 import torch
 from torch import nn
 
-from lacuna import pretrained
 from lacuna.compute import distributed
 from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Samples, polarity, read_samples
@@ -22,8 +21,10 @@ from lacuna.data.scaler import Scaler
 from lacuna.data.task import Task, class_names
 from lacuna.mask.after_loss import made_again
 from lacuna.params import Params, Train, plugin
-from lacuna.storage.cache import default_root, digest_of, digest_of_file
-from lacuna.storage.features import Origin, replacing
+from lacuna.storage import pretrained
+from lacuna.storage.cache import default_root, digest_of
+from lacuna.storage.features import Origin
+from lacuna.storage.files import digest_of_file, replacing
 from lacuna.train import checkpoint
 from lacuna.train.checkpoint import Card
 from lacuna.train.feed import Loss

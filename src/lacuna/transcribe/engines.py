@@ -13,11 +13,11 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from lacuna import pretrained
 from lacuna.align import sphinx
 from lacuna.compute.device import device_of
 from lacuna.data.heard import Heard, HeardWord
 from lacuna.media import RATE, decode
+from lacuna.storage import pretrained
 from lacuna.types import MalformedInput
 
 Name = Literal["faster-whisper", "transformers", "sphinx"]

@@ -18,7 +18,8 @@ import numpy as np
 from lacuna.compute.device import device_of
 from lacuna.compute.workers import Engine, Lost, map_items, progress
 from lacuna.data.heard import Heard
-from lacuna.storage.cache import Cache, digest_of, digest_of_file
+from lacuna.storage.cache import Cache, digest_of
+from lacuna.storage.files import digest_of_file
 from lacuna.transcribe import engines
 from lacuna.types import Clip, MalformedInput, Reject
 

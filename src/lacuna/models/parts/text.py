@@ -14,10 +14,10 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from lacuna import pretrained
 from lacuna.compute import linear
 from lacuna.data.batches import InputSpec, Padded
 from lacuna.data.samples import LOST_TOKEN
+from lacuna.storage import pretrained
 from lacuna.types import MalformedInput
 
 ENOUGH_CLIPS = 500  # from as many on, `finetune: auto` tunes the text encoder (docs/results.md)
