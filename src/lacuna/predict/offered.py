@@ -18,7 +18,7 @@ def offered(checkpoint: Path, raw: Path = Path("raw")) -> list[Clip]:
     checkpoint: `processed/<dataset>/models/<model>/<seed>`; raw: the folder of the data sets' own files. A checkpoint
     may come from anyone, so no clip is offered whose file lies outside of its data set's folder.
     """
-    processed = checkpoint.resolve().parents[2]
+    processed = (checkpoint.resolve() / "../../..").resolve()  # `parents` would fail near the root
     if not (processed / "clips.jsonl").is_file():
         return []
     own = (raw / processed.name).resolve()
