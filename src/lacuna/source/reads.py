@@ -83,7 +83,11 @@ def _of_models(params: Params, dataset: str) -> Iterator[tuple[str, Source]]:
         judged |= {"prepare.label_range": params.prepare.of(other).label_range}
         judged |= {f"train.{name}": trained_as(params, name, other) for name in params.models}
         yield f"across.{other}", Source("across", judged, _patterns(params.evaluate.of(other).patterns))
-    settings: PlainSettings = {"evaluate": _plain(evaluate), "seeds": params.seeds, "export.features": export.features}
+    settings: PlainSettings = {
+        "evaluate": _plain(evaluate),
+        "seeds": params.seeds,
+        "export.features": params.export.of(dataset).features,
+    }
     yield "evaluate", Source("evaluate", settings, _patterns(evaluate.patterns))
     trained = {f"train.{name}": trained_as(params, name, dataset) for name in params.models}
     settings = {"figures": _plain(params.figures.of(dataset)), "models": params.models, "seeds": params.seeds}
