@@ -113,7 +113,7 @@ def no_permission(folder, monkeypatch):
     def denied(path):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr("lacuna.extract.cached.digest_of_file", denied)
+    monkeypatch.setattr(sys.modules["lacuna.extract.cached"], "digest_of_file", denied)
 
 
 def no_memory(folder, monkeypatch):

@@ -15,7 +15,7 @@ from lacuna.prepare.run import prepare
 
 DATA = Path(os.environ.get("LACUNA_DATA", Path(__file__).resolve().parents[1] / "../shared/data"))
 CLIPS = sorted(DATA.glob("clips/*/*.m*"))
-SETTINGS = SimpleNamespace(label_range=(-3, 3), seed=7, fractions=(0.7, 0.15, 0.15), speakers_apart=False)
+SETTINGS = SimpleNamespace(label_range=(-3, 3), seed=7, fractions=(0.7, 0.15, 0.15), speakers_apart=False, encoding="")
 pytestmark = pytest.mark.skipif(not CLIPS, reason="LACUNA_DATA names no folder with clips")
 
 

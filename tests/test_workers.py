@@ -13,7 +13,8 @@ from lacuna.compute.workers import Engine, Lost, map_items
 from lacuna.types import MalformedInput
 
 PARENT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from lacuna.compute.workers import Engine, map_items
 from test_workers import {work}
 if __name__ == "__main__":
