@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import h5py
@@ -70,12 +70,10 @@ def opened(path: Path, kind: str, remedy: str) -> h5py.File:
     """A file of that kind, open for reading; MalformedInput where it is damaged, or points out of itself."""
     check_digest(path, remedy)
     with reading(path, kind, remedy):
-        file = h5py.File(path, "r")
-        try:
+        with ExitStack() as closing:  # also where its links are refused
+            file = closing.enter_context(h5py.File(path, "r"))
             _check_links(file, path)
-        except BaseException:
-            file.close()
-            raise
+            closing.pop_all()
         return file
 
 
