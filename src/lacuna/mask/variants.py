@@ -7,6 +7,7 @@ of them.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -205,6 +206,12 @@ class Variants:
         first = start // 8
         bits = np.unpackbits(self._bits[modality][..., first : -(-stop // 8)], axis=-1)
         return bits[..., start - 8 * first : stop - 8 * first].astype(bool)
+
+    def of_seed(self, seed: int) -> Variants:
+        """The same variants, of one mask seed alone."""
+        j, one = self.seeds.index(seed), copy.copy(self)
+        one.seeds, one._bits = [seed], {m: bits[:, j : j + 1] for m, bits in self._bits.items()}
+        return one
 
     def survivors(self, clip: str, modality: str, level: Level, seed: int) -> np.ndarray:
         """(T,) bool: which frames of a clip's modality are left."""
