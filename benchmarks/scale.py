@@ -2,8 +2,8 @@
 
     python benchmarks/scale.py 1000 [--columns 709] [--folder DIR] [--checkout DIR] [--stages mask export …] [--keep]
 
-Features are made without video: clips of 7.3 s with 25 frames/s of a face (709 columns), 43 of sound (33) and 3 words/s
-(token ids, and embeddings of 16 columns). Each stage is its own script in a process of its own, as DVC runs it: `mask`
+Features are made without video: clips of 7.3 s with 25 frames/s of a face (709 columns), 43 of sound (33) and 3 words/s (token
+ids, and word vectors of 16 columns). Each stage is its own script in a process of its own, as DVC runs it: `mask`
 (frames, ten rates, three seeds), `export` (one pickle), `train` (one epoch of `concat`), `evaluate` (three rates) and
 `figures`. Beside each stands what docs/scaling.md says of as many clips. `--checkout` measures another version.
 22,856 clips (CMU-MOSEI) need about 40 GB of disk in `--folder`.
@@ -46,11 +46,11 @@ PARAMS = {
     "models": ["concat"],
     "seeds": [1],
     "workers": 1,
-    "extract": {"extractors": ["tokens", "bert", "librosa", "face"]},
+    "extract": {"extractors": ["tokens", "glove", "librosa", "face"]},
     "mask": {"patterns": ["frames"], "rates": [i / 10 for i in range(10)], "seeds": [1, 2, 3]},
-    "export": {"features": ["bert", "librosa", "face"], "lengths": {"audio": "auto", "vision": "auto"}},
+    "export": {"features": ["glove", "librosa", "face"], "lengths": {"audio": "auto", "vision": "auto"}},
     "train": {
-        "features": ["bert", "librosa", "face"],
+        "features": ["glove", "librosa", "face"],
         "lengths": {"audio": 500, "vision": 500},
         "training": {"epochs": 1, "batch_size": 64, "pattern": "frames"},
     },
@@ -80,11 +80,11 @@ def make(folder: Path, count: int, columns: int) -> None:
     out = folder / "processed" / DATASET
     write_clips(out / "clips.jsonl", clips)
     (out / "rejects.csv").write_text("id,file,reason,stage\n")
-    widths = {"tokens": ("text", 3), "bert": ("text", 16), "librosa": ("audio", 33), "face": ("vision", columns)}
+    widths = {"tokens": ("text", 3), "glove": ("text", 16), "librosa": ("audio", 33), "face": ("vision", columns)}
     for name, (modality, width) in widths.items():
         lengths = np.maximum(3, seconds * RATES[modality]).astype(int)
         tokens = name == "tokens"
-        names = TOKEN_COLUMNS if tokens else tuple(f"{'hidden' if name == 'bert' else name}_{i}" for i in range(width))
+        names = TOKEN_COLUMNS if tokens else tuple(f"{name}_{i}" for i in range(width))
         origin = Origin(name, modality, names, {}, {}, "int64" if tokens else "float32")
         write_features(out / "features" / f"{name}.h5", origin, sequences(clips, lengths, names))
         (out / "features" / f"{name}.rejects.csv").write_text("id,file,reason,stage\n")

@@ -18,7 +18,7 @@ from lacuna.mask.variants import Grid, Variants, counted, write_variants
 from lacuna.models.parts.text import TextEncoder
 from lacuna.patterns import frames, modality, noise
 from lacuna.storage.features import Origin
-from lacuna.types import HIDDEN_COLUMN, Clip
+from lacuna.types import HIDDEN_COLUMN, Clip, MalformedInput
 
 TEXTS = ("the film was not good at all", "I liked it", "", "what a waste of two fine hours in a warm cinema")
 CLIPS = [Clip(f"v$_${i}", "tiny", "test", text, {"M": 1.0}) for i, text in enumerate(TEXTS)]
@@ -63,6 +63,12 @@ def test_a_lost_word_no_longer_shows_through_its_neighbours(extractors):
     np.testing.assert_array_equal(made[0].values, made[1].values)
     states = [extractor(clip).values[left] for clip in pair]
     assert np.abs(states[0] - states[1]).max() > 0.1
+
+
+@pytest.mark.parametrize("rows", [0, 4, 6])
+def test_features_of_another_text_are_refused(extractors, rows):
+    with pytest.raises(MalformedInput, match=rf"clip v\$_\$1: expected .* 5 tokens; got {rows} rows"):
+        extractors[0].after_loss([CLIPS[1]], [np.ones(rows, bool)])
 
 
 def test_nothing_lost_changes_nothing_and_noise_is_no_loss(extractors):

@@ -66,7 +66,11 @@ class Extractor:
         """
         texts = [_text.cleaned(clip.text, self.settings.clean) for clip in clips]
         made = []
-        for rows, left in zip(_text.encode(self._tokenizer, texts, self.settings.max_length), survives):
+        for clip, rows, left in zip(clips, _text.encode(self._tokenizer, texts, self.settings.max_length), survives):
+            if len(rows) != len(left):
+                raise MalformedInput(
+                    f"clip {clip.id}: expected features of its text, {len(rows)} tokens; got {len(left)} rows"
+                )
             rows[~left, 0] = pretrained.unknown_token(self._tokenizer)
             states = self.states([rows])[0] if len(rows) else np.zeros((0, len(self.columns)), np.float32)
             sequence = _text.positions(states * left[:, None], self.columns)
