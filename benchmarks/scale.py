@@ -2,8 +2,8 @@
 
     python benchmarks/scale.py 1000 [--columns 709] [--folder DIR] [--checkout DIR] [--stages mask export …] [--keep]
 
-Features are made without video: clips of 7.3 s with 25 frames/s of a face (709 columns), 43 of sound (33) and 3 words/s (token
-ids, and word vectors of 16 columns). Each stage is its own script in a process of its own, as DVC runs it: `mask`
+Features are made without video: clips of 7.3 s with 25 frames/s of a face (709 columns), 43 of sound (33) and 3 words/s
+(token ids, and vectors of 16 columns). Each stage is its own script in a process of its own, as DVC runs it: `mask`
 (frames, ten rates, three seeds), `export` (one pickle), `train` (one epoch of `concat`), `evaluate` (three rates) and
 `figures`. Beside each stands what docs/scaling.md says of as many clips. `--checkout` measures another version.
 22,856 clips (CMU-MOSEI) need about 40 GB of disk in `--folder`.
