@@ -9,30 +9,7 @@ from torch import Tensor
 
 MODALITIES = {"l": "text", "a": "audio", "v": "vision"}
 Rule = tuple[str, str | Callable[[re.Match[str]], str]]
-_LAYERS = r"\.(?:CrossTransformerEncoder|encoder)\.layers\.(\d+)"
 
-# The transformers of LNLN and ALMT; order matters: a rule sees what the rules before it made of a name.
-LNLN_BLOCKS: tuple[Rule, ...] = (
-    # within hyper-modality layers
-    (r"^(hyper_layers\.\d+)\.norm1\.", r"\1.norm_dominant."),
-    (r"^(hyper_layers\.\d+)\.norm2\.", r"\1.norms.audio."),
-    (r"^(hyper_layers\.\d+)\.norm3\.", r"\1.norms.vision."),
-    (r"^(hyper_layers\.\d+)\.norm4\.", r"\1.norm_hyper."),
-    (r"\.fn\.to_([kv])_t([av])\.", lambda m: f".to_{m[1]}.{MODALITIES[m[2]]}."),
-    # within transformers
-    (rf"{_LAYERS}\.0\.fn\.", r".layers.\1.attention."),
-    (rf"{_LAYERS}\.0\.norm_", r".layers.\1.attention.norm_"),
-    (rf"{_LAYERS}\.1\.norm\.", r".layers.\1.feed.0."),
-    (rf"{_LAYERS}\.1\.fn\.net\.0\.", r".layers.\1.feed.1."),
-    (rf"{_LAYERS}\.1\.fn\.net\.3\.", r".layers.\1.feed.3."),
-    (r"\.fn\.", "."),
-    (r"\.to_out\.0\.", ".to_out."),
-    (r"\.pos_embedding$", ".positions"),
-    (r"\.pos_embedding_s$", ".source_positions"),
-    (r"\.pos_embedding_t$", ".target_positions"),
-    (r"^(cross|fusion)\.extra_token$", r"\1.token"),
-    (r"\.extra_token$", ".tokens"),
-)
 # MulT's encoder, as DMD, MulT and TFR-Net have it.
 CROSSMODAL: tuple[Rule, ...] = (
     (r"\.self_attn\.in_proj_", ".qkv."),
