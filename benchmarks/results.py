@@ -50,12 +50,12 @@ TRAINING = {  # what a few clips need: as many steps as let the validation loss 
     ("demo", "dmd"): {"epochs": 20, "learning_rate": 5e-4},
     ("mosi_utterance", "lnln"): {"learning_rate": 2e-4, "early_stop": 0},
     ("mosi_utterance", "quorum"): {"learning_rate": 2e-3},
-    ("mosi_utterance", "tfn"): {"epochs": 40, "early_stop": 8},  # their encoder is not tuned
-    ("mosi_utterance", "lmf"): {"epochs": 40, "early_stop": 8},
+    ("mosi_utterance", "tfn"): {"epochs": 16, "early_stop": 4},  # their encoder is not tuned
+    ("mosi_utterance", "lmf"): {"epochs": 16, "early_stop": 4},
 }
 COMMON = {
     "demo": {"accumulate": 1},
-    "mosi_utterance": {"batch_size": 32, "accumulate": 1, "epochs": 10, "early_stop": 3},  # with a tuned encoder
+    "mosi_utterance": {"batch_size": 32, "accumulate": 1, "epochs": 6, "early_stop": 2},  # with a tuned encoder
 }
 ONE_DRAW = ("mosi_utterance",)  # a tuned encoder reads every variant anew: one mask seed for each seed of training
 OUT = Path(".cache/benchmarks/results")
