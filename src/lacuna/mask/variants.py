@@ -149,15 +149,17 @@ def write_variants(
 def _write_rows(rows: h5py.Dataset, drawn: Iterable[np.ndarray]) -> np.ndarray:
     """Append masks (levels, seeds, T), some megabytes at a time; returns how many frames survive, (levels,)."""
     waiting: list[np.ndarray] = []
-    left, end = np.zeros(len(rows), np.int64), 0
+    left, end, size = np.zeros(len(rows), np.int64), 0, 0
     for one in chain(drawn, [None]):
-        if waiting and (one is None or sum(w.nbytes for w in waiting) >= WRITE_BYTES):
+        if waiting and (one is None or size >= WRITE_BYTES):
             together = np.concatenate(waiting, 2)
             rows[:, :, end : end + together.shape[2]] = together
             left, end = left + together.sum((1, 2)), end + together.shape[2]
             waiting.clear()
+            size = 0
         if one is not None:
             waiting.append(one)
+            size += one.nbytes
     return left
 
 
