@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 
 from lacuna.data.batches import InputSpec
-from lacuna.params import Train, checked, plugin, plugin_names
+from lacuna.data.task import Inputs
+from lacuna.params import checked, plugin, plugin_names
 from lacuna.storage import pretrained
 from lacuna.train.run import read_corpus
 from lacuna.train.trainer import Data, Settings, fit
@@ -29,7 +30,7 @@ LENGTHS = {"text": 50, "audio": 500, "vision": 500}
 def cost(name: str, folder: Path) -> tuple[int, float, int]:
     """Weights that learn, CPU seconds of an epoch, and the batch size."""
     task = "polarity" if name in CLASSES else "regression"
-    corpus = read_corpus(folder, Train(features=["tokens", "librosa", "face"], task=task), (-3.0, 3.0))
+    corpus = read_corpus(folder, Inputs(features=["tokens", "librosa", "face"], task=task))
     module, splits = plugin("models", name), corpus.splits
     spec = InputSpec.of(splits["train"], LENGTHS, corpus.task.classes)
     known = {field.name for field in fields(module.Settings)}

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from lacuna.data.batches import InputSpec, Padded
 from lacuna.data.samples import Sample, Samples
+from lacuna.data.task import Inputs
 from lacuna.evaluate import metrics
 from lacuna.evaluate.calibrate import Answers
 from lacuna.evaluate.calibrate import fit as fit_correction
@@ -33,7 +34,7 @@ from lacuna.evaluate.protocol import Selection
 from lacuna.evaluate.under_loss import predict_variants
 from lacuna.mask.variants import Variants
 from lacuna.models.parts.text import TextEncoder, fit_to
-from lacuna.params import Train, checked, plugin, plugin_names
+from lacuna.params import checked, plugin, plugin_names
 from lacuna.train.checkpoint import Card
 from lacuna.train.run import Corpus, Fitting, read_corpus
 from lacuna.train.trainer import Data, Settings, fit
@@ -89,7 +90,7 @@ class SharedStates:
 def corpus(folder: Path) -> Corpus:
     """The dataset as all models read it."""
     features = FEATURES.get(folder.name, ("tokens", "librosa", "face"))
-    read = read_corpus(folder, Train(features=list(features)), (-3.0, 3.0))
+    read = read_corpus(folder, Inputs(features))
     return replace(read, splits={name: Samples.of([narrow(s) for s in part]) for name, part in read.splits.items()})
 
 

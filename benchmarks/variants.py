@@ -24,11 +24,12 @@ import torch
 from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Sample, Samples
 from lacuna.data.scaler import Scaler
+from lacuna.data.task import Inputs
 from lacuna.evaluate import metrics
 from lacuna.evaluate.judged import Judged
 from lacuna.extractors import glove
 from lacuna.mask.mask import mask
-from lacuna.params import Train, checked, plugin
+from lacuna.params import checked, plugin
 from lacuna.patterns import frames
 from lacuna.storage import pretrained
 from lacuna.train.run import Corpus, read_corpus
@@ -217,7 +218,7 @@ GROUPS: dict[str, list[Row]] = {
 
 @functools.cache
 def corpus(folder: Path, features: tuple[str, ...], task: str) -> Corpus:
-    read = read_corpus(folder, Train(features=list(features), task=task), (-3.0, 3.0))
+    read = read_corpus(folder, Inputs(features, task=task))
     return replace(read, splits={name: Samples.of([narrow(s) for s in part]) for name, part in read.splits.items()})
 
 

@@ -5,19 +5,20 @@ from pathlib import Path
 from lacuna.figures.run import Wanted, illustrate
 from lacuna.params import load_params
 from lacuna.stages import run_stage
+from lacuna.train.plan import plan
 
 
 def main(dataset: str) -> None:
     params, out = load_params(), Path("processed", "figures", dataset)
-    shown = params.figures.of(dataset)
+    shown, label_range = params.figures.of(dataset), params.prepare.of(dataset).label_range
     wanted = Wanted(
         features=params.train.of(dataset).features,
-        models={model: params.train.of_model(model, dataset) for model in params.models},
+        models={model: plan(params.train, model, dataset, label_range).inputs for model in params.models},
         seeds=params.seeds,
-        label_range=params.prepare.of(dataset).label_range,
         clip=shown.clip,
         frames=shown.frames,
         asked=shown.asked,
+        device=params.train.of(dataset).device,
     )
     sections = illustrate(wanted, Path("raw", dataset), Path("processed", dataset), out)
     print(f"{dataset}: {sum(len(s.pictures) for s in sections)} figures in {len(sections)} sections ({out})")

@@ -8,7 +8,8 @@ from lacuna.train.plan import plan, write_plan
 
 
 def main(dataset: str, model: str) -> None:
-    made = plan(load_params(), dataset, model)
+    params = load_params()
+    made = plan(params.train, model, dataset, params.prepare.of(dataset).label_range)
     write_plan(Path("processed", dataset), made)
     print(f"{dataset}: {model} is src/lacuna/models/{made.file}.py")
 

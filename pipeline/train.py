@@ -7,24 +7,25 @@ from lacuna.compute import distributed
 from lacuna.evaluate.protocol import PAPER, keep_none, observers_of
 from lacuna.params import load_params
 from lacuna.stages import run_stage
+from lacuna.train.plan import plan
 from lacuna.train.run import train_model
 from lacuna.train.track import ROOT, Tracking
 
 
 def main(dataset: str, model: str, seed: str) -> None:
     params, out = load_params(), Path("processed", dataset)
-    if distributed.launch(params.train.of(dataset).processes):
+    train, run = params.train.of(dataset), out / "models" / model / seed
+    if distributed.launch(train.processes):
         return
-    run, protocol = out / "models" / model / seed, params.train.of_model(model, dataset).protocol
-    observers = observers_of(params.train.training_settings(model, dataset), protocol)
-    names = params.train.of(dataset).track
-    if names:
+    made = plan(params.train, model, dataset, params.prepare.of(dataset).label_range)
+    observers = observers_of(made)
+    if train.track:
         told = {"dataset": dataset, "model": model, "seed": seed, "scores": str(out / "scores" / f"{model}.json")}
-        observers.append(partial(Tracking, names, ROOT / dataset / model / seed, told))
-    card, history = train_model(params, out, model, int(seed), run, observers)
+        observers.append(partial(Tracking, train.track, ROOT / dataset / model / seed, told))
+    card, history = train_model(made, out, int(seed), run, observers, train.device)
     if distributed.rank():
         return
-    if protocol != PAPER:
+    if made.protocol != PAPER:
         keep_none(run)
     best = history.rows[history.best - 1]
     print(

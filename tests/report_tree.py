@@ -14,12 +14,13 @@ from media_files import Video, write_video
 from random_batches import TINY_BERT
 
 from lacuna.data.samples import TOKEN_COLUMNS, read_samples, write_clips
-from lacuna.evaluate.run import judge
+from lacuna.evaluate.run import Settings, judge
 from lacuna.extractors._openface.columns import names
 from lacuna.mask.variants import Grid, counted, levels_of, write_variants
 from lacuna.params import Params, load_params, plugin
 from lacuna.prepare.rejects import write_rejects
 from lacuna.storage.features import Origin, write_features
+from lacuna.train.plan import Plan, plan
 from lacuna.train.run import train_model
 from lacuna.types import Clip, FeatureSequence, Reject
 
@@ -66,10 +67,20 @@ def build(root: Path, changes: dict[str, object] | None = None) -> Params:
         grid = Grid(plugin("patterns", pattern), levels, params.mask.seeds)
         write_variants(path, samples.clips, counted(samples), grid)
     for model in params.models:
+        made = plan_of(params, model)
         for seed in params.seeds:
-            train_model(params, processed, model, seed, processed / "models" / model / str(seed))
-        judge(params, processed, model)
+            train_model(made, processed, seed, processed / "models" / model / str(seed), device="cpu")
+        judge(made, processed, judging(params))
     return params
+
+
+def plan_of(params: Params, model: str) -> Plan:
+    return plan(params.train, model, DATASET, params.prepare.label_range)
+
+
+def judging(params: Params) -> Settings:
+    evaluate = params.evaluate
+    return Settings(params.seeds, evaluate.patterns, evaluate.calibrate, evaluate.bootstrap, device="cpu")
 
 
 def _clip(index: int, video: Path) -> Clip:

@@ -7,10 +7,14 @@ import pytest
 import yaml
 
 from lacuna.params import load_params, merged, plugin_names, plugin_settings
-from lacuna.train.plan import plan
+from lacuna.train import plan as plans
 from lacuna.types import MalformedInput
 
 ROOT = Path(__file__).parents[1]
+
+
+def plan(params, name):
+    return plans.plan(params.train, name, "demo", params.prepare.label_range)
 
 
 def changed(tmp_path, **changes):
@@ -143,12 +147,12 @@ MISA = {"model": {"size": 64, "diff_weight": 0.2}, "training": {"epochs": 9, "ba
 def test_a_name_may_be_like_a_model_under_other_settings(tmp_path):
     changes = {"models": ["misa", "misa_alone"], "train__misa": MISA, "train__misa_alone": LIKE}
     params = load_params(changed(tmp_path, **changes))
-    base, other = plan(params, "demo", "misa"), plan(params, "demo", "misa_alone")
+    base, other = plan(params, "misa"), plan(params, "misa_alone")
     assert other.file == base.file == "misa" and other.module is base.module
     assert other.model == replace(base.model, sim_weight=0.0) and base.model.size == 64
     assert other.training == replace(base.training, epochs=3) and base.training.batch_size == 8
-    assert (other.train.task, base.train.task) == ("polarity", "regression")
-    assert other.train.standardize is base.train.standardize is False
+    assert (other.inputs.task, base.inputs.task) == ("polarity", "regression")
+    assert other.inputs.standardize is base.inputs.standardize is False
 
 
 @pytest.mark.parametrize(
@@ -163,20 +167,20 @@ def test_a_name_may_be_like_a_model_under_other_settings(tmp_path):
 )
 def test_a_mistaken_likeness_is_told(tmp_path, changes, told):
     with pytest.raises(MalformedInput, match=told):
-        plan(load_params(changed(tmp_path, **changes)), "demo", "other")
+        plan(load_params(changed(tmp_path, **changes)), "other")
 
 
 def test_a_plan_tells_its_own_model_alone(tmp_path):
     """What is said of another model, or which models there are, is not in it; its own settings and code are."""
-    values = plan(load_params(changed(tmp_path)), "demo", "misa").values()
+    values = plan(load_params(changed(tmp_path)), "misa").values()
     others = {"models": ["dmd"], "train__dmd": {"training": {"epochs": 2}}, "evaluate__bootstrap": 3}
-    assert plan(load_params(changed(tmp_path, **others)), "demo", "misa").values() == values
+    assert plan(load_params(changed(tmp_path, **others)), "misa").values() == values
     for changes in (
         {"train__misa": {"model": {"size": 64}}},
         {"train__training": {"epochs": 2}},
         {"train__task": "polarity"},
     ):
-        assert plan(load_params(changed(tmp_path, **changes)), "demo", "misa").values() != values
+        assert plan(load_params(changed(tmp_path, **changes)), "misa").values() != values
     assert values["file"] == "misa" and not {"device", "processes", "live"} & set(values)
 
 

@@ -20,7 +20,8 @@ def processed(tmp_path):
 
 
 def written(processed: Path) -> bytes:
-    write_plan(processed, plan(load_params(ROOT / "params.yaml"), "demo", "lnln"))
+    params = load_params(ROOT / "params.yaml")
+    write_plan(processed, plan(params.train, "lnln", "demo", params.prepare.label_range))
     return (processed / "settings" / "lnln.json").read_bytes()
 
 

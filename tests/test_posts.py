@@ -16,6 +16,7 @@ from builders import stage
 from PIL import Image
 
 from lacuna.data.samples import read_samples
+from lacuna.data.task import Inputs
 from lacuna.evaluate.untagged import polarity_of
 from lacuna.figures.posts_data import chosen
 from lacuna.params import load_params
@@ -177,7 +178,7 @@ def test_answers_for_unlabelled_posts(out: Path, model: str) -> None:
 
 def test_unlabelled_posts_teach_nothing(out: Path) -> None:
     train = load_params().train.of("posts")
-    corpus = read_corpus(out, train, (-3, 3))
+    corpus = read_corpus(out, Inputs(train.features, train.task))
     assert len(corpus.splits["unlabelled"]) == len(UNLABELLED)
     assert sum(len(corpus.splits[split]) for split in ("train", "valid", "test")) == POSTS
 

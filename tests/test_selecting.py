@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from report_tree import DATASET, build
+from report_tree import DATASET, build, judging, plan_of
 
 from lacuna.data.batches import collate_places
 from lacuna.data.samples import Samples
@@ -15,7 +15,6 @@ from lacuna.evaluate.protocol import PaperKeeper, Selection, choices, observers_
 from lacuna.evaluate.run import judge
 from lacuna.train import checkpoint, feed
 from lacuna.train import run as experiments
-from lacuna.train.plan import plan
 from lacuna.train.run import read_corpus, train_model
 from lacuna.train.trainer import predict
 from lacuna.types import MalformedInput
@@ -54,9 +53,10 @@ def test_validation_never_reads_a_test_clip(tree, tmp_path, monkeypatch):
     sequence = Samples.sequence
     monkeypatch.setattr(feed, "collate_places", noted)
     monkeypatch.setattr(Samples, "sequence", noted_alone)
-    train_model(params, root / "processed" / DATASET, "misa", 5, tmp_path / "run")
+    train_model(plan_of(params, "misa"), root / "processed" / DATASET, 5, tmp_path / "run")
     assert asked == {"train", "valid"} and not list((tmp_path / "run" / "paper").rglob("*.safetensors"))
-    train_model(under(params, "paper"), root / "processed" / DATASET, "misa", 5, tmp_path / "other", [PaperKeeper])
+    made = plan_of(under(params, "paper"), "misa")
+    train_model(made, root / "processed" / DATASET, 5, tmp_path / "other", [PaperKeeper])
     assert asked == {"train", "valid", "test"}
 
 
@@ -72,9 +72,10 @@ def test_paper_keeps_what_was_best_on_test_and_changes_nothing_else(tree, tmp_pa
                 seen.setdefault(name, []).append(value)
             super().__call__(progress)
 
-    corpus = read_corpus(processed, plan(params, DATASET, "misa").train, (-3, 3))
-    spec = experiments.InputSpec.of(corpus.splits["train"], params.train.lengths, 0)
-    train_model(params, processed, "misa", 1, tmp_path / "paper", [Noting])
+    made = plan_of(params, "misa")
+    corpus = read_corpus(processed, made.inputs)
+    spec = experiments.InputSpec.of(corpus.splits["train"], made.inputs.lengths, 0)
+    train_model(made, processed, 1, tmp_path / "paper", [Noting])
     for name, values in seen.items():
         card = checkpoint.read_card(tmp_path / "paper" / "paper" / name)
         best = min(values) if lower_is_better(name) else max(values)
@@ -82,14 +83,14 @@ def test_paper_keeps_what_was_best_on_test_and_changes_nothing_else(tree, tmp_pa
         told = predict(checkpoint.load(tmp_path / "paper" / "paper" / name)[0], corpus.splits["test"], spec)
         labels = np.array([s.clip.label for s in corpus.splits["test"]])
         assert Judged.by(corpus.task).scores(told["prediction"], labels)[name] == pytest.approx(best, abs=1e-6)
-    train_model(under(params, "validation"), processed, "misa", 1, tmp_path / "plain")
+    train_model(plan_of(under(params, "validation"), "misa"), processed, 1, tmp_path / "plain")
     same = [(tmp_path / kind / "model.safetensors").read_bytes() for kind in ("paper", "plain")]
     assert same[0] == same[1]
 
 
 def test_a_killed_paper_run_ends_with_the_same_checkpoints(tree, tmp_path, monkeypatch):
     root, params = tree
-    processed, params = root / "processed" / DATASET, under(params, "paper", epochs=4)
+    processed, made = root / "processed" / DATASET, plan_of(under(params, "paper", epochs=4), "misa")
 
     class Killed(experiments.Keeper):
         def __call__(self, progress):
@@ -97,11 +98,11 @@ def test_a_killed_paper_run_ends_with_the_same_checkpoints(tree, tmp_path, monke
             if progress.epoch == 2:
                 raise KeyboardInterrupt
 
-    train_model(params, processed, "misa", 2, tmp_path / "whole", [PaperKeeper])
+    train_model(made, processed, 2, tmp_path / "whole", [PaperKeeper])
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(experiments, "Keeper", Killed)
-        train_model(params, processed, "misa", 2, tmp_path / "again", [PaperKeeper])
-    train_model(params, processed, "misa", 2, tmp_path / "again", [PaperKeeper])
+        train_model(made, processed, 2, tmp_path / "again", [PaperKeeper])
+    train_model(made, processed, 2, tmp_path / "again", [PaperKeeper])
     files = {p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole").rglob("*.*")}
     assert len(files) > 10 and files == {p.relative_to(tmp_path / "again") for p in (tmp_path / "again").rglob("*.*")}
     for file in files:
@@ -111,11 +112,12 @@ def test_a_killed_paper_run_ends_with_the_same_checkpoints(tree, tmp_path, monke
 def test_each_metric_is_told_by_its_own_checkpoint(tree, monkeypatch):
     root, params = tree
     processed, params = root / "processed" / DATASET, under(params, "paper", epochs=4)
+    made, settings = plan_of(params, "misa"), judging(params)
     plain = json.loads((processed / "scores" / "misa.json").read_text())
     with pytest.raises(MalformedInput, match=r"paper: expected checkpoints chosen on test.*dvc repro train"):
-        judge(params, processed, "misa")
-    train_model(params, processed, "misa", 1, processed / "models" / "misa" / "1", [PaperKeeper])
-    record = judge(params, processed, "misa")
+        judge(made, processed, settings)
+    train_model(made, processed, 1, processed / "models" / "misa" / "1", [PaperKeeper])
+    record = judge(made, processed, settings)
     assert record["protocol"] == "paper" and plain["protocol"] == "validation"
     assert set(record["patterns"]["frames"]["0.0"]) == set(plain["patterns"]["frames"]["0.0"])
     for choice in choices(processed / "models" / "misa" / "1", "paper"):
@@ -123,7 +125,7 @@ def test_each_metric_is_told_by_its_own_checkpoint(tree, monkeypatch):
             patch.setattr(
                 "lacuna.evaluate.run.choices", lambda *_, alone=choice: [replace(alone, taken=frozenset(), leads=True)]
             )
-            alone = judge(params, processed, "misa")
+            alone = judge(made, processed, settings)
         for name in choice.metrics:
             for pattern, levels in record["patterns"].items():
                 for level, scores in levels.items():
@@ -134,8 +136,8 @@ def test_each_metric_is_told_by_its_own_checkpoint(tree, monkeypatch):
 @pytest.mark.parametrize(("metric", "better"), [("mae", min), ("corr", max)])
 def test_a_named_metric_of_validation_chooses_the_epoch(tree, tmp_path, metric, better):
     root, params = tree
-    processed, params = root / "processed" / DATASET, under(params, "validation", epochs=4, select=metric)
-    made = plan(params, DATASET, "misa")
+    processed = root / "processed" / DATASET
+    made = plan_of(under(params, "validation", epochs=4, select=metric), "misa")
     watched = []
 
     class Noting(Selection):
@@ -144,15 +146,13 @@ def test_a_named_metric_of_validation_chooses_the_epoch(tree, tmp_path, metric, 
             watched.append(float(np.mean(told)))
             return super().measure(model)
 
-    assert observers_of(vars(made.training), "validation") == [Selection]
-    card, history = train_model(params, processed, "misa", 1, tmp_path / "run", [Noting])
+    assert observers_of(made) == [Selection]
+    card, history = train_model(made, processed, 1, tmp_path / "run", [Noting])
     assert card.best_epoch == 1 + watched.index(better(watched)) and len(history.rows) == 4
 
 
 def test_an_unknown_metric_is_named(tree, tmp_path):
     root, params = tree
     with pytest.raises(MalformedInput, match=r"training.select: expected loss or one of .*mae.*; got 'mea'"):
-        train_model(
-            under(params, "validation", select="mea"), root / "processed" / DATASET, "misa", 1, tmp_path,
-            [Selection],
-        )  # fmt: skip
+        made = plan_of(under(params, "validation", select="mea"), "misa")
+        train_model(made, root / "processed" / DATASET, 1, tmp_path, [Selection])

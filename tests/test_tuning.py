@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from builders import samples
 from typer.testing import CliRunner
 
 from lacuna.cli import app
-from lacuna.commands.tune.run import like, tune
+from lacuna.commands.tune.run import Search, like, tune
 from lacuna.commands.tune.space import Choice, Range, parse
 from lacuna.data.samples import read_clips, write_clips
 from lacuna.params import load_params
@@ -44,29 +45,34 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def search(space: Sequence[Choice | Range]) -> Search:
+    params = load_params()
+    return Search(Path("processed/made"), "concat", space, params.train, params.prepare.label_range, params.seeds)
+
+
 def test_the_search_finds_the_rate_that_learns(project: Path) -> None:
     """A rate of 1e-9 learns nothing in four epochs, 1e-2 does."""
     space = parse(["training.learning_rate=1e-9,1e-2"])
-    study = tune(load_params(), Path("processed/made"), "concat", space, 4)
+    study = tune(search(space), 4)
     assert study.best_params == {"training.learning_rate": 1e-2}
     values = [t.value for t in study.trials]
     losses = {t.params["training.learning_rate"]: t.value for t in study.trials}
     assert losses[1e-2] < losses.get(1e-9, math.inf)
-    again = tune(load_params(), Path("processed/made"), "concat", space, 5)
+    again = tune(search(space), 5)
     assert [t.value for t in again.trials][:-1] == values and len(values) == 4
     assert not Path(".cache").exists()  # nothing of a trial is left
 
 
 def test_the_test_split_decides_nothing(project: Path) -> None:
     space = parse(["training.learning_rate=1e-3..1e-2"])
-    first = tune(load_params(), Path("processed/made"), "concat", space, 2)
+    first = tune(search(space), 2)
     (project / "processed/made/tuning/concat.journal").unlink()
     clips = read_clips(project / "processed/made/clips.jsonl")
     write_clips(
         project / "processed/made/clips.jsonl",
         [replace(clip, labels={"M": -clip.label}) if clip.split == "test" else clip for clip in clips],
     )
-    second = tune(load_params(), Path("processed/made"), "concat", space, 2)
+    second = tune(search(space), 2)
     assert [t.value for t in first.trials] == [t.value for t in second.trials]
 
 
@@ -122,7 +128,7 @@ def test_a_setting_twice_or_unknown(project: Path) -> None:
     with pytest.raises(MalformedInput, match="each setting once"):
         parse(["model.a=1,2", "model.a=3,4"])
     with pytest.raises(MalformedInput, match="learning_rat"):
-        tune(load_params(), Path("processed/made"), "concat", parse(["training.learning_rat=1,2"]), 1)
+        tune(search(parse(["training.learning_rat=1,2"])), 1)
 
 
 def test_what_is_like_a_variant_stays_like_its_file(project: Path) -> None:

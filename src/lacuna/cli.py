@@ -310,15 +310,17 @@ def tune(
     ] = None,
 ) -> None:
     """Search settings by their validation loss with Optuna; what is best comes out as a `like:` block."""
-    from lacuna.commands.tune.run import folder_of, write_study
-    from lacuna.commands.tune.run import tune as search
+    from lacuna.commands.tune.run import Search, write_study
+    from lacuna.commands.tune.run import tune as tried
     from lacuna.commands.tune.space import DEFAULT, parse
     from lacuna.params import load_params
 
     params, processed = load_params(), Path("processed", dataset)
-    study = search(params, processed, model, parse(vary or DEFAULT), trials)
-    block = write_study(params, processed, model, study)
-    _say([f"{len(study.trials)} trials, best validation loss {study.best_value:.4f} ({folder_of(processed)})"])
+    label_range = params.prepare.of(dataset).label_range
+    search = Search(processed, model, parse(vary or DEFAULT), params.train, label_range, params.seeds)
+    study = tried(search, trials)
+    block = write_study(search, study)
+    _say([f"{len(study.trials)} trials, best validation loss {study.best_value:.4f} ({search.folder})"])
     _say([f"# for params.yaml; and {model}_tuned in `models`", block.rstrip()])
 
 

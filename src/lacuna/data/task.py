@@ -1,11 +1,23 @@
-"""What models of one data set are asked for. In: the task's name, labels, their range. Out: a `Task`."""
+"""What models read of one data set, and are asked for. In: names, labels, their range. Out: `Inputs`; a `Task`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a model reads of a dataset: a features file a modality, the labels as the `task` has them, whether columns
+    are scaled by the train split, the most frames of a modality, and the range of labels."""
+
+    features: Sequence[str]
+    task: str = "regression"
+    standardize: bool = True
+    lengths: Mapping[str, int] = field(default_factory=dict)
+    label_range: tuple[float, float] = (-3.0, 3.0)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lacuna.evaluate.compare import read
-from lacuna.evaluate.names import is_rate
+from lacuna.evaluate.names import NO_RATE, is_rate
 
 
 def matrix(paths: Sequence[Path], metric: str, pattern: str = "frames") -> tuple[list[str], list[list[str]]]:
@@ -27,5 +27,5 @@ def matrix(paths: Sequence[Path], metric: str, pattern: str = "frames") -> tuple
 
 def _learnt(under: dict[str, object]) -> str:
     """`mixed` draws its own rates, and `none` has none."""
-    named = under["pattern"] in ("none", "mixed")
+    named = under["pattern"] in NO_RATE
     return str(under["pattern"]) if named else f"{under['pattern']} {under['level']}"

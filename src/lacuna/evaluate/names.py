@@ -47,6 +47,7 @@ PATTERNS = {
     "legacy": "frames are lost by the exact masks of the published loaders",
     "mixed": "a mixture of patterns, as in training",
 }
+NO_RATE = ("none", "mixed")  # what is learnt under without a rate: no loss, and a mixture that draws its own
 SPLITS = {"train": "train", "valid": "validation", "test": "test", "unlabelled": "unlabelled"}
 TASKS = {
     "regression": "Models that tell a score",

@@ -20,6 +20,7 @@ from lacuna.evaluate.metrics import lower_is_better
 from lacuna.params import plugin
 from lacuna.train import checkpoint
 from lacuna.train.feed import Loss
+from lacuna.train.plan import Plan
 from lacuna.train.run import Fitting
 from lacuna.train.trainer import Progress, predict
 from lacuna.types import MalformedInput
@@ -133,10 +134,10 @@ class Selection:
         """Nothing is left."""
 
 
-def observers_of(training: Mapping[str, object], protocol: str) -> list[type]:
-    """Who watches a training run with these settings under a protocol."""
-    chosen = [] if training.get("select", "loss") == "loss" else [Selection]
-    return [*chosen, *([PaperKeeper] if protocol == PAPER else [])]
+def observers_of(made: Plan) -> list[type]:
+    """Who watches the training of a model."""
+    chosen = [] if made.training.select == "loss" else [Selection]
+    return [*chosen, *([PaperKeeper] if made.protocol == PAPER else [])]
 
 
 def keep_none(folder: Path) -> None:

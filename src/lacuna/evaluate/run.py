@@ -1,7 +1,7 @@
 """The table of one model on one data set. In: checkpoints and variants on disk. Out: scores and every prediction.
 
 Under the protocol `validation` each seed's checkpoint is the one with the best validation loss, and `test` is read here
-and nowhere else; under `paper` each metric has its own checkpoint, the one that was best on `test` (see `selecting`).
+and nowhere else; under `paper` each metric has its own checkpoint, the one that was best on `test` (see `protocol`).
 """
 
 from __future__ import annotations
@@ -19,21 +19,35 @@ from lacuna.data.batches import InputSpec
 from lacuna.evaluate.calibrate import Answers, How, coverage, fit, quantiles
 from lacuna.evaluate.indices import indices
 from lacuna.evaluate.judged import Bounds, Judged
+from lacuna.evaluate.names import NO_RATE
 from lacuna.evaluate.protocol import Choice, choices
 from lacuna.evaluate.under_loss import Run, linear_baseline, mean_embeddings, over_rates, predict_variants, summary
 from lacuna.evaluate.untagged import answer
 from lacuna.mask.after_loss import leaks
 from lacuna.mask.variants import Variants
-from lacuna.params import Params
-from lacuna.params.sections import Evaluate
 from lacuna.storage.features import FeatureFile
 from lacuna.storage.files import replacing
 from lacuna.train import checkpoint
+from lacuna.train.plan import Plan
 from lacuna.train.run import Corpus, read_corpus
+from lacuna.train.trainer import Settings as Training
 from lacuna.train.trainer import choose_device
 from lacuna.types import SPLITS, TOKEN_COLUMNS, MalformedInput
 
 KEPT = ("prediction", "uncertainty", "variance")  # what of a model's outputs is held, and written
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Which checkpoints are judged (one a seed) under which patterns, how answers are corrected, the resamples behind
+    each interval, features among which the words of the linear baseline are looked for, and a device."""
+
+    seeds: Sequence[int]
+    patterns: Sequence[str]
+    calibrate: How = "both"
+    bootstrap: int = 1000
+    words: Sequence[str] = ()
+    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -48,43 +62,38 @@ class Asked:
     coverage: dict[str, dict[str, float]]
 
 
-def judge(params: Params, processed: Path, model: str) -> dict[str, object]:
+def judge(made: Plan, processed: Path, settings: Settings) -> dict[str, Any]:
     """Write `scores/<model>.json`, `.npz` and `.unlabelled.csv` under `processed`; return the first one's content."""
-    dataset = processed.name
-    train, evaluate = params.train.of_model(model, dataset), params.evaluate.of(dataset)
-    folders = [processed / "models" / model / str(seed) for seed in params.seeds]
-    scaler = checkpoint.scaler_of(checkpoint.read_card(choices(folders[0], train.protocol)[0].folder))
-    corpus = read_corpus(processed, train, params.prepare.of(dataset).label_range, scaler)
+    folders = [processed / "models" / made.name / str(seed) for seed in settings.seeds]
+    scaler = checkpoint.scaler_of(checkpoint.read_card(choices(folders[0], made.protocol)[0].folder))
+    corpus = read_corpus(processed, made.inputs, scaler)
     labels = corpus.splits["test"].labels
     if not np.isfinite(labels).any():
-        raise MalformedInput(f"{dataset}: expected labelled clips in the split test, got none")
+        raise MalformedInput(f"{processed.name}: expected labelled clips in the split test, got none")
     asked: list[Asked] = []
-    for pattern in evaluate.patterns:
+    for pattern in settings.patterns:
         ids = [clip.id for split in ("valid", "test") for clip in corpus.splits[split].clips]
         variants = Variants(processed / "variants" / f"{pattern}.h5", ids)
         for folder in folders:
-            parts = [
-                list(_runs(corpus, choice, variants, train.device, evaluate))
-                for choice in choices(folder, train.protocol)
-            ]
+            parts = [list(_runs(corpus, choice, variants, settings)) for choice in choices(folder, made.protocol)]
             asked += [_joined(same) for same in zip(*parts)]
-    scores = _table(params, processed, model, corpus, [one.run for one in asked])
+    scores = _table(made, processed, settings, corpus, [one.run for one in asked])
     scores["intervals"], scores["calibration"] = _intervals(asked), _calibration(corpus, asked, labels)
-    scores["calibrated"], scores["coverage"] = _corrected(asked, evaluate.calibrate), _coverage(asked)
-    answer(corpus, folders, processed / "scores" / f"{model}.unlabelled.csv", train.device)
+    scores["calibrated"], scores["coverage"] = _corrected(asked, settings.calibrate), _coverage(asked)
+    answer(corpus, folders, processed / "scores" / f"{made.name}.unlabelled.csv", settings.device)
     arrays = {"ids": np.array([clip.id for clip in corpus.splits["test"].clips]), "labels": labels}
     for one in asked:
         key = f"{one.run.pattern}/{one.run.level}/{one.run.mask_seed}/{one.run.train_seed}"
         arrays |= {f"{key}/{name}": values for name, values in one.outputs.items()}
-    _write(processed / "scores", model, scores, arrays)
+    _write(processed / "scores", made.name, scores, arrays)
     return scores
 
 
-def _runs(corpus: Corpus, choice: Choice, variants: Variants, device: str, settings: Evaluate) -> Iterator[Asked]:
+def _runs(corpus: Corpus, choice: Choice, variants: Variants, settings: Settings) -> Iterator[Asked]:
     """One checkpoint at every level and mask seed: the scores that it was chosen for."""
     network, card = checkpoint.load(choice.folder)
     checkpoint.check_features(card, corpus.origins)
-    judged, spec, place = Judged.by(corpus.task), card.spec, choose_device(device)
+    judged, spec, place = Judged.by(corpus.task), card.spec, choose_device(settings.device)
     network = network.to(place)
     test, mended = corpus.splits["test"], _mended(corpus, network, spec, variants, settings.calibrate)
     labels = test.labels
@@ -144,28 +153,30 @@ def _joined(same: Sequence[Asked]) -> Asked:
     return replace(same[0], run=run, outputs=outputs, bounds=bounds)
 
 
-def _table(params: Params, processed: Path, model: str, corpus: Corpus, runs: list[Run]) -> dict[str, object]:
+def _table(made: Plan, processed: Path, settings: Settings, corpus: Corpus, runs: list[Run]) -> dict[str, Any]:
     patterns = summary(runs)
-    train, export = params.train.of_model(model, processed.name), params.export.of(processed.name)
-    words = _embeddings(processed, [*train.features, *export.features])
+    words = _embeddings(processed, [*made.inputs.features, *settings.words])
     return {
         "dataset": processed.name,
-        "model": model,
-        "protocol": train.protocol,
+        "model": made.name,
+        "protocol": made.protocol,
         "task": corpus.task.task,
         "scale": corpus.task.scale,
         "notes": leaks(corpus.origins),
         "clips": {split: len(members) for split, members in corpus.splits.items() if split in SPLITS},
-        "seeds": {"train": params.seeds, "mask": sorted({r.mask_seed for r in runs})},
+        "seeds": {"train": settings.seeds, "mask": sorted({r.mask_seed for r in runs})},
         "baselines": baselines(corpus, words),
         "patterns": patterns,
         "over_rates": {name: over_rates(levels) for name, levels in patterns.items()},
         "indices": {name: indices(levels) for name, levels in patterns.items()},
-        "learnt_under": {
-            name: train.training_settings(model, processed.name).get(name) for name in ("pattern", "level")
-        },
+        "learnt_under": _learnt_under(made.training),
         "runs": [asdict(run) for run in runs],
     }
+
+
+def _learnt_under(training: Training) -> dict[str, object]:
+    """The loss of training clips; its rate is None where there is none or the pattern draws its own."""
+    return {"pattern": training.pattern, "level": None if training.pattern in NO_RATE else training.level}
 
 
 def baselines(corpus: Corpus, words: FeatureFile | None) -> dict[str, dict[str, object]]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from lacuna.data.samples import Sample, Samples
+from lacuna.data.task import Inputs
 from lacuna.figures.sections.inside import Asked
 from lacuna.mask.variants import Variants
-from lacuna.params import Train
 from lacuna.train import checkpoint
 from lacuna.train.run import read_corpus
 from lacuna.train.trainer import choose_device, predict
@@ -19,17 +19,15 @@ from lacuna.types import specials
 TOLD_BY_RATE = ("completeness", "uncertainty")  # outputs that are worth asking for at every missing rate
 
 
-def ask(
-    processed: Path, models: Mapping[str, Train], seed: int, label_range: tuple[float, float], most: int
-) -> list[Asked]:
+def ask(processed: Path, models: Mapping[str, Inputs], seed: int, most: int, device: str = "auto") -> list[Asked]:
     """Each model trained with `seed`, on at most `most` clips of the test split."""
     asked = []
-    for model, train in models.items():
+    for model, inputs in models.items():
         folder = processed / "models" / model / str(seed)
         if (folder / "model.json").is_file():
-            corpus = read_corpus(processed, train, label_range, checkpoint.scaler_of(checkpoint.read_card(folder)))
+            corpus = read_corpus(processed, inputs, checkpoint.scaler_of(checkpoint.read_card(folder)))
             test = corpus.splits["test"][:most]
-            asked.append(_ask(model, folder, test, _frames(processed / "variants", test), train.device))
+            asked.append(_ask(model, folder, test, _frames(processed / "variants", test), device))
     return asked
 
 

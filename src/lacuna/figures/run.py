@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from lacuna.data.samples import read_clips
+from lacuna.data.task import Inputs
 from lacuna.evaluate.compare import Table, compare
 from lacuna.figures.clip_data import stage_scene
 from lacuna.figures.clips_data import clips_section
@@ -37,7 +38,6 @@ from lacuna.figures.sections import (
 from lacuna.figures.sections import training as learning
 from lacuna.figures.sections.corpus import Measured
 from lacuna.figures.sections.training import Learning
-from lacuna.params import Train
 from lacuna.storage.features import FeatureFile
 from lacuna.storage.files import read_json, reading, replacing
 from lacuna.storage.tensors import shapes_of
@@ -48,15 +48,15 @@ from lacuna.types import Clip, MalformedInput, Reject
 @dataclass(frozen=True)
 class Wanted:
     """What is shown: a clip (empty: the first complete one of the test split) in so many `frames` with `features`,
-    models by name, as each was trained, on at most `asked` test clips, and their seeds."""
+    models by name with what each reads, on at most `asked` test clips, and their seeds."""
 
     features: Sequence[str]
-    models: Mapping[str, Train]
+    models: Mapping[str, Inputs]
     seeds: Sequence[int]
-    label_range: tuple[float, float]
     clip: str = ""
     frames: int = 6
     asked: int = 500
+    device: str = "auto"
 
 
 def illustrate(wanted: Wanted, raw: Path, processed: Path, out: Path) -> list[Section]:
@@ -75,7 +75,7 @@ def illustrate(wanted: Wanted, raw: Path, processed: Path, out: Path) -> list[Se
         sections.append(learning.section(dataset, runs))
     if records:
         sections.append(robustness.section(dataset, records, synthetic))
-    asked = ask(processed, wanted.models, wanted.seeds[0], wanted.label_range, wanted.asked) if runs else []
+    asked = ask(processed, wanted.models, wanted.seeds[0], wanted.asked, wanted.device) if runs else []
     optional = [
         differences.section(dataset, compared(processed, records)),
         calibration.section(dataset, records),

@@ -1,4 +1,4 @@
-"""What a name in `models` stands for on one dataset. In: params.yaml. Out: a `Plan`, as values and as JSON.
+"""What a name in `models` stands for on one dataset. In: the section `train`. Out: a `Plan`, as values and as JSON.
 
 Stage `models` writes a model's plan; training and evaluation depend on that file and not on all of the section `train`.
 So what is said of one model, or the code of one, makes no other model run again; nor do features it does not read.
@@ -13,27 +13,26 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lacuna.params import Params, Train, checked, plugin
+from lacuna.data.task import Inputs
+from lacuna.params import Train, checked, plugin
 from lacuna.source.closure import digest, plugin_file
 from lacuna.source.reads import encoding_after_loss
 from lacuna.storage.files import digest_of_file, replacing
 from lacuna.train.trainer import Settings
 from lacuna.types import MalformedInput
 
-COMMON = ("features", "task", "standardize", "lengths", "protocol")  # of the section train; the rest changes no result
-
 
 @dataclass(frozen=True)
 class Plan:
-    """A model's name, its file, the settings of its architecture (the file's own `Settings`) and of its training, the
-    section `train` as the model has it, and the range of labels."""
+    """A model's name, its file, the settings of its architecture (the file's own `Settings`) and of its training, what
+    it reads of the dataset, and the protocol that its checkpoints are chosen by."""
 
     name: str
     file: str
     model: Any
     training: Settings
-    train: Train
-    label_range: tuple[float, float]
+    inputs: Inputs
+    protocol: str = "validation"
 
     @property
     def module(self) -> ModuleType:
@@ -42,9 +41,8 @@ class Plan:
 
     def values(self) -> dict[str, object]:
         """All that decides a training run beside data, seed and shared code, as plain values."""
-        told = {name: getattr(self.train, name) for name in COMMON}
-        told |= {"label_range": self.label_range, "model": asdict(self.model), "training": asdict(self.training)}
-        return {"file": self.file, "code": digest([*self.files()]), **told}
+        told = asdict(self.inputs) | {"model": asdict(self.model), "training": asdict(self.training)}
+        return {"file": self.file, "code": digest([*self.files()]), "protocol": self.protocol, **told}
 
     def files(self) -> Iterator[Path]:
         """The model's file, those of the patterns that it is trained and selected under, and of the extractors that
@@ -52,19 +50,20 @@ class Plan:
         yield plugin_file("models", self.file)
         for pattern in {self.training.pattern, self.training.select_pattern} - {"none"}:
             yield plugin_file("patterns", pattern)
-        for extractor in encoding_after_loss(self.train.features):
+        for extractor in encoding_after_loss(self.inputs.features):
             yield plugin_file(*extractor)
 
 
-def plan(params: Params, dataset: str, name: str) -> Plan:
-    """Every setting of a model, checked."""
+def plan(train: Train, name: str, dataset: str, label_range: tuple[float, float]) -> Plan:
+    """Every setting of a model on a dataset with labels in a range, checked."""
+    own = train.of_model(name, dataset)
     return Plan(
         name=name,
-        file=params.train.file_of(name),
-        model=params.train.model_settings(name, dataset),
-        training=checked(Settings, params.train.training_settings(name, dataset), f"train.{name}.training"),
-        train=params.train.of_model(name, dataset),
-        label_range=params.prepare.of(dataset).label_range,
+        file=train.file_of(name),
+        model=train.model_settings(name, dataset),
+        training=checked(Settings, train.training_settings(name, dataset), f"train.{name}.training"),
+        inputs=Inputs(own.features, own.task, own.standardize, own.lengths, label_range),
+        protocol=own.protocol,
     )
 
 
@@ -81,6 +80,6 @@ def digests_of(processed: Path, features: Sequence[str]) -> dict[str, str]:
 
 def write_plan(processed: Path, made: Plan) -> None:
     """`settings/<model>.json`: the plan, and what its features files hold, so that others may change as they like."""
-    told = made.values() | {"read": digests_of(processed, made.train.features)}
+    told = made.values() | {"read": digests_of(processed, made.inputs.features)}
     with replacing(processed / "settings" / f"{made.name}.json") as temporary:
         temporary.write_text(json.dumps(told, indent=1, sort_keys=True), encoding="utf-8")

@@ -18,9 +18,9 @@ from lacuna.compute import distributed
 from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Samples, polarity, read_samples
 from lacuna.data.scaler import Scaler
-from lacuna.data.task import Task, class_names
+from lacuna.data.task import Inputs, Task, class_names
 from lacuna.mask.after_loss import made_again
-from lacuna.params import Params, Train, plugin
+from lacuna.params import plugin
 from lacuna.storage import pretrained
 from lacuna.storage.cache import default_root, digest_of
 from lacuna.storage.features import Origin
@@ -28,7 +28,7 @@ from lacuna.storage.files import digest_of_file, replacing
 from lacuna.train import checkpoint
 from lacuna.train.checkpoint import Card
 from lacuna.train.feed import Loss
-from lacuna.train.plan import Plan, digests_of, plan
+from lacuna.train.plan import Plan, digests_of
 from lacuna.train.resume import read_progress, write_progress
 from lacuna.train.trainer import Data, History, Progress, Settings, choose_device, fit
 from lacuna.types import SPLITS, TOKEN_COLUMNS, UNKNOWN
@@ -49,16 +49,16 @@ class Corpus:
     task: Task
 
 
-def read_corpus(folder: Path, train: Train, label_range: tuple[float, float], scaler: Scaler | None = None) -> Corpus:
+def read_corpus(folder: Path, inputs: Inputs, scaler: Scaler | None = None) -> Corpus:
     """The samples of `processed/<dataset>`, also unlabelled; a scaler is fitted on the train split if none is given."""
-    samples, origins = read_samples(folder, train.features)
-    if train.task == "polarity":
+    samples, origins = read_samples(folder, inputs.features)
+    if inputs.task == "polarity":
         samples = samples.relabelled(polarity)
     splits = {split: samples.of_split(split) for split in (*SPLITS, UNKNOWN)}
     if scaler is None:
-        scaler = fit_scaler(splits["train"]) if train.standardize else Scaler({}, {})
+        scaler = fit_scaler(splits["train"]) if inputs.standardize else Scaler({}, {})
     labels = (clip.label for clip in samples.clips if clip.labels)
-    task, again = Task.of(train.task, labels, label_range), made_again(origins, scaler)
+    task, again = Task.of(inputs.task, labels, inputs.label_range), made_again(origins, scaler)
     splits = {name: members.scaled(scaler).bound(again, task.classes) for name, members in splits.items()}
     return Corpus(splits, origins, scaler, task)
 
@@ -92,26 +92,26 @@ class Observer(Protocol):
 
 
 def train_model(
-    params: Params,
+    made: Plan,
     processed: Path,
-    name: str,
     seed: int,
     folder: Path,
     observers: Sequence[Callable[[Fitting], Observer]] = (),
+    device: str = "auto",
 ) -> tuple[Card, History]:
-    """Train one model with one seed and write its checkpoint and history.csv into `folder`.
+    """Train one model with one seed on `processed` and write its checkpoint and history.csv into `folder`.
 
     A run that was killed goes on after its last whole epoch and ends with the same numbers.
     """
-    made = plan(params, processed.name, name)
-    device = distributed.join(choose_device(made.train.device))
-    corpus = read_corpus(processed, made.train, made.label_range)
-    spec = InputSpec.of(corpus.splits["train"], made.train.lengths, corpus.task.classes, made.label_range)
+    place, inputs = distributed.join(choose_device(device)), made.inputs
+    corpus = read_corpus(processed, inputs)
+    spec = InputSpec.of(corpus.splits["train"], inputs.lengths, corpus.task.classes, inputs.label_range)
     torch.manual_seed(seed)
     model, card = made.module.Model(made.model, spec), _card(made, corpus, spec, processed.name, seed)
-    read = [digest_of_file(processed / "clips.jsonl"), *digests_of(processed, made.train.features).values()]
+    read = [digest_of_file(processed / "clips.jsonl"), *digests_of(processed, inputs.features).values()]
     read.append(_weights(made.model))
-    state = default_root() / "training" / f"{digest_of(name, made.values(), asdict(spec), seed, *read)}.safetensors"
+    key = digest_of(made.name, made.values(), asdict(spec), seed, *read)
+    state = default_root() / "training" / f"{key}.safetensors"
     data = Data(corpus.splits["train"], corpus.splits["valid"], spec, _pattern(made.training))
     fitting = Fitting(corpus, model, card, data.loss(made.training, seed), state.with_suffix(""))
     watching = [observer(fitting) for observer in observers]
@@ -121,10 +121,10 @@ def train_model(
     if distributed.rank():
         keepers.clear()  # the first process writes for all
     history = fit(
-        model, replace(data, criterion=criterion), made.training, seed, device, read_progress(state),
+        model, replace(data, criterion=criterion), made.training, seed, place, read_progress(state),
         lambda progress: [keep(progress) for keep in keepers],
     )  # fmt: skip
-    names = class_names(processed) if made.train.task == "class" else ()
+    names = class_names(processed) if inputs.task == "class" else ()
     card = replace(card, best_epoch=history.best, classes=names)
     if distributed.rank() == 0:
         checkpoint.save(folder, model, card)
@@ -140,8 +140,8 @@ def _card(made: Plan, corpus: Corpus, spec: InputSpec, dataset: str, seed: int) 
         model=made.file,
         settings=asdict(made.model),
         spec=spec,
-        task=made.train.task,
-        label_range=made.label_range,
+        task=made.inputs.task,
+        label_range=made.inputs.label_range,
         origins=corpus.origins,
         scaler=checkpoint.scaler_values(corpus.scaler),
         training=asdict(made.training),

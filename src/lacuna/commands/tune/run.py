@@ -1,4 +1,4 @@
-"""Trials of one model on one dataset, judged on validation alone. In: params, a search space. Out: the best settings.
+"""Trials of one model on one dataset, judged on validation alone. In: a `Search`. Out: the best settings.
 
 Optuna draws the settings (tree-structured Parzen estimator) and ends trials that lag behind (median rule). Trials are
 kept in a journal: a search that was killed, or is asked for more trials, goes on where it was.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,31 +20,57 @@ from matplotlib.axes import Axes
 
 from lacuna.commands.tune.space import DECADE, Choice, Range
 from lacuna.figures.drawing import SERIES, WIDE, Picture, drawing
-from lacuna.params import Params, Train
+from lacuna.params import Train
 from lacuna.storage.cache import digest_of
 from lacuna.storage.files import replacing
-from lacuna.train.plan import plan
+from lacuna.train.plan import Plan, plan
 from lacuna.train.run import Fitting, train_model
 from lacuna.train.trainer import Progress
 from lacuna.types import MalformedInput
 
 TRIAL = "tuning_trial"  # the name that a trial's settings go by while it runs
-Space = Sequence[Choice | Range]
 
 
-def tune(params: Params, processed: Path, model: str, space: Space, trials: int) -> Any:  # noqa: ANN401
-    """The Optuna study of `processed/<dataset>` after `trials` trials in all; each minimises the validation loss."""
+@dataclass(frozen=True)
+class Search:
+    """What is searched: a model's settings on processed/<dataset>, within a space. A trial trains once a seed, as the
+    section `train` says but for what is drawn."""
+
+    processed: Path
+    model: str
+    space: Sequence[Choice | Range]
+    train: Train
+    label_range: tuple[float, float]
+    seeds: Sequence[int]
+
+    def plan(self) -> Plan:
+        """The model as the section has it."""
+        return plan(self.train, self.model, self.processed.name, self.label_range)
+
+    def trial(self, drawn: Mapping[str, object]) -> Plan:
+        """The model under the settings of a trial."""
+        varied = Train(**(self.train.model_dump() | {TRIAL: like(self.train, self.model, drawn)}))
+        return plan(varied, TRIAL, self.processed.name, self.label_range)
+
+    @property
+    def folder(self) -> Path:
+        """Where journals, tables and figures of searches lie."""
+        return self.processed / "tuning"
+
+
+def tune(search: Search, trials: int) -> Any:  # noqa: ANN401
+    """The Optuna study after `trials` trials in all; each minimises the validation loss."""
     optuna = _optuna()
     study = optuna.create_study(
-        storage=_storage(optuna, processed, model),
-        study_name=_name(params, processed.name, model, space),
+        storage=_storage(optuna, search),
+        study_name=_name(search),
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=params.seeds[0]),
+        sampler=optuna.samplers.TPESampler(seed=search.seeds[0]),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3),
     )
     left = trials - len([trial for trial in study.trials if trial.state.is_finished()])
     if left > 0:
-        study.optimize(partial(_tried, params, processed, model, space), n_trials=left)
+        study.optimize(partial(_tried, search), n_trials=left)
     return study
 
 
@@ -56,32 +83,25 @@ def _optuna() -> Any:  # noqa: ANN401
     return optuna
 
 
-def _storage(optuna: Any, processed: Path, model: str) -> Any:  # noqa: ANN401
-    folder = folder_of(processed)
-    folder.mkdir(parents=True, exist_ok=True)
-    backend = optuna.storages.journal.JournalFileBackend(str(folder / f"{model}.journal"))
+def _storage(optuna: Any, search: Search) -> Any:  # noqa: ANN401
+    search.folder.mkdir(parents=True, exist_ok=True)
+    backend = optuna.storages.journal.JournalFileBackend(str(search.folder / f"{search.model}.journal"))
     return optuna.storages.JournalStorage(backend)
 
 
-def folder_of(processed: Path) -> Path:
-    """Where journals, tables and figures of searches lie."""
-    return processed / "tuning"
-
-
-def _name(params: Params, dataset: str, model: str, space: Space) -> str:
+def _name(search: Search) -> str:
     """Trials under other settings, code or ranges are of another study."""
-    return f"{model} {digest_of(plan(params, dataset, model).values(), [repr(one) for one in space])[:12]}"
+    return f"{search.model} {digest_of(search.plan().values(), [repr(one) for one in search.space])[:12]}"
 
 
-def _tried(params: Params, processed: Path, model: str, space: Space, trial: Any) -> float:  # noqa: ANN401
+def _tried(search: Search, trial: Any) -> float:  # noqa: ANN401
     """The best validation loss of the model under the trial's settings, the mean over the seeds."""
-    drawn = {one.key: one.draw(trial) for one in space}
-    varied = params.model_copy(update={"train": with_trial(params.train, model, drawn)})
+    made = search.trial({one.key: one.draw(trial) for one in search.space})
     losses: list[float] = []
     with TemporaryDirectory() as folder, _cache(folder):
-        for seed in params.seeds:
+        for seed in search.seeds:
             watch: list[Callable[[Fitting], Any]] = [] if losses else [lambda fitting: _Watch(trial)]
-            _, history = train_model(varied, processed, TRIAL, seed, Path(folder, str(seed)), watch)
+            _, history = train_model(made, search.processed, seed, Path(folder, str(seed)), watch, search.train.device)
             losses.append(history.best_loss)
     return sum(losses) / len(losses)
 
@@ -115,11 +135,6 @@ class _Watch:
         """Nothing is kept."""
 
 
-def with_trial(train: Train, model: str, drawn: Mapping[str, object]) -> Train:
-    """The section `train` with a model `TRIAL` that is like `model` but for what was drawn."""
-    return Train(**(train.model_dump() | {TRIAL: like(train, model, drawn)}))
-
-
 def like(train: Train, model: str, drawn: Mapping[str, object]) -> dict[str, Any]:
     """What stands under `train.<name>` for a model that is like `model` but for {"training.…" | "model.…": value}."""
     own = {key: value for key, value in (train.model_extra or {}).get(model, {}).items() if key != "like"}
@@ -130,9 +145,9 @@ def like(train: Train, model: str, drawn: Mapping[str, object]) -> dict[str, Any
     return {"like": train.file_of(model), **own, **{name: values for name, values in parts.items() if values}}
 
 
-def write_study(params: Params, processed: Path, model: str, study: Any) -> str:  # noqa: ANN401
+def write_study(search: Search, study: Any) -> str:  # noqa: ANN401
     """<model>.csv, .svg and .png of the trials and <model>.yaml, the best as a `like:` block, which is returned."""
-    folder, done = folder_of(processed), [t for t in study.trials if t.value is not None]
+    folder, model, done = search.folder, search.model, [t for t in study.trials if t.value is not None]
     if not any(t.state.name == "COMPLETE" for t in study.trials):
         raise MalformedInput(f"{folder}: expected at least one whole trial, got none")
     table = study.trials_dataframe(attrs=("number", "value", "params", "state", "duration"))
@@ -141,7 +156,7 @@ def write_study(params: Params, processed: Path, model: str, study: Any) -> str:
     picture = _picture(model, done, list(study.best_params))
     (folder / f"{model}.svg").write_bytes(picture.svg)
     (folder / f"{model}.png").write_bytes(picture.png)
-    block = {"train": {f"{model}_tuned": like(params.train, model, study.best_params)}}
+    block = {"train": {f"{model}_tuned": like(search.train, model, study.best_params)}}
     told = yaml.safe_dump(block, sort_keys=False, allow_unicode=True)
     (folder / f"{model}.yaml").write_text(told, encoding="utf-8")
     return told
