@@ -48,7 +48,7 @@ def _told_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_told_version, is_eager=True, help="and no more")
+        bool, typer.Option("--version", callback=_told_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Raw videos in; features, incomplete variants, MMSA pickles and honestly judged robust models out."""
@@ -58,6 +58,8 @@ def options(
 def doctor() -> None:
     """Versions, the device, and which extractors and backends can run here, with what each lacks."""
     for title, rows in diagnosis.examine().items():
+        if not rows:
+            continue
         table = Table(title=title, title_justify="left", show_header=False, box=None)
         for name, verdict in rows:
             table.add_row(name, shown(verdict))
