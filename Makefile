@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test test-slow lint clean
+.PHONY: repro test test-slow lint lock clean
 
 repro: .venv/.installed
 	$(BIN)/dvc repro
@@ -34,6 +34,16 @@ test-slow: .venv/.installed-test
 .venv/.installed-test: .venv/.installed requirements-test.lock
 	$(BIN)/pip install --quiet --progress-bar off -r requirements-test.lock
 	touch $@
+
+# make lock: both locked sets anew, for every Python and platform, within pyproject's ranges; pins that still hold are kept.
+# torch's CUDA packages are left out: torch is installed first and brings what its build needs.
+UV ?= uv
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.10 --no-annotate --no-header pyproject.toml
+lock:
+	$(LOCK) --output-file requirements.lock
+	$(LOCK) --output-file requirements-test.lock --extra test --extra dev --constraint requirements.lock
+	sed -i -E '/^(cuda-|nvidia-[^m]|triton)/d' requirements.lock requirements-test.lock
+	grep -vxFf requirements.lock requirements-test.lock > requirements-test.new && mv requirements-test.new requirements-test.lock
 
 clean:
 	rm -rf .venv processed/* .cache

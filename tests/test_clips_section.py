@@ -51,7 +51,8 @@ def test_the_section_of_a_dataset(tmp_path: Path) -> None:
     names = re.findall(r'<th scope="row" data-v="([^"]*)"', made.body)
     assert names == ["b&lt;i&gt;", "a", "c", "t"]  # errors 4, 0.5, 0.25 and none
     assert '<td class="n" data-v="4.0000">4.00</td>' in made.body
-    assert "<small>0.5: +0.00</small>" in made.body and 'data-split="train"' in made.body
+    assert '<td>0.5</td><td class="n">+0.50</td>' in made.body and 'data-split="train"' in made.body
+    assert '<polyline points="0,19.0 60,10.0"/>' in made.body  # from -2, the largest there is, to 0
     assert clips_section("made", tmp_path, clips, [{"model": "rcml", "task": "polarity"}]) is None
 
 

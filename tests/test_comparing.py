@@ -32,7 +32,7 @@ def write_scores(folder, model, noise, dataset="tiny", task="regression", seed=0
     patterns = summary(runs)
     over = {name: over_rates(levels) for name, levels in patterns.items()}
     record = {"dataset": dataset, "model": model, "protocol": protocol, "task": task, "scale": judged.scale}
-    record |= {"patterns": patterns, "over_rates": over}
+    record |= {"patterns": patterns, "over_rates": over, "seeds": {"train": list(SEEDS)}}
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / f"{model}.npz", **arrays)
     (folder / f"{model}.json").write_text(json.dumps(record))
@@ -62,6 +62,13 @@ def test_the_table_holds_complete_and_mean_scores(pair):
     assert head == ["Model", "Lost", "MAE"]
     assert [row[:2] for row in rows[::2]] == [["good", "nothing"], ["bad_one", "nothing"]]
     assert 0.2 < float(rows[0][2].split(" ± ")[0]) < 0.3 < 1 < float(rows[3][2])
+
+
+def test_one_seed_has_no_deviation(tmp_path, pair):
+    path = write_scores(tmp_path, "alone", 0.3)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"seeds": {"train": [1]}}))
+    shown = {row[0]: row[2] for row in cells(compare([path, *pair], ["mae"])[0])[1] if row[1] == "nothing"}
+    assert [name for name, value in shown.items() if "±" in value] == ["good", "bad_one"] and len(shown) == 3
 
 
 def test_latex_marks_the_best_and_escapes(pair):

@@ -2,8 +2,9 @@
 
     python tools/check_wheels.py [--only NAME ...] [--skip NAME ...] [--python 3.14 ...] [--platform macos-arm64 ...]
 
-Each dependency is asked of the package index by `pip download --only-binary`, without its own dependencies, for each
-Python and platform; what was downloaded is thrown away (torch alone is some gigabytes: --skip torch torchvision).
+Each dependency is asked of the package index as `pip install --dry-run --only-binary=:all:` resolves it, without its
+own dependencies, for each Python and platform. An index that serves metadata beside its wheels is asked for that alone,
+so even torch costs nothing.
 A cell is the version that was found, with `(any)` where its wheel is for every platform, or `none`. The exit status is
 1 where one is missing.
 """
@@ -11,11 +12,13 @@ A cell is the version that was found, with `(any)` where its wheel is for every 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -45,19 +48,20 @@ def name_of(requirement: str) -> str:
     return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
 
 
-def downloaded(requirements: list[str], python: str, platform: str) -> dict[str, str] | None:
+def chosen(requirements: list[str], python: str, platform: str) -> dict[str, str] | None:
     """{normalised name: version} of the wheels found for all requirements at once, None where one has none.
 
     A version that ends in ANYWHERE is of a wheel for every platform.
     """
     tags = [word for tag in PLATFORMS[platform] for word in ("--platform", tag)]
     with tempfile.TemporaryDirectory(prefix="wheels-") as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        command += ["--no-cache-dir", "--python-version", python, *tags, "--dest", folder, *requirements]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        wheels = [path.stem.split("-") for path in Path(folder).glob("*.whl")]
+        command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--no-deps", "--ignore-installed"]
+        command += ["--only-binary=:all:", "--python-version", python, *tags, "--target", folder, "--report", "-"]
+        done = subprocess.run([*command, *requirements], capture_output=True, text=True, check=False)
     if done.returncode:
         return None
+    urls = [one["download_info"]["url"] for one in json.loads(done.stdout)["install"]]
+    wheels = [Path(unquote(urlsplit(url).path)).stem.split("-") for url in urls]
     return {normal(w[0]): w[1] + (ANYWHERE if w[-1] == "any" else "") for w in wheels}
 
 
@@ -72,9 +76,9 @@ def column(requirements: list[str], python: str, platform: str, known: dict[str,
     `known`: answers of another platform that hold here too.
     """
     asked = [r for r in requirements if r not in known]
-    found = downloaded(asked, python, platform) if asked else {}
+    found = chosen(asked, python, platform) if asked else {}
     if found is None:
-        alone = {r: downloaded([r], python, platform) for r in asked}
+        alone = {r: chosen([r], python, platform) for r in asked}
         return {**known, **{r: next(iter((answer or {"": "none"}).values())) for r, answer in alone.items()}}
     return {**known, **{r: found[normal(name_of(r))] for r in asked}}
 

@@ -48,7 +48,7 @@ def _told_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_told_version, is_eager=True, help="and no more")
+        bool, typer.Option("--version", callback=_told_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Raw videos in; features, incomplete variants, MMSA pickles and honestly judged robust models out."""
@@ -58,6 +58,8 @@ def options(
 def doctor() -> None:
     """Versions, the device, and which extractors and backends can run here, with what each lacks."""
     for title, rows in diagnosis.examine().items():
+        if not rows:
+            continue
         table = Table(title=title, title_justify="left", show_header=False, box=None)
         for name, verdict in rows:
             table.add_row(name, shown(verdict))
@@ -100,7 +102,7 @@ def info(path: Path) -> None:
     """What a features file, a variants file, an MMSA pickle or a checkpoint folder holds."""
     from lacuna.commands.info import describe
 
-    _say(f"{name:<14} {value}" for name, value in describe(path))
+    _say_pairs(describe(path))
 
 
 @app.command()
@@ -277,7 +279,7 @@ def predict(
     if as_json:
         typer.echo(json.dumps(answer.as_dict(), ensure_ascii=False, indent=1))
     else:
-        _say(f"{name:<14} {value}" for name, value in answer.lines())
+        _say_pairs(answer.lines())
 
 
 @app.command()
@@ -347,6 +349,13 @@ def docs(page: Annotated[str, typer.Argument(help="params: docs/params.md; schem
     if page not in pages:
         raise MalformedInput(f"docs: expected one of {', '.join(pages)}; got {page!r}")
     typer.echo(pages[page](), nl=False)
+
+
+def _say_pairs(pairs: Iterable[tuple[str, object]]) -> None:
+    """A name and its value a line, values under one another."""
+    known = list(pairs)
+    width = max(len(name) for name, _ in known)
+    _say(f"{name:<{width}}  {value}" for name, value in known)
 
 
 def _say(lines: Iterable[str]) -> None:

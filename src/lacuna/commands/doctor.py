@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from lacuna.params.plugins import own_plugins
 from lacuna.types import MalformedInput
 
 Rows = list[tuple[str, str]]
+NOT_FOR_USERS = ("", "dev", "docs", "test")
+ABSENT = "not installed"
 PACKAGES = (
     "torch",
     "torchvision",
@@ -41,7 +44,8 @@ def examine() -> dict[str, Rows]:
         "Versions": [("lacuna", __version__), ("python", platform.python_version()), *map(_version, PACKAGES)],
         "Device": _device(),
         "Extractors": extractors,
-        "Models": [(name, "ready") for name in plugin_names("models")],
+        "Models": [("ready", ", ".join(plugin_names("models")))],
+        "Optional parts": _extras(),
         "Plug-ins of this project": [(room, ", ".join(names)) for room, names in own_plugins().items() if names],
         "Project": told if params is None else _project(params),
     }
@@ -51,7 +55,21 @@ def _version(package: str) -> tuple[str, str]:
     try:
         return package, importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return package, "not installed"
+        return package, ABSENT
+
+
+def _extras() -> Rows:
+    """The extras that users install by name: ready, or what to type and what that brings."""
+    needs: dict[str, list[str]] = {}
+    for line in importlib.metadata.requires("lacuna") or ():
+        need, _, extra = line.partition("; extra == ")
+        if (name := extra.strip("'\"")) not in NOT_FOR_USERS:
+            needs.setdefault(name, []).append(re.split(r"[^\w.-]", need, maxsplit=1)[0])
+    lacking = {name: [p for p in packages if _version(p)[1] == ABSENT] for name, packages in needs.items()}
+    return [
+        (name, f"pip install 'lacuna[{name}]'  (brings {', '.join(packages)})" if packages else "ready")
+        for name, packages in lacking.items()
+    ]
 
 
 def _device() -> Rows:
@@ -88,7 +106,8 @@ def _extractor(name: str, params: Params | None) -> str:
     try:
         plugin("extractors", name).Extractor(plugin_settings("extractors", name, values))
     except (MalformedInput, TypeError, OSError) as error:
-        return f"needs settings or files: {' '.join(str(error).split())}"
+        told = " ".join(str(error).split()).removeprefix(f"extractors.{name}: ")
+        return f"needs settings or files: {told}"
     return "ready with params.yaml's settings" if values else "ready with its defaults"
 
 

@@ -41,10 +41,10 @@ class Heard:
 
 
 def write_heard(path: Path, heard: Iterable[tuple[str, Heard]]) -> None:
-    """One JSON object a clip, in order."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for name, one in heard:
-            file.write(json.dumps({"id": name} | asdict(one), ensure_ascii=False) + "\n")
+    """One JSON object a clip, in order; a blank line where there is none, for DVC warns of empty files at every run."""
+    lines = [json.dumps({"id": name} | asdict(one), ensure_ascii=False) for name, one in heard]
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def read_heard(path: Path) -> dict[str, Heard]:
@@ -52,5 +52,5 @@ def read_heard(path: Path) -> dict[str, Heard]:
     if not path.is_file():
         return {}
     with reading(path, "what was heard in a clip in each line", "delete it and run `dvc repro transcribe`"):
-        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
         return {record.pop("id"): Heard.of(record) for record in records}

@@ -27,8 +27,8 @@ VALID, TEST = "validation-selected", "test-selected, one checkpoint per metric"
 
 @dataclass(frozen=True)
 class Row:
-    """One model: what chose its checkpoint, {metric: (mean, std)} with nothing lost, {metric: mean over the rates}; and
-    whether it is not clearly worse than the best of the table."""
+    """One model: what chose its checkpoint, {metric: (mean, std)} with nothing lost (std None of a
+    single seed), {metric: mean over the rates}; and whether it is not clearly worse than the best of the table."""
 
     name: str
     chosen: str
@@ -171,7 +171,10 @@ def _row(one: Judged, pattern: str, chosen: tuple[str, ...]) -> Row:
     for key in chosen:
         if key not in known:
             raise MalformedInput(f"{one.path}: expected a metric among {', '.join(known)}, got {key!r}")
-    at_zero = {key: (complete[key]["mean"], complete[key]["std"]) for key in chosen if key in complete}
+    several = len(one.record["seeds"]["train"]) > 1  # of one run there is no deviation
+    at_zero = {
+        key: (complete[key]["mean"], complete[key]["std"] if several else None) for key in chosen if key in complete
+    }
     over = one.record["over_rates"].get(pattern, {})
     means = {key: (over.get(key) or {}).get("mean") for key in chosen}
     return Row(one.model, VALID if one.record["protocol"] == "validation" else TEST, at_zero, means)

@@ -35,7 +35,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not self.file:
-            raise MalformedInput("glove: file: expected a text file of word vectors, got ''")
+            raise MalformedInput("file: expected a text file of word vectors, got ''")
         _text.check_cleaning(self.clean)
         if self.max_length < 1:
             raise MalformedInput(f"max_length: expected at least 1, got {self.max_length}")

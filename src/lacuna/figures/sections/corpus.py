@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from lacuna.evaluate.names import SPLITS, percent
 from lacuna.figures.drawing import MODALITY_COLOURS, SMALL, SPLIT_COLOURS, Picture, colour, drawing, legend
@@ -83,9 +85,15 @@ def _labels(clips: Sequence[Clip]) -> Picture | None:
         )  # fmt: skip
         axes.grid(False, axis="x")
         axes.set_xlabel("label")
-        axes.set_ylabel("clips")
+        _count_clips(axes)
         legend(axes)
     return drawn.picture
+
+
+def _count_clips(axes: Axes) -> None:
+    """The upright axis counts clips: whole numbers."""
+    axes.set_ylabel("clips")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _edges(values: np.ndarray) -> np.ndarray:
@@ -110,7 +118,7 @@ def _durations(measured: Sequence[Measured]) -> Picture | None:
         axes.hist(seconds, 24, rwidth=0.92, color=colour(0))
         axes.grid(False, axis="x")
         axes.set_xlabel("seconds")
-        axes.set_ylabel("clips")
+        _count_clips(axes)
     return drawn.picture
 
 
@@ -124,11 +132,12 @@ def _words(clips: Sequence[Clip]) -> Picture | None:
         "words", "Text lengths", f"How many {unit} are spoken in a clip, as its transcript has them."
     ) as drawn:
         axes = drawn.axes()
-        edges = np.arange(0.5, max(counts) + 1.5, max(1, max(counts) // 24)).tolist()
+        width = max(1, max(counts) // 24)
+        edges = np.arange(0.5, max(counts) + 0.5 + width, width).tolist()
         axes.hist(counts, edges, rwidth=0.92, color=colour(0))
         axes.grid(False, axis="x")
         axes.set_xlabel(unit)
-        axes.set_ylabel("clips")
+        _count_clips(axes)
     return drawn.picture
 
 
