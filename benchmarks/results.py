@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from shared_states import share_states
 
-from lacuna.data.batches import InputSpec, Padded
+from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Sample, Samples
 from lacuna.data.task import Inputs
 from lacuna.evaluate import metrics
@@ -33,7 +33,6 @@ from lacuna.evaluate.names import is_rate
 from lacuna.evaluate.protocol import Selection
 from lacuna.evaluate.under_loss import predict_variants
 from lacuna.mask.variants import Variants
-from lacuna.models.parts.text import TextEncoder, fit_to
 from lacuna.params import checked, plugin, plugin_names
 from lacuna.train.checkpoint import Card
 from lacuna.train.run import Corpus, Fitting, read_corpus
@@ -61,29 +60,6 @@ COMMON = {
 ONE_DRAW = ("mosi_utterance",)  # a tuned encoder reads every variant anew: one mask seed for each seed of training
 OUT = Path(".cache/benchmarks/results")
 WHOLE_FACE = "whole_face"  # the folder of runs that read landmarks and shape too
-
-
-class SharedStates:
-    """What frozen encoders said of each text, lost words and all, in this process."""
-
-    def __init__(self) -> None:
-        self._states: dict[bytes, Tensor] = {}
-        self._encode = TextEncoder.encode
-
-    def __call__(self, encoder: TextEncoder, text: Padded) -> Tensor:
-        if encoder.finetune:
-            return self._encode(encoder, text)
-        lengths, ids, seen = text.lengths.tolist(), text.values.numpy(), text.seen.numpy()
-        keys = [ids[i, :n].tobytes() + seen[i, :n].tobytes() for i, n in enumerate(lengths)]
-        new = sorted((i for i, key in enumerate(keys) if key not in self._states), key=lambda i: lengths[i])
-        for start in range(0, len(new), 64):
-            part = new[start : start + 64]
-            states = self._encode(encoder, fit_to(text.rows(torch.tensor(part)), max(lengths[i] for i in part)))
-            self._states |= {keys[i]: states[k, : lengths[i]].clone() for k, i in enumerate(part)}
-        states_BTD = torch.zeros(*text.values.shape[:2], self._states[keys[0]].shape[1])
-        for i, n in enumerate(lengths):
-            states_BTD[i, :n] = self._states[keys[i]]
-        return states_BTD
 
 
 @cache
@@ -160,8 +136,7 @@ def place(folder: Path, name: str, seed: int) -> Path:
 
 
 def train_all(folders: list[Path], models: list[str], seeds: list[int]) -> None:
-    shared = SharedStates()
-    TextEncoder.encode = lambda encoder, text: shared(encoder, text)
+    share_states()
     for folder in folders:
         for seed, name in ((seed, name) for seed in seeds for name in models):
             path = place(folder, name, seed)
