@@ -46,7 +46,9 @@ class Settings:
     dropout: float = 0.5  # in the fusion and in the head
     reconstruction_weight: float = 0.1
     gaussian_weight: float = 0.5
-    reversal: Reversal = "none"  # proxy (copied): the gradient of all that reads the proxy is turned round, the task's too
+    reversal: Reversal = (
+        "none"  # proxy (copied): the gradient of all that reads the proxy is turned round, the task's too
+    )
     layers: Layers = "own"  # of the fusion; shared (copied): one layer, passed `fusion_depth` times
     target: Target = "fixed"  # the complete tokens; learnt (copied): they may be made easy to rebuild
     padding: Padding = "masked"  # or read as if it were frames, up to spec.lengths (copied)

@@ -1,7 +1,7 @@
 """Mamba (Gu & Dao 2023) in both directions, without kernels of its own. In: sequences (B, T, D). Out: the same shape.
 
-A state of N numbers for each inner channel is carried along the frames, and what enters it depends on the frame. Padding
-stands behind the real frames; the way back reads them turned round in their place, so no state depends on padding.
+A state of N numbers for each inner channel is carried along the frames, and what enters it depends on the frame.
+Padding stands behind the real frames; the way back reads them turned round in their place, so no state depends on it.
 B samples, T frames, D width, E inner width, N states, R rank of the step size.
 """
 
@@ -63,7 +63,9 @@ class Way(nn.Module):
         u_BTE = F.silu(self.convolution(x_BTE.transpose(1, 2))[..., :frames]).transpose(1, 2)
         step_BTR, enter_BTN, leave_BTN = self.to_scan(u_BTE).split([shape.rank, shape.states, shape.states], -1)
         step_BTE = F.softplus(self.to_step(step_BTR).float())
-        told_BTE = selective_scan(u_BTE.float(), step_BTE, -states_EN.float().exp(), enter_BTN.float(), leave_BTN.float())
+        told_BTE = selective_scan(
+            u_BTE.float(), step_BTE, -states_EN.float().exp(), enter_BTN.float(), leave_BTN.float()
+        )
         return told_BTE + u_BTE * self.skip_E
 
 
