@@ -174,7 +174,7 @@ def _groups(key: str) -> list[str]:
     if not pattern or not is_rate(level):
         return []
     if rest[-1] == "corrected":
-        return [f"{pattern}, corrected"]
+        return [f"{pattern}, corrected", f"{pattern} {level}, corrected"]
     return [pattern, f"{pattern} {level}"]
 
 
@@ -197,6 +197,23 @@ def table(folder: Path, models: list[str]) -> list[str]:
     train, test = (corpus(folder).splits[split].labels for split in ("train", "test"))
     constant = np.abs(test - np.median(train)).mean()
     return [*lines, f"| constant (median of train) | | 1 | | | {f'{constant:.3f} | ' * 6}| |"]
+
+
+def calibration(folder: Path, models: list[str]) -> list[str]:
+    """Lines of a table: errors at some rates as answered, and moved by the share lost as much as validation says."""
+    rates = ("0.0", "0.5", "0.9")
+    head = [f"{float(r):.0%}, {how}" for r in rates for how in ("as answered", "corrected")]
+    lines = ["| " + " | ".join(["model", "seeds", *head, "gain at 90 %"]) + " |", "|---" * (len(head) + 3) + "|"]
+    for name in models:
+        records, told = errors(folder, name)
+        if not records:
+            continue
+        pairs = [(told[f"frames {r}"].mean(1), told[f"frames {r}, corrected"].mean(1)) for r in rates]
+        cells = [_spread(values) for pair in pairs for values in pair]
+        gap = metrics.paired_bootstrap(told["frames 0.9, corrected"], told["frames 0.9"])
+        cells.append(f"{gap['difference']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]")
+        lines.append("| " + " | ".join([name, str(len(records)), *cells]) + " |")
+    return lines
 
 
 def _spread(values: np.ndarray) -> str:
@@ -229,6 +246,7 @@ def main() -> None:
         train_all(options.folders, options.models, options.seeds)
     for folder in options.folders:
         print(f"\n### {folder.name}\n", *table(folder, options.models), sep="\n")
+        print("\nAnswers moved by the share that was lost:\n", *calibration(folder, options.models), sep="\n")
 
 
 if __name__ == "__main__":
