@@ -1,6 +1,6 @@
 """What was tried for Quorum, on pooled vectors with a frozen encoder. Out: a row a trial, validation and test MAE.
 
-    python benchmarks/quorum.py processed/demo processed/mosi_utterance [--seeds 3] [--only TEXT]
+    python benchmarks/quorum.py processed/demo processed/mosi_utterance [--seeds 3] [--only TEXT] [--clips 300]
 
 Every text is encoded once for each loss that is drawn, and kept in .cache/benchmarks/quorum, so a trial takes seconds.
 Epochs and changes are chosen by the MAE of validation, a mean over the rates 0, 30, 60 and 90 %; test is printed beside
@@ -35,7 +35,7 @@ from lacuna.patterns import frames, mixed
 from lacuna.types import SPLITS
 
 RATES = (0.0, 0.3, 0.6, 0.9)
-DRAWS = 4  # losses of each training clip, taken in turn by the epochs
+DRAWS = 3  # losses of each training clip, taken in turn by the epochs
 BINS = torch.linspace(-3, 3, 13)  # of ordinal heads
 HELD = " | ".join(f"{p} {kind}" for p in ("50 %:", "90 %:") for kind in ("as stated", "scaled", "width"))
 OUT = Path(".cache/benchmarks/quorum")
@@ -76,14 +76,16 @@ class Split:
 class Vectors:
     """A dataset's pooled vectors: of train complete and DRAWS times lossy, of valid and test at the RATES."""
 
-    def __init__(self, folder: Path) -> None:
-        read = corpus(folder)
+    def __init__(self, folder: Path, clips: int) -> None:
+        """`clips`: at most so many of each split, spread evenly over it."""
+        read, self.clips = corpus(folder), clips
         self.spec = InputSpec.of(read.splits["train"], LENGTHS)
         self.encoder = TextEncoder(self.spec, finetune=False).eval()
         self.train, self.valid, self.test = (self._split(folder, name, read.splits[name]) for name in SPLITS)
 
     def _split(self, folder: Path, name: str, samples: Sequence[Sample]) -> Split:
-        path = OUT / f"{folder.name}.{name}.pt"
+        samples = samples[:: max(1, len(samples) // self.clips)]
+        path = OUT / f"{folder.name}.{name}.{len(samples)}.pt"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.save([[vars(p) for p in told.values()] for told in self._views(name, samples)], path)
@@ -241,11 +243,12 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="")
+    parser.add_argument("--clips", type=int, default=10**6, help="at most so many of each split")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for folder in options.folders:
         how = {"epochs": 60, "learning_rate": 5e-3, "batch_size": 32, "weight_decay": 1e-2}
-        data, how = Vectors(folder), how | TRAINING.get((folder.name, "quorum"), {})
+        data, how = Vectors(folder, options.clips), how | TRAINING.get((folder.name, "quorum"), {})
         print(f"\n### {folder.name}\n\n| change | validation | test | 0 / 30 / 60 / 90 % | s |\n|---|---|---|---|---|")
         first: list[quorum.Model] = []
         for trial, row, models in trials(data, how, options.seeds, options.only):
