@@ -5,8 +5,8 @@
 A folder is what the stages prepare to mask leave of a dataset. Each run (dataset, model, seed) is written to
 .cache/benchmarks/results/ when it is done and is not done again, so the command goes on where it was stopped; `--table`
 only prints. Every model reads tokens with the embedded encoder and learns under `mixed`; of a face pose, gaze and
-action units are read. A model called `<name>:frozen` tunes no encoder. What a frozen encoder says of a text is kept for
-all runs of a process.
+action units are read. A model called `<name>:frozen` tunes no encoder, `<name>:tuned` does; `--clips 300` learns from
+so many. What a frozen encoder says of a text is kept for all runs of a process.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ COMMON = {
 }
 ONE_DRAW = ("mosi_utterance",)  # a tuned encoder reads every variant anew: one mask seed for each seed of training
 OUT = Path(".cache/benchmarks/results")
+CLIPS = "_clips"  # the folder of runs that learn from fewer
 WHOLE_FACE = "whole_face"  # the folder of runs that read landmarks and shape too
 
 
@@ -67,7 +68,10 @@ def corpus(folder: Path) -> Corpus:
     """The dataset as all models read it."""
     features = FEATURES.get(folder.name, ("tokens", "librosa", "face"))
     read = read_corpus(folder, Inputs(features))
-    return replace(read, splits={name: Samples.of([narrow(s) for s in part]) for name, part in read.splits.items()})
+    splits = {name: [narrow(s) for s in part] for name, part in read.splits.items()}
+    clips = next((int(part.removesuffix(CLIPS)) for part in OUT.parts if part.endswith(CLIPS)), len(splits["train"]))
+    splits["train"] = splits["train"][:: len(splits["train"]) // clips][:clips]  # spread evenly
+    return replace(read, splits={name: Samples.of(part) for name, part in splits.items()})
 
 
 def narrow(sample: Sample) -> Sample:
@@ -83,7 +87,7 @@ def narrow(sample: Sample) -> Sample:
 def run(folder: Path, name: str, seed: int) -> tuple[dict[str, object], dict[str, np.ndarray]]:
     """One model, trained and asked: its record, and predictions of test by pattern, level and mask seed."""
     read, module = corpus(folder), plugin("models", name.partition(":")[0])
-    changes = {"finetune": False} if name.endswith(":frozen") else {}
+    changes = {"finetune": name.endswith(":tuned")} if ":" in name else {}
     spec = InputSpec.of(read.splits["train"], LENGTHS)
     settings = checked(
         Settings,
@@ -237,10 +241,13 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1111, 1112, 1113])
     parser.add_argument("--table", action="store_true", help="train nothing")
     parser.add_argument("--whole-face", action="store_true", help="all 709 columns, as the pipeline's demo has it")
+    parser.add_argument("--clips", type=int, help="learn from so many clips")
     options = parser.parse_args()
+    global OUT
     if options.whole_face:
-        global OUT
         OUT = OUT / WHOLE_FACE
+    if options.clips:
+        OUT = OUT / f"{options.clips}{CLIPS}"
     torch.set_num_threads(1)
     if not options.table:
         train_all(options.folders, options.models, options.seeds)
