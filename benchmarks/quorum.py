@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from results import LENGTHS, TRAINING, corpus
+from results import LENGTHS, corpus
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -38,6 +38,8 @@ RATES = (0.0, 0.3, 0.6, 0.9)
 DRAWS = 3  # losses of each training clip, taken in turn by the epochs
 BINS = torch.linspace(-3, 3, 13)  # of ordinal heads
 HELD = " | ".join(f"{p} {kind}" for p in ("50 %:", "90 %:") for kind in ("as stated", "scaled", "width"))
+TRAINING = {"epochs": 60, "learning_rate": 5e-3, "batch_size": 32, "weight_decay": 1e-2}
+OTHERWISE = {"mosi_utterance": {"epochs": 16, "learning_rate": 2e-3}}
 OUT = Path(".cache/benchmarks/quorum")
 Told = dict[str, Pooled]
 
@@ -247,8 +249,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     for folder in options.folders:
-        how = {"epochs": 60, "learning_rate": 5e-3, "batch_size": 32, "weight_decay": 1e-2}
-        data, how = Vectors(folder, options.clips), how | TRAINING.get((folder.name, "quorum"), {})
+        data, how = Vectors(folder, options.clips), TRAINING | OTHERWISE.get(folder.name, {})
         print(f"\n### {folder.name}\n\n| change | validation | test | 0 / 30 / 60 / 90 % | s |\n|---|---|---|---|---|")
         first: list[quorum.Model] = []
         for trial, row, models in trials(data, how, options.seeds, options.only):
