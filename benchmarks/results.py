@@ -5,8 +5,8 @@
 A folder is what the stages prepare to mask leave of a dataset. Each run (dataset, model, seed) is written to
 .cache/benchmarks/results/ when it is done and is not done again, so the command goes on where it was stopped; `--table`
 only prints. Every model reads tokens with the embedded encoder and learns under `mixed`; of a face pose, gaze and
-action units are read. A model called `<name>:frozen` tunes no encoder. What a frozen encoder says of a text is kept for
-all runs of a process.
+action units are read. A model called `<name>:frozen` tunes no encoder, `<name>:tuned` does; `--clips 300` learns from
+so many. What a frozen encoder says of a text is kept for all runs of a process.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from shared_states import share_states
 
-from lacuna.data.batches import InputSpec, Padded
+from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Sample, Samples
 from lacuna.data.task import Inputs
 from lacuna.evaluate import metrics
@@ -33,7 +33,6 @@ from lacuna.evaluate.names import is_rate
 from lacuna.evaluate.protocol import Selection
 from lacuna.evaluate.under_loss import predict_variants
 from lacuna.mask.variants import Variants
-from lacuna.models.parts.text import TextEncoder, fit_to
 from lacuna.params import checked, plugin, plugin_names
 from lacuna.train.checkpoint import Card
 from lacuna.train.run import Corpus, Fitting, read_corpus
@@ -60,30 +59,8 @@ COMMON = {
 }
 ONE_DRAW = ("mosi_utterance",)  # a tuned encoder reads every variant anew: one mask seed for each seed of training
 OUT = Path(".cache/benchmarks/results")
+CLIPS = "_clips"  # the folder of runs that learn from fewer
 WHOLE_FACE = "whole_face"  # the folder of runs that read landmarks and shape too
-
-
-class SharedStates:
-    """What frozen encoders said of each text, lost words and all, in this process."""
-
-    def __init__(self) -> None:
-        self._states: dict[bytes, Tensor] = {}
-        self._encode = TextEncoder.encode
-
-    def __call__(self, encoder: TextEncoder, text: Padded) -> Tensor:
-        if encoder.finetune:
-            return self._encode(encoder, text)
-        lengths, ids, seen = text.lengths.tolist(), text.values.numpy(), text.seen.numpy()
-        keys = [ids[i, :n].tobytes() + seen[i, :n].tobytes() for i, n in enumerate(lengths)]
-        new = sorted((i for i, key in enumerate(keys) if key not in self._states), key=lambda i: lengths[i])
-        for start in range(0, len(new), 64):
-            part = new[start : start + 64]
-            states = self._encode(encoder, fit_to(text.rows(torch.tensor(part)), max(lengths[i] for i in part)))
-            self._states |= {keys[i]: states[k, : lengths[i]].clone() for k, i in enumerate(part)}
-        states_BTD = torch.zeros(*text.values.shape[:2], self._states[keys[0]].shape[1])
-        for i, n in enumerate(lengths):
-            states_BTD[i, :n] = self._states[keys[i]]
-        return states_BTD
 
 
 @cache
@@ -91,7 +68,10 @@ def corpus(folder: Path) -> Corpus:
     """The dataset as all models read it."""
     features = FEATURES.get(folder.name, ("tokens", "librosa", "face"))
     read = read_corpus(folder, Inputs(features))
-    return replace(read, splits={name: Samples.of([narrow(s) for s in part]) for name, part in read.splits.items()})
+    splits = {name: [narrow(s) for s in part] for name, part in read.splits.items()}
+    clips = next((int(part.removesuffix(CLIPS)) for part in OUT.parts if part.endswith(CLIPS)), len(splits["train"]))
+    splits["train"] = splits["train"][:: len(splits["train"]) // clips][:clips]  # spread evenly
+    return replace(read, splits={name: Samples.of(part) for name, part in splits.items()})
 
 
 def narrow(sample: Sample) -> Sample:
@@ -107,7 +87,7 @@ def narrow(sample: Sample) -> Sample:
 def run(folder: Path, name: str, seed: int) -> tuple[dict[str, object], dict[str, np.ndarray]]:
     """One model, trained and asked: its record, and predictions of test by pattern, level and mask seed."""
     read, module = corpus(folder), plugin("models", name.partition(":")[0])
-    changes = {"finetune": False} if name.endswith(":frozen") else {}
+    changes = {"finetune": name.endswith(":tuned")} if ":" in name else {}
     spec = InputSpec.of(read.splits["train"], LENGTHS)
     settings = checked(
         Settings,
@@ -160,8 +140,7 @@ def place(folder: Path, name: str, seed: int) -> Path:
 
 
 def train_all(folders: list[Path], models: list[str], seeds: list[int]) -> None:
-    shared = SharedStates()
-    TextEncoder.encode = lambda encoder, text: shared(encoder, text)
+    share_states()
     for folder in folders:
         for seed, name in ((seed, name) for seed in seeds for name in models):
             path = place(folder, name, seed)
@@ -199,7 +178,7 @@ def _groups(key: str) -> list[str]:
     if not pattern or not is_rate(level):
         return []
     if rest[-1] == "corrected":
-        return [f"{pattern}, corrected"]
+        return [f"{pattern}, corrected", f"{pattern} {level}, corrected"]
     return [pattern, f"{pattern} {level}"]
 
 
@@ -224,6 +203,23 @@ def table(folder: Path, models: list[str]) -> list[str]:
     return [*lines, f"| constant (median of train) | | 1 | | | {f'{constant:.3f} | ' * 6}| |"]
 
 
+def calibration(folder: Path, models: list[str]) -> list[str]:
+    """Lines of a table: errors at some rates as answered, and moved by the share lost as much as validation says."""
+    rates = ("0.0", "0.5", "0.9")
+    head = [f"{float(r):.0%}, {how}" for r in rates for how in ("as answered", "corrected")]
+    lines = ["| " + " | ".join(["model", "seeds", *head, "gain at 90 %"]) + " |", "|---" * (len(head) + 3) + "|"]
+    for name in models:
+        records, told = errors(folder, name)
+        if not records:
+            continue
+        pairs = [(told[f"frames {r}"].mean(1), told[f"frames {r}, corrected"].mean(1)) for r in rates]
+        cells = [_spread(values) for pair in pairs for values in pair]
+        gap = metrics.paired_bootstrap(told["frames 0.9, corrected"], told["frames 0.9"])
+        cells.append(f"{gap['difference']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]")
+        lines.append("| " + " | ".join([name, str(len(records)), *cells]) + " |")
+    return lines
+
+
 def _spread(values: np.ndarray) -> str:
     mean, std = metrics.mean_std(values.tolist())
     return f"{mean:.3f}" + (f" ± {std:.3f}" if std is not None else "")
@@ -245,15 +241,19 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1111, 1112, 1113])
     parser.add_argument("--table", action="store_true", help="train nothing")
     parser.add_argument("--whole-face", action="store_true", help="all 709 columns, as the pipeline's demo has it")
+    parser.add_argument("--clips", type=int, help="learn from so many clips")
     options = parser.parse_args()
+    global OUT
     if options.whole_face:
-        global OUT
         OUT = OUT / WHOLE_FACE
+    if options.clips:
+        OUT = OUT / f"{options.clips}{CLIPS}"
     torch.set_num_threads(1)
     if not options.table:
         train_all(options.folders, options.models, options.seeds)
     for folder in options.folders:
         print(f"\n### {folder.name}\n", *table(folder, options.models), sep="\n")
+        print("\nAnswers moved by the share that was lost:\n", *calibration(folder, options.models), sep="\n")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from shared_states import share_states
 
 from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Sample, Samples
@@ -281,6 +282,13 @@ def labels(samples: list[Sample]) -> np.ndarray:
     return np.array([s.clip.label for s in samples])
 
 
+def reads_padding(row: Row) -> bool:
+    """Whether the states of [PAD] reach the model."""
+    published = plugin("models", row.model).PUBLISHED if row.published else None
+    told = [row.settings.get(name, getattr(published, name, "")) for name in ("padding", "readout")]
+    return bool({"read", "last"} & set(told))
+
+
 def majority(row: Row, folder: Path) -> float:
     read = corpus(folder, row.features, row.task)
     told = Judged.by(read.task).majority(labels(read.splits["train"]), labels(read.splits["test"]))
@@ -296,12 +304,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=0, help="instead of each row's own")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    shared = share_states()
     print("| row | scored by | majority | test | mean over rates 0 … .9 | best epoch | s |")
     print("|---" * 7 + "|", flush=True)
     for row in (r for g in arguments.groups for r in GROUPS[g] if arguments.only in r.label):
         if arguments.epochs:
             row = replace(row, training=row.training | {"epochs": arguments.epochs})
-        start = time.process_time()
+        start, shared.padding = time.process_time(), reads_padding(row)
         told = [run(row, arguments.folder, seed) for seed in range(1111, 1111 + arguments.seeds)]
         seconds = (time.process_time() - start) / arguments.seeds
         cells = [row.label, "MAE" if row.task == "regression" else "accuracy", f"{majority(row, arguments.folder):.3f}"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lacuna.evaluate import metrics
-from lacuna.evaluate.compare import cells, compare, latex, told
+from lacuna.evaluate.compare import cells, compare, differences, latex
 from lacuna.evaluate.judged import Judged
 from lacuna.evaluate.matrix import matrix
 from lacuna.evaluate.under_loss import Run, over_rates, summary
@@ -48,7 +48,7 @@ def test_the_better_model_is_found(pair):
     (table,) = compare(pair)
     (verdict,) = table.verdicts
     assert verdict.ours == "good" and verdict.difference < -0.5 and verdict.high < 0 and verdict.p < 0.01
-    assert verdict.mcnemar < 0.05 and "good errs less" in told(verdict)
+    assert verdict.mcnemar < 0.05 and differences(table)[0][:3] == ["good", "bad_one", "good"]
 
 
 def test_a_model_does_not_differ_from_itself(tmp_path):
@@ -60,7 +60,7 @@ def test_a_model_does_not_differ_from_itself(tmp_path):
 def test_the_table_holds_complete_and_mean_scores(pair):
     head, rows = cells(compare(pair, ["mae"])[0])
     assert head == ["Model", "Lost", "MAE"]
-    assert [row[:2] for row in rows[::2]] == [["good", "nothing"], ["bad_one", "nothing"]]
+    assert [row[:2] for row in rows[::2]] == [["good †", "nothing"], ["bad_one", "nothing"]]
     assert 0.2 < float(rows[0][2].split(" ± ")[0]) < 0.3 < 1 < float(rows[3][2])
 
 
@@ -99,7 +99,7 @@ def test_what_was_selected_on_test_says_so(tmp_path):
     paths.append(write_scores(tmp_path, "weak", 0.9))
     (table,) = compare(paths)
     names = ["good", "weak", "rosy (test-selected, one checkpoint per metric)"]
-    assert [row[0] for row in cells(table)[1][::2]] == names
+    assert [row[0].removesuffix(" †") for row in cells(table)[1][::2]] == names
     lines = [line for line in latex([table]).splitlines() if " & 0." in line or r"\textbf" in line]
     assert [line.split(" & ")[0].removesuffix(r"$^\dagger$") for line in lines] == names
     assert [r"\textbf" in line for line in lines] == [True, False, False]  # rosy is better, and does not compete
@@ -130,6 +130,9 @@ def test_models_are_ranked_and_the_best_ones_rivals_marked(tmp_path):
     assert [row.name for row in table.rows][2] == "weak"
     assert [row.rivals_best for row in table.rows] == [True, True, False]
     assert latex([table]).count(r"$^\dagger$") == 2
+    assert [row[0].endswith("†") for row in cells(table)[1][::2]] == [True, True, False]
+    assert len(differences(table)) == 3
+    assert all(table.rows[0].name in row[:2] for row in differences(table, every=False))
     assert all(verdict.adjusted >= verdict.p for verdict in table.verdicts)
 
 

@@ -10,7 +10,7 @@ from test_models import WIDTHS, small
 
 from lacuna.params import plugin
 
-MODELS = ("almt", "emt_dlfr", "lmf", "mmim", "mult", "self_mm", "tfn", "tfr_net")
+MODELS = ("almt", "emt_dlfr", "lmf", "mmim", "mult", "p_rmf", "self_mm", "tf_mamba", "tfn", "tfr_net")
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -43,6 +43,8 @@ SMALL = {  # what makes a model quick to try; one that is not named here is trie
     "text_only": {"size": 8},
     "image_only": {"size": 8},
     "quorum": {"hidden": 4},
+    "p_rmf": {"width": 16, "tokens": 3, "heads": 2, "hidden": 16},
+    "tf_mamba": {"width": 16, "heads": 2, "head": 8, "states": 3, "expansion": 2},
 }
 READS = {"text_only": "text", "image_only": "image"}  # models of one modality
 ENCODED = {"encoder": TINY_BERT}

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import scipy.io
+import scipy.sparse
 
 from lacuna.data.samples import Sample
 from lacuna.datasets import multiview
@@ -42,6 +43,21 @@ def test_reads_views_either_way_round(tmp_path, key, transposed):
         assert list(rows) == [c.id for c in clips] and origin.columns[0] == f"{name}_0"
         np.testing.assert_array_equal(np.concatenate([s.values for s in rows.values()]), view)
     assert multiview.features(tmp_path, "audio") is None
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_reads_the_layout_of_scene15(tmp_path, sparse):
+    """scene15_mtv.mat: three views of 20, 59 and 40 columns, columns first, and gt as (4485, 1) bytes from 1 to 15."""
+    classes = np.arange(4485) % 15
+    cells = np.empty((1, 3), object)
+    for v, width in enumerate((20, 59, 40)):
+        view = np.random.default_rng(v).random((width, len(classes))) * (classes == 0)
+        cells[0, v] = scipy.sparse.csc_matrix(view) if sparse else view
+    scipy.io.savemat(tmp_path / "scene15_mtv.mat", {"X": cells, "gt": (classes[:, None] + 1).astype(np.uint8)})
+    views, found = multiview.read_file(tmp_path / "scene15_mtv.mat")
+    assert [view.shape for view in views] == [(4485, 20), (4485, 59), (4485, 40)]
+    np.testing.assert_array_equal(found, classes)
+    assert views[1][15].any() and not views[1][1].any()
 
 
 def test_a_row_that_is_not_a_number_is_unseen():

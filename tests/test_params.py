@@ -69,6 +69,9 @@ def test_the_file_of_the_project_is_valid():
         ({"workers": 0}, "workers"),
         ({"workers": 10**30}, "workers"),
         ({"mask__rates": [1.5]}, r"rates.*1\.5"),
+        ({"mask__grid": {"text": [0.1, 1.5]}}, r"grid.*1\.5"),
+        ({"mask__grid": {"txt": [0.1]}}, r"mask.grid: .*did you mean 'text'"),
+        ({"mask__imbalanced": [{"text": 0.1, "visoin": 0.2}]}, r"mask.imbalanced: .*did you mean 'vision'"),
         ({"datasets": ["demo", "demo"]}, "'demo' twice"),
     ],
 )

@@ -194,6 +194,15 @@ def test_noise_leaves_what_was_unseen_empty():
     assert not mask(Sample(CLIP, {"audio": blind}), noise, 1.0, 0).features["audio"].values.any()
 
 
+def test_noise_of_a_single_frame_is_as_wide_as_its_columns_spread():
+    """A view of multi-view data, a picture's vector: RCML disturbs them too."""
+    row = np.random.default_rng(0).normal(5, 3, (1, 4000)).astype(np.float32)
+    one = FeatureSequence(row, np.zeros(1), np.ones(1, bool), tuple(map(str, range(4000))))
+    added = mask(Sample(CLIP, {"view0": one}), noise, 1.0, 0).features["view0"].values - row
+    assert abs(added.mean()) < 0.3 and abs(added.std() - 3) < 0.2
+    assert (mask(Sample(CLIP, {"view0": one}), noise, 0.0, 0).features["view0"].values == row).all()
+
+
 def test_noise_mishears_words_of_the_clip():
     before = sequence(30, TOKEN_COLUMNS)
     after = mask(Sample(CLIP, {"text": before}), noise, 1.0, 0).features["text"]

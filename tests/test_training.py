@@ -173,7 +173,8 @@ def test_every_clip_is_seen_once_an_epoch_in_another_order(bucket):
     assert epochs[0] != epochs[1]
 
 
-def test_masks_are_fresh_in_every_epoch():
+@pytest.mark.parametrize(("masks", "kinds"), [("fresh", 4), ("fixed", 1)])
+def test_masks_are_fresh_in_every_epoch_or_the_same_in_all(masks, kinds):
     made, seen = data(mixed, 8), []
 
     class Watching(Linear):
@@ -184,8 +185,9 @@ def test_masks_are_fresh_in_every_epoch():
             assert complete["audio"].seen.sum() >= batch["audio"].seen.sum()
             return super().loss(batch, complete, epoch)
 
-    fit(Watching(made.spec.widths), made, Settings(learning_rate=0.01, epochs=4, batch_size=8), seed=1)
-    assert len(set(seen)) == 4
+    settings = Settings(learning_rate=0.01, epochs=4, batch_size=8, masks=masks)
+    fit(Watching(made.spec.widths), made, settings, seed=1)
+    assert len(seen) == 4 and len(set(seen)) == kinds
 
 
 @pytest.mark.parametrize(

@@ -216,9 +216,10 @@ def compare(
     metric: Annotated[list[str] | None, typer.Option(help="may be repeated; default: the task's main metrics")] = None,
     latex: Annotated[Path | None, typer.Option(help="also write the tables for a paper")] = None,
     matrix: Annotated[bool, typer.Option(help="only train rate × test rate, under the pattern frames")] = False,
+    pairs: Annotated[bool, typer.Option("--pairs", help="test every pair, not only the best with each")] = False,
 ) -> None:
     """Models ranked and tested on the same clips, corrected for their number; published numbers stand apart."""
-    from lacuna.evaluate.compare import BASELINE, cells, files_of, told
+    from lacuna.evaluate.compare import BASELINE, DIFFERENCES, cells, differences, files_of
     from lacuna.evaluate.compare import compare as compare_scores
     from lacuna.evaluate.compare import latex as as_latex
     from lacuna.evaluate.matrix import matrix as matrix_of
@@ -229,7 +230,9 @@ def compare(
     tables = compare_scores(scores, metric or ())
     for one in tables:
         _table(f"{one.dataset}, pattern {one.pattern}", *cells(one))
-        _say(told(verdict) for verdict in one.verdicts)
+        if one.verdicts:
+            _say([f"† no clearly better model among the {len(one.verdicts)} pairs that were tested"])
+            _table("differences of mean errors over all rates", DIFFERENCES, differences(one, pairs))
         if not any(row.name == BASELINE for row in one.rows):
             _say([f"{one.dataset}: no {BASELINE} to compare with; add it to `models` of params.yaml"])
     if latex:

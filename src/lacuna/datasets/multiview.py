@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.io
+import scipy.sparse
 from scipy.io.matlab import MatReadError
 
 from lacuna.prepare.run import Settings
@@ -96,6 +97,8 @@ def read_file(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
 
 
 def _rows_first(view: np.ndarray, rows: int, where: str) -> np.ndarray:
+    if scipy.sparse.issparse(view):
+        view = view.toarray()
     if view.ndim != 2 or rows not in view.shape or view.dtype.kind not in "fiu":
         raise MalformedInput(f"{where}: expected numbers with {rows} rows or columns, got {view.dtype} {view.shape}")
     return (view if len(view) == rows else view.T).astype(np.float64)

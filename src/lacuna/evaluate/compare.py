@@ -6,6 +6,7 @@ mean errors over all rates, seeds and draws, and McNemar's test of right answers
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -22,6 +23,7 @@ from lacuna.types import MalformedInput
 BASELINE = "ridge"  # the model that should stand in every table
 DRAWS = 2000
 SURE = 0.05  # below which a corrected p says that two models differ
+DIFFERENCES = ["First", "Second", "Errs less", "Difference", "95 % interval", "p", "p, corrected", "p, nothing lost"]
 VALID, TEST = "validation-selected", "test-selected, one checkpoint per metric"
 
 
@@ -230,11 +232,12 @@ def _right(one: Judged, key: str) -> np.ndarray:
 
 
 def cells(table: Table) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of a table as words: two rows a model."""
+    """Head and rows of a table as words: two rows a model, the best first, † where none is clearly better."""
     rows = []
     for row in table.rows:
         at_zero = [_told(*row.complete.get(key, (None, None))) for key in table.metrics]
-        rows.append([_named(row), "nothing", *at_zero])
+        mark = " †" if row.rivals_best and table.verdicts else ""
+        rows.append([_named(row) + mark, "nothing", *at_zero])
         rows.append(["", "all rates", *(_told(row.over.get(key)) for key in table.metrics)])
     return ["Model", "Lost", *(metric(key, SHORT) for key in table.metrics)], rows
 
@@ -244,16 +247,24 @@ def _named(row: Row) -> str:
     return f"{row.name} ({row.chosen})" if row.published or row.chosen != VALID else row.name
 
 
-def told(verdict: Verdict) -> str:
-    """A verdict as a sentence."""
-    outcome = f"{_better(verdict)} errs less" if verdict.adjusted < SURE else "no clear difference"
-    interval = f"[{verdict.low:+.3f}, {verdict.high:+.3f}]"
-    return (
-        f"{verdict.ours} - {verdict.other}: mean error {verdict.difference:+.3f} {interval}, "
-        f"p = {verdict.p:.3g}, corrected {verdict.adjusted:.3g} (paired bootstrap over clips and seeds, Holm; "
-        f"{outcome}); right answers with nothing lost: "
-        f"p = {verdict.mcnemar:.3g} (McNemar)"
-    )
+def differences(table: Table, every: bool = True) -> list[list[str]]:
+    """Rows under DIFFERENCES as words, one a pair of models; of the pairs with the best model alone if not `every`."""
+    marks = {row.name: "" if row.chosen == VALID else " (selected on test)" for row in table.rows}
+    best = table.rows[0].name
+    return [
+        [
+            verdict.ours + marks[verdict.ours],
+            verdict.other + marks[verdict.other],
+            _better(verdict) if verdict.adjusted < SURE else "not clear",
+            f"{verdict.difference:+.3f}",
+            f"{verdict.low:+.3f} to {verdict.high:+.3f}",
+            f"{verdict.p:.2g}",
+            f"{verdict.adjusted:.2g}",
+            "–" if math.isnan(verdict.mcnemar) else f"{verdict.mcnemar:.2g}",
+        ]
+        for verdict in table.verdicts
+        if every or best in (verdict.ours, verdict.other)
+    ]
 
 
 def latex(tables: Sequence[Table]) -> str:

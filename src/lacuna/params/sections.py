@@ -22,8 +22,9 @@ from lacuna.params.plugins import (
     refuse_unknown,
     require_names,
 )
-from lacuna.types import MalformedInput
+from lacuna.types import MODALITIES, MalformedInput
 
+Rate = Annotated[float, Field(ge=0, le=1)]
 FINETUNED = "finetuned"  # the word for a dataset's own weights, and their folder in processed/<dataset>
 VIEW = re.compile(r"view\d+")  # features that a multi-view file gives, by the name of the view
 NAME = re.compile(r"(?![.-])[\w.-]{1,100}")  # it becomes a file's name and a word on a command line
@@ -150,17 +151,19 @@ class Transcribe(Section):
 
 class Mask(Section):
     patterns: Names = Field(["frames", "modality"], description="names of files in lacuna/patterns")
-    rates: list[Annotated[float, Field(ge=0, le=1)]] = Field([i / 10 for i in range(10)], description="missing rates")
-    imbalanced: list[dict[str, float]] = Field(
+    rates: list[Rate] = Field([i / 10 for i in range(10)], description="missing rates")
+    imbalanced: list[dict[str, Rate]] = Field(
         [], description="rates by modality, as {text: 0.2, audio: 0.6, vision: 0.8}"
     )
-    grid: dict[str, list[float]] = Field({}, description="rates of each modality, all combinations of which are drawn")
+    grid: dict[str, list[Rate]] = Field({}, description="rates of each modality, all combinations of which are drawn")
     subsets: bool = Field(True, description="pattern modality: also each subset of modalities by name")
     seeds: Seeds = Field([1, 2, 3], description="each level is drawn once per seed")
 
     @model_validator(mode="after")
     def _known(self) -> Mask:
         require_names("mask.patterns", self.patterns, plugin_names("patterns"))
+        for key, names in (("imbalanced", itertools.chain(*self.imbalanced)), ("grid", self.grid)):
+            require_names(f"mask.{key}", [n for n in names if not VIEW.fullmatch(n)], MODALITIES)
         return self
 
     @property

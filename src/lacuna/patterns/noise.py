@@ -1,9 +1,8 @@
 """Frames are disturbed, not lost: each with probability `level`. In: a sequence. Out: which stay clean, and the rest.
 
 Gaussian noise is added whose deviation is the clip's own, column by column, so that it is as strong on raw features as
-on standardised ones. Token ids have no deviation: a disturbed word is misheard as another word of the clip. Nothing
-tells a model which frames were disturbed. A sequence of one frame (a picture's vector) has no deviation and stays as
-it is.
+on standardised ones; that of a single frame (a view, a picture's vector) is over its columns. Token ids have no
+deviation: a disturbed word is misheard as another word of the clip. Nothing tells a model which frames were disturbed.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ def spoil(sequence: FeatureSequence, draw: Draw) -> FeatureSequence:
         if len(words):
             values[sequence.seen, 0] = generator.choice(words, len(values))[sequence.seen]
     elif sequence.seen.any():
-        added = generator.standard_normal(values.shape) * sequence.values[sequence.seen].std(0)
+        seen = sequence.values[sequence.seen]
+        added = generator.standard_normal(values.shape) * (seen.std(0) if len(seen) > 1 else seen.std())
         values[sequence.seen] += added[sequence.seen].astype(np.float32)
     return replace(sequence, values=values)
