@@ -21,7 +21,7 @@ from lacuna.types import MalformedInput
 
 PREROLL = 0.5  # s of sound decoded before a span, because the first frames after a seek lack their predecessors
 MARGIN = 0.05  # s of sound given to the resampler on both sides of a span: far more than its filter's reach
-CHANNELS = 8  # planes of sound: where a frame has more, PyAV reads beyond its memory
+CHANNELS = 7  # planes of sound that PyAV counts rightly; of 8 and more it reads beyond their memory
 GAP = 0.1  # s by which sound may be off its time stamps (rounding, encoder delay) before silence is put in
 LISTENED, SOUGHT = 2.0, 30.0  # s of sound that tell whether two channels are opposed, and that are searched for them
 OPPOSED = 0.01  # of the energy of their difference: what is left of opposed channels when they are added
@@ -98,8 +98,6 @@ def _cut(
     for frame, time in frames:
         if frame.sample_rate != source:
             raise MalformedInput(f"{path}: expected {source} Hz throughout, got {frame.sample_rate} at {time:.2f} s")
-        if frame.format.is_planar and frame.layout.nb_channels > CHANNELS:
-            raise MalformedInput(f"{path}: expected at most {CHANNELS} channels, got {frame.layout.nb_channels}")
         samples, stamp = _mono(frame, track.opposed), round(time * source)
         if not np.isfinite(samples).all():
             raise MalformedInput(f"{path}: expected finite samples, got NaN or infinity in the sound at {time:.2f} s")
@@ -132,6 +130,7 @@ def _mono(frame: av.AudioFrame, opposed: bool) -> np.ndarray:
 
 def _planes(frame: av.AudioFrame) -> np.ndarray:
     """(channels, n) float in [-1, 1]."""
+    frame = _packed(frame) if frame.format.is_planar and frame.layout.nb_channels > CHANNELS else frame
     samples = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
@@ -139,6 +138,12 @@ def _planes(frame: av.AudioFrame) -> np.ndarray:
         low, bits = (128, 8) if samples.dtype == np.uint8 else (0, 8 * samples.dtype.itemsize)
         samples = (samples.astype(np.float64) - low) / 2 ** (bits - 1)
     return samples
+
+
+def _packed(frame: av.AudioFrame) -> av.AudioFrame:
+    """The same samples, all channels in one plane."""
+    resampler = AudioResampler(format=frame.format.packed, layout=frame.layout, rate=frame.sample_rate)
+    return resampler.resample(frame)[0]
 
 
 @cache

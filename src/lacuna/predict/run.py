@@ -88,14 +88,21 @@ class Predictor:
         return features_of(clip, transcript, self.card, self.extractions)
 
     def _transcript(self, path: Path, question: Question) -> Transcript:
-        if "text" in self.modalities:
-            if question.text is not None:
-                return Transcript(question.text.strip())
-            if question.transcript is not None:
-                return read_transcript(Path(question.transcript), question.start, question.end, question.encoding)
-            if question.asr:
-                return _heard(path, question)
-        return Transcript("")
+        """The words of the file, from wherever the question says; they tell why where there are none."""
+        given = question.text or question.transcript is not None or question.asr
+        if not self._worded:
+            read = ", ".join(self.modalities)
+            return Transcript("", (), (f"text: not used, the model reads {read}",) if given else ())
+        if not given:
+            return Transcript("", (), ("text: none was given",))
+        if question.transcript is not None:
+            return read_transcript(Path(question.transcript), question.start, question.end, question.encoding)
+        return _heard(path, question) if question.asr else _typed(question.text or "")
+
+    @property
+    def _worded(self) -> bool:
+        """Whether the model reads words, or what was averaged over words."""
+        return "text" in self.modalities or any("aligned" in o.settings for o in self.card.origins.values())
 
     def answer(self, given: Given, question: Question) -> Answer:
         """What the model says of these features under this question: one pass for all that is asked."""
@@ -141,11 +148,16 @@ class Predictor:
         return "negative" if score < 0 else "positive" if score > 0 else "neutral"
 
 
+def _typed(text: str) -> Transcript:
+    return Transcript(text.strip(), (), () if text.strip() else ("text: none was given",))
+
+
 def _heard(path: Path, question: Question) -> Transcript:
     """What is said in the file, with the times of words where the recogniser tells them."""
     recogniser = engines.engine(engines.engine_for(question.asr), question.asr)
     heard = engines.hear(path, recogniser, question.start, question.end)
-    return Transcript(heard.text, tuple(Cue(word.text, word.start, word.end) for word in heard.words))
+    cues = tuple(Cue(word.text, word.start, word.end) for word in heard.words)
+    return Transcript(heard.text, cues, () if heard.text else ("text: no words were heard",))
 
 
 def _lossy(sample: Sample, question: Question) -> Sample:
