@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lacuna.export.pickle import KINDS, Pickle, load
+from lacuna.export.content import KINDS
+from lacuna.export.pickle import Pickle, load
 from lacuna.storage.files import replacing
 from lacuna.types import MalformedInput
 

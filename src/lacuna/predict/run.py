@@ -32,7 +32,7 @@ from lacuna.train import checkpoint as checkpoints
 from lacuna.train.trainer import choose_device
 from lacuna.train.trainer import predict as predict_samples
 from lacuna.transcribe import engines
-from lacuna.types import MODALITIES, Clip, FeatureSequence
+from lacuna.types import MODALITIES, Clip, FeatureSequence, MalformedInput
 
 STEP, REACH = 1.0, 0.5  # s: one point of the curve a second, and how far it looks to both sides of its second
 REST = 0.3  # of a step: sound often ends a little after the pictures
@@ -82,7 +82,7 @@ class Predictor:
         if decode.is_picture(path):
             decode.image(path)  # a file that cannot be read is refused here, before anything is made of it
         else:
-            decode.probe(path)
+            _check_span(path, question, decode.probe(path).duration)
         transcript = self._transcript(path, question)
         clip = Clip(path.stem, "given", "test", transcript.text, {}, path, question.start, question.end)
         return features_of(clip, transcript, self.card, self.extractions)
@@ -146,6 +146,13 @@ class Predictor:
         if most == 1:
             return FIVE[int(np.searchsorted(SIMS_EDGES, score))]
         return "negative" if score < 0 else "positive" if score > 0 else "neutral"
+
+
+def _check_span(path: Path, question: Question, length: float) -> None:
+    """MalformedInput where the span is not within the file, as `prepare` refuses it."""
+    end = question.start if question.end is None else question.end
+    if length and max(question.start, end - decode.TOLERANCE) >= length:
+        raise MalformedInput(f"{path}: expected a span within its {length:.2f} s, got {question.start} to {end} s")
 
 
 def _typed(text: str) -> Transcript:
