@@ -143,7 +143,7 @@ def read_words(path: Path, clip: Clip | None = None) -> list[Word]:
         raise MalformedInput(told) from error
     words = [word for word in words if not (np.isnan(word.start) or np.isnan(word.end))]
     for word in words:
-        if not word.end >= word.start:
+        if not word.start <= word.end < np.inf:
             raise MalformedInput(f"{path}: expected end >= start, got {word.start} and {word.end} for {word.text!r}")
     return sorted((w for w in words if w.text.strip().lower() not in _SILENCES), key=lambda w: (w.start, w.end))
 
