@@ -73,6 +73,9 @@ def _serve() -> None:
     for module in pkgutil.walk_packages(lacuna.__path__, "lacuna."):
         with suppress(ImportError):
             importlib.import_module(module.name)
+    from conftest import compile_librosa
+
+    compile_librosa()
     for line in sys.stdin:
         folder, words, limit = json.loads(line)
         reader, writer = os.pipe()
