@@ -8,8 +8,8 @@ from small_project import build
 from lacuna.extractors.librosa import compiling
 
 
-@pytest.fixture(scope="session", autouse=True)
-def librosa_is_compiled():
+def compile_librosa() -> None:
+    """What of librosa Numba compiles when it is first called."""
     import librosa
 
     tone = np.sin(2 * np.pi * 220 / 22050 * np.arange(22050)).astype(np.float32)
@@ -20,6 +20,11 @@ def librosa_is_compiled():
         librosa.yin(tone, fmin=65, fmax=1000)
         librosa.onset.onset_detect(y=tone)
         librosa.phase_vocoder(librosa.stft(tone), rate=1.5)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def librosa_is_compiled():
+    compile_librosa()
 
 
 @pytest.fixture(scope="session")

@@ -195,9 +195,13 @@ def test_a_pickle_does_not_join_another_dataset(run, tmp_path):
     (tmp_path / "raw/mine/label.csv").touch()
     status, _, err = run("import-mmsa", path, "--dataset", "mine")
     assert status == 1 and "raw/mine: expected a new dataset or only a.pkl, found label.csv" in err
-    for name in ("../mine", ".mine", ""):
+    for name in ("../mine", ".mine", "", "my data", "a&b", "report", "nul"):
         status, _, err = run("import-mmsa", path, "--dataset", name)
-        assert status == 1 and f"expected a folder's name, got {name!r}" in err
+        assert (
+            status == 1
+            and "lacuna: dataset: expected" in err
+            and sorted(p.name for p in (tmp_path / "raw").iterdir()) == ["mine"]
+        )
 
 
 def test_a_published_checkpoint_is_converted(run, tmp_path):

@@ -88,3 +88,43 @@ def test_other_files_are_other_features(folder: Path) -> None:
     before = Extractor(Settings(str(folder))).versions()
     (folder / "v/1.csv").write_text(FEAT.replace("0.99", "0.98"))
     assert Extractor(Settings(str(folder))).versions() != before and tables.MODALITY == "vision"
+
+
+HEADER = "timestamp,confidence,AU01,AU12\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "row"),
+    [
+        ("0,1,1,2\n0.2,1,1,2\n0.1,1,1,2\n", 3),  # shuffled
+        ("0,1,1,2\n0.1,1,1,2\n0.1,1,3,4\n", 3),  # the same time twice: two faces
+        ("0,1,1,2\n,1,1,2\n0.2,1,1,2\n", 2),
+        ("0,1,1,2\nnan,1,1,2\n0.2,1,1,2\n", 2),
+        ("-nan(ind),1,1,2\n0.1,1,1,2\n", 1),
+        ("inf,1,1,2\n", 1),
+        ("0.0s,1,1,2\n", 1),
+    ],
+)
+def test_times_that_do_not_rise_are_refused(tmp_path: Path, rows: str, row: int) -> None:
+    (tmp_path / "a.csv").write_text(HEADER + rows)
+    with pytest.raises(
+        MalformedInput, match=rf"a\.csv: expected timestamp to rise .*one face, in order.* in row {row}"
+    ):
+        Extractor(Settings(str(tmp_path)))(clip("a"))
+
+
+@pytest.mark.parametrize("cell", ["-nan(ind)", "nan", "", " ", "1.#IND", "inf", "-1e999", "x"])
+@pytest.mark.parametrize("column", [1, 2, 3])
+def test_a_cell_without_a_number_is_a_row_without_a_face(tmp_path: Path, cell: str, column: int) -> None:
+    fields = ["0.1", "0.9", "1", "2"]
+    fields[column] = cell
+    (tmp_path / "a.csv").write_text(f"{HEADER}0,0.9,1,2\n{','.join(fields)}\n0.2,0.9,3,4\n")
+    found = Extractor(Settings(str(tmp_path)))(clip("a"))
+    assert found.seen.tolist() == [True, False, True] or (cell == "inf" and column == 1)
+    assert found.values[[0, 2]].tolist() == [[1, 2], [3, 4]]
+
+
+def test_fields_parted_by_semicolons_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text((HEADER + "0,1,1,2\n").replace(",", ";"))
+    with pytest.raises(MalformedInput, match="columns: expected some of timestamp;confidence;AU01;AU12"):
+        Extractor(Settings(str(tmp_path), ("AU01", "AU12")))

@@ -117,14 +117,6 @@ def test_sample_formats(tmp_path, codec):
     assert np.abs(decode.audio(path, 16000) - sound(np.arange(16000) / 16000)).max() < 0.01
 
 
-def test_more_channels_than_can_be_read_are_refused(tmp_path):
-    path = write_video(tmp_path / "packed.mkv", Video(layout="hexadecagonal", audio_codec="pcm_s16le"))
-    assert np.abs(decode.audio(path, 16000) - sound(np.arange(16000) / 16000)).max() < 0.01
-    path = write_video(tmp_path / "planar.mkv", Video(layout="hexadecagonal", audio_codec="aac"))
-    with pytest.raises(MalformedInput, match="expected at most 8 channels, got 16"):
-        decode.audio(path, 16000)
-
-
 def test_sound_that_begins_late_stays_beside_its_pictures(tmp_path):
     path = write_video(tmp_path / "late.mkv", Video(audio_start=0.4, audio_seconds=0.6, audio_codec="pcm_s16le"))
     heard = decode.audio(path, 16000)

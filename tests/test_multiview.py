@@ -89,6 +89,60 @@ def test_refuses_views_of_other_lengths(tmp_path):
         multiview.modalities(tmp_path)
 
 
+def cells(*views) -> np.ndarray:
+    made = np.empty((1, len(views)), object)
+    for v, view in enumerate(views):
+        made[0, v] = view
+    return made
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            {"X": cells(np.ones((4, 2))), "gt": [1, np.nan, 2, 1]},
+            "gt: expected at least two classes, in finite numbers",
+        ),
+        ({"X": cells(np.ones((4, 2))), "gt": [1, 1, 1, 1]}, "gt: expected at least two classes"),
+        (
+            {"X": cells(np.ones((4, 2))), "Y": np.eye(4)},
+            r"Y: expected one class a row, in numbers, got float64 \(4, 4\)",
+        ),
+        ({"X": cells(np.ones((2, 2))), "gt": cells("a", "b")}, "gt: expected one class a row, in numbers, got object"),
+        ({"X": cells(np.ones((1, 2))), "gt": "abcd"}, "gt: expected one class a row, in numbers"),
+        ({"X": np.ones((4, 2)), "gt": [1, 2, 1, 2]}, r"X: expected a cell array of views, got float64 \(4, 2\)"),
+        ({"X": cells(np.ones((4, 2)) * 1j), "gt": [1, 2, 1, 2]}, r"X\{1\}: expected numbers with 4 rows or columns"),
+        ({"X": cells("word"), "gt": [1, 2, 1, 2]}, r"X\{1\}: expected numbers with 4 rows or columns"),
+        ({"X": cells(np.ones((4, 0))), "gt": [1, 2, 1, 2]}, r"X\{1\}: expected numbers with 4 rows or columns"),
+        ({"X": cells(cells(np.ones(2))), "gt": [1, 2, 1, 2]}, r"X\{1\}: expected numbers with 4 rows or columns"),
+        (
+            {"X": cells(scipy.sparse.csc_matrix((1 << 30, 4))), "gt": [1, 2, 1, 2]},
+            r"X\{1\}: expected a matrix of at most \d+ numbers, got csc_",
+        ),
+    ],
+)
+def test_classes_and_views_that_are_none_are_refused(tmp_path, content, message):
+    scipy.io.savemat(tmp_path / "x.mat", content)
+    with pytest.raises(MalformedInput, match=rf"x\.mat: {message}"):
+        list(multiview.read(tmp_path, "x", SETTINGS))
+
+
+def test_a_sparse_view_is_read(tmp_path):
+    view = np.array([[0, 2.5], [0, 0], [1, 0]])
+    scipy.io.savemat(tmp_path / "x.mat", {"X": cells(scipy.sparse.csc_matrix(view)), "gt": [5, 5, 9]})
+    values = [s.values[0].tolist() for _, s in multiview.features(tmp_path, "view0")[1]]
+    assert values == view.tolist()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_view_of_as_many_columns_as_rows_lies_as_the_others_do(tmp_path, turned):
+    square, other = np.arange(9.0).reshape(3, 3), np.arange(6.0).reshape(3, 2)
+    views = [square.T, other.T] if turned else [square, other]
+    scipy.io.savemat(tmp_path / "x.mat", {"X": cells(*views), "gt": [1, 1, 2]})
+    values = [s.values[0].tolist() for _, s in multiview.features(tmp_path, "view0")[1]]
+    assert values == square.tolist()
+
+
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"LACUNA_DATA: no {DATA}, the public files are not read")
 def test_reads_the_public_files(tmp_path):
     for name, sizes in (("PIE_face_10", [484, 256, 279]), ("handwritten", [240, 76, 216, 47, 64, 6])):

@@ -91,6 +91,26 @@ def test_a_name_is_a_word_that_a_shell_and_a_file_system_take(tmp_path, key, nam
     assert "expected letters, digits" in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["CON", "nul", "aux.v2", "com1", "LPT9.txt", "mine."])
+@pytest.mark.parametrize("key", ["datasets", "models"])
+def test_names_that_some_systems_give_no_file_are_refused(tmp_path, key, name):
+    with pytest.raises(MalformedInput, match="expected a name that every system can give a file"):
+        load_params(changed(tmp_path, **{key: [name]}))
+
+
+@pytest.mark.parametrize("names", [["mine", "Mine"], ["a", "données", "DONNÉES"]])
+def test_names_that_some_disks_take_for_one_are_refused(tmp_path, names):
+    with pytest.raises(MalformedInput, match="expected names that differ in more than the case of letters"):
+        load_params(changed(tmp_path, datasets=names))
+
+
+@pytest.mark.parametrize("name", ["report", "source", "figures", "Report"])
+def test_a_dataset_is_not_called_as_what_is_of_all_of_them(tmp_path, name):
+    """processed/report would hold both, and DVC would remove one with the other."""
+    with pytest.raises(MalformedInput, match="expected a name other than source, figures, report"):
+        load_params(changed(tmp_path, datasets=[name]))
+
+
 @pytest.mark.parametrize("name", ["mine", "CH-SIMS.v2", "数据_1", "données", "Ωmega", "1"])
 def test_names_of_any_script_are_taken(tmp_path, name):
     assert load_params(changed(tmp_path, datasets=[name])).datasets == [name]

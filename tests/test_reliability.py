@@ -5,13 +5,12 @@ How much is tried is in the constants, or in the environment: LACUNA_PICKLES, LA
 
 import functools
 import os
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
-import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from damage import KINDS, flips
 from small_project import paths, runs, settings
 from test_digests import judged
 from test_hostile import fuzzed
+from warm import Done, Warm, of_session
 
 PICKLES = int(os.environ.get("LACUNA_PICKLES", "4000"))
 FLIPS = int(os.environ.get("LACUNA_FLIPS", "500"))
@@ -60,9 +60,8 @@ def test_flipped_bits(tmp_path, name):
     assert counts["BELIEVED"] == 0
 
 
-def run(folder: Path, name: str, item: dict[str, str], **options: object) -> subprocess.CompletedProcess:
-    words = [sys.executable, f"pipeline/{name}.py", *item.values()]
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, **{"env": environment(), **options})
+def run(warm: Warm, folder: Path, name: str, item: dict[str, str], limit: int | None = None) -> Done:
+    return warm.run(folder, [f"pipeline/{name}.py", *item.values()], limit)
 
 
 def outs_of(folder: Path, name: str, item: dict[str, str]) -> dict[str, bytes]:
@@ -86,7 +85,13 @@ def remove_outs(folder: Path, name: str, item: dict[str, str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(project, tmp_path_factory):
+def warm():
+    with Warm(environment()) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def whole(project, warm, tmp_path_factory):
     """A copy of the small project with two workers, and a demo of its own to be made."""
     folder = tmp_path_factory.mktemp("reliability") / "whole"
     shutil.copytree(project, folder, symlinks=True)
@@ -94,7 +99,7 @@ def whole(project, tmp_path_factory):
     values["datasets"] = [*values["datasets"], "demo"]
     values["demo"] |= {"clips": 48, "seconds": 1.0, "size": 128}
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
-    assert run(folder, "source", {}).returncode == 0
+    assert run(warm, folder, "source", {}).returncode == 0
     return folder
 
 
@@ -104,7 +109,7 @@ def small_runs() -> list[tuple[str, dict[str, str]]]:
 
 
 @pytest.fixture(scope="module")
-def reference(whole):
+def reference(warm, whole):
     """(outs, s that it took) of a run that nobody disturbed; each is run once, when it is first asked for."""
 
     @functools.cache
@@ -112,23 +117,11 @@ def reference(whole):
         item = next(item for other, item in small_runs() if (other, *item.values()) == (name, *values))
         remove_outs(whole, name, item)
         start = time.monotonic()
-        done = run(whole, name, item)
+        done = run(warm, whole, name, item)
         assert done.returncode == 0, done.stderr
         return outs_of(whole, name, item), time.monotonic() - start
 
     return told
-
-
-def of_run(mark: str) -> list[int]:
-    """Processes that were started with a mark in their environment and are no zombies."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark.encode() in (place / "environ").read_bytes() and "State:\tZ" not in (place / "status").read_text():
-                found.append(int(place.name))
-        except OSError:
-            continue
-    return found
 
 
 def leftovers(folder: Path) -> list[Path]:
@@ -136,7 +129,7 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="NOT TESTED: needs /proc to see processes")
-def test_killed_runs(whole, reference):
+def test_killed_runs(warm, whole, reference):
     rng, everything = np.random.default_rng(5), small_runs()
     everything = [everything[i] for i in rng.permutation(len(everything))]
     counts = dict.fromkeys(("kills", "ended before", "differ", "orphans", "leftovers"), 0)
@@ -144,29 +137,25 @@ def test_killed_runs(whole, reference):
         name, item = everything[k % len(everything)]
         outs, seconds = reference(name, *item.values())
         remove_outs(whole, name, item)
-        mark = uuid.uuid4().hex
-        words = [sys.executable, f"pipeline/{name}.py", *item.values()]
-        started = subprocess.Popen(
-            words, cwd=whole, env=environment(LACUNA_TEST_MARK=mark), stdout=-3, stderr=-3, start_new_session=True
-        )
-        time.sleep(seconds * rng.uniform(0.3, 1.0))
-        counts["ended before" if started.poll() is not None else "kills"] += 1
-        started.send_signal(signal.SIGKILL)
-        started.wait()
+        pid = warm.start(whole, [f"pipeline/{name}.py", *item.values()])
+        time.sleep(seconds * rng.uniform(0.05, 1.0))
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        counts["kills" if warm.wait().returncode == -signal.SIGKILL else "ended before"] += 1
         end = time.monotonic() + 10
-        while of_run(mark) and time.monotonic() < end:
+        while of_session(pid) and time.monotonic() < end:
             time.sleep(0.1)
-        counts["orphans"] += len(of_run(mark))
-        done = run(whole, name, item)
+        counts["orphans"] += len(of_session(pid))
+        done = run(warm, whole, name, item)
         assert done.returncode == 0, (name, item, done.stderr)
         counts["differ"] += outs_of(whole, name, item) != outs
         counts["leftovers"] += len(leftovers(whole))
-        print(f"\n{k + 1} {name} {' '.join(item.values())} of {seconds:.0f} s: {counts}", flush=True)
+        print(f"\n{k + 1} {name} {' '.join(item.values())} of {seconds:.1f} s: {counts}", flush=True)
     print(f"\n{KILLS} runs of {len(everything)} kinds were shot at and run again: {counts}")
     assert counts["differ"] == counts["orphans"] == counts["leftovers"] == 0
 
 
-def test_full_disks(whole, reference):
+def test_full_disks(warm, whole, reference):
     """Each stage where no file may grow beyond half of its largest: it fails in one line and leaves nothing."""
     tried = 0
     for name, item in small_runs():
@@ -177,17 +166,13 @@ def test_full_disks(whole, reference):
         if not largest:
             continue  # writes nothing: the demo, where it is no data set
         remove_outs(whole, name, item)
-
-        def limited(size: int = largest // 2) -> None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-        done = run(whole, name, item, preexec_fn=limited)
+        done = run(warm, whole, name, item, largest // 2)
         lines = [line for line in done.stderr.splitlines() if line.startswith(f"{name}: this machine: ")]
         assert done.returncode == 1 and "Traceback" not in done.stderr, (name, item, done.stderr)
         assert len(lines) == 1, (name, item, done.stderr)
         assert not leftovers(whole)
         tried += 1
-        assert run(whole, name, item).returncode == 0
+        assert run(warm, whole, name, item).returncode == 0
         assert outs_of(whole, name, item) == outs, (name, item)
         print(f"\n{tried} {lines[0]}", flush=True)
     print(f"\n{tried} runs on a full disk: each told it in one line, left nothing, and ran again to the same bytes")

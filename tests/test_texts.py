@@ -80,8 +80,8 @@ def test_chinese_is_read(text, encoding):
 @pytest.mark.parametrize("order", ["le", "be"])
 @pytest.mark.parametrize("mark", ["\ufeff", ""])
 def test_utf_16_with_and_without_its_mark(order, mark):
-    text = "I don’t like it\nна\n好\n"
-    assert decode((mark + text).encode(f"utf-16-{order}"), "a.txt")[0] == text
+    for text in ("I don’t like it\nна\n好\n", "とても\n", "привет\n", "我很喜欢这部电影\n", "안녕\n", "αγάπη\n"):
+        assert decode((mark + text).encode(f"utf-16-{order}"), "a.txt")[0] == text
 
 
 @pytest.mark.parametrize("data", [b"a\0b", b"\xff\xfea\0b", "我很".encode("utf-16")[:-1], b"\xef\xbb\xbf\xff", b"\x81"])
@@ -108,3 +108,57 @@ def test_a_folder_of_gb18030_tells_the_encoding_of_its_few_others():
     assert decode(accented, "p.txt", "gb18030", cut=True)[0] == "né en été"
     assert encoding_of([*chinese[:3], accented]) == "" and encoding_of([b"plain"] * 50) == ""
     assert encoding_of([*chinese, *["né en été".encode("cp1252")] * 20]) == ""
+
+
+ENGLISH = "v,1,so good and then it is fine,1,train\n"
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3, 7, 20])
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("text", ["so good", ENGLISH, "这部电影太好看了，我很喜欢\n"])
+def test_text_with_a_stray_nul_is_not_taken_for_utf_16(text, at, count):
+    """Of even length with a NUL at either place, it is valid utf-16: of rare hanzi."""
+    data = text.encode()
+    data = data[:at] + b"\0" * count + data[at:]
+    if at in (0, 1, 2, 3) and not text.isascii():
+        return  # within a character
+    with pytest.raises(MalformedInput, match=r"a\.txt: line 1: expected utf-8, got "):
+        decode(data * 10, "a.txt")
+
+
+@pytest.mark.parametrize("page", ["utf-7", "hz"])
+@pytest.mark.parametrize(
+    "text", ["我很喜欢这部电影", "v,1,好,1,train\nv,2,不好,1,train\n", "c’est très bien", "ça va", "привет"]
+)
+def test_encodings_that_are_all_ascii_are_noticed_and_read_when_named(text, page):
+    try:
+        data = text.encode(page)
+    except UnicodeEncodeError:
+        return  # hz has hanzi alone
+    assert data.isascii()
+    with pytest.raises(MalformedInput, match=rf"line 1: expected utf-8, got another encoding \(perhaps {page}: '"):
+        decode(data, "a.txt")
+    assert decode(data, "a.txt", page) == (text, page)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1+1 = 2",
+        "C++ and a+b",
+        "love it +1",
+        "+yes +Yes +YES",
+        "me+you",
+        "a ~{b}~ c",
+        "x ~{ y ~} z",
+        "+49 123 456789",
+        "+",
+        "A+",
+    ],
+)
+def test_plain_ascii_is_no_other_encoding(text):
+    assert decode(text.encode(), "a.txt")[0] == text
+
+
+def test_marks_within_files_that_were_joined_are_no_text():
+    assert decode("a\n\ufeffb,\ufeff好\n".encode("utf-8-sig"), "a.txt")[0] == "a\nb,好\n"

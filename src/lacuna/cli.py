@@ -76,24 +76,17 @@ def init(folder: Path) -> None:
 
 
 @app.command()
-def check(dataset: str) -> None:
+def check(
+    dataset: str,
+    decode: Annotated[bool, typer.Option(help="also decode every clip to its end, as `extract` will")] = False,
+) -> None:
     """Read raw/<dataset> as `prepare` will, and list what would be refused; nothing is written."""
+    from lacuna.commands.check import check as check_dataset
     from lacuna.params import load_params
-    from lacuna.prepare.rejects import check_share
-    from lacuna.prepare.run import prepare
 
-    params = load_params()
-    settings = params.prepare.of(dataset)
-    clips, rejects = prepare(Path("raw", dataset), dataset, settings, params.workers)
-    _say(f"refused  {reject.id}  {reject.file}: {reject.reason}" for reject in rejects)
-    splits = {split: sum(c.split == split for c in clips) for split in dict.fromkeys(c.split for c in clips)}
-    told = ", ".join(f"{count} {split}" for split, count in splits.items())
-    _say([f"{dataset}: {len(clips)} clips ({told}), {len(rejects)} refused"])
-    try:
-        check_share(rejects, len(clips) + len(rejects), settings.max_rejects, Path("raw", dataset))
-    except MalformedInput as error:
-        _say([f"`dvc repro prepare` will stop: {error}"])
-    if rejects:
+    lines, sound = check_dataset(load_params(), dataset, decode)
+    _say(lines)
+    if not sound:
         raise typer.Exit(1)
 
 
@@ -289,6 +282,7 @@ def predict(
 def serve(
     checkpoint: Annotated[str, typer.Option(help="a folder with model.json, or hf://org/name of a model hub")],
     port: Annotated[int, typer.Option(help="of 127.0.0.1; nothing else is listened to")] = 8080,
+    max_seconds: Annotated[float, typer.Option(help="s that reading one file may take")] = 90.0,
     use: Annotated[list[str] | None, typer.Option(help=USE)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
     asr: Annotated[str, typer.Option(help="a speech recognition model: hub id, directory or sphinx")] = "",
@@ -298,11 +292,12 @@ def serve(
     from lacuna.commands.share.hub import fetched
     from lacuna.predict.page import serve as serve_page
     from lacuna.predict.trust import parse_use
+    from lacuna.predict.uploads import Limits
     from lacuna.train.checkpoint import read_card
 
     folder = fetched(checkpoint)
     trusted = own_settings(read_card(folder).dataset) | parse_use(use or ())
-    serve_page(folder, port, device=device, asr=asr, use=trusted)
+    serve_page(folder, port, Limits(patience=max_seconds), device, asr, trusted)
 
 
 @app.command()

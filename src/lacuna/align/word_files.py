@@ -143,7 +143,7 @@ def read_words(path: Path, clip: Clip | None = None) -> list[Word]:
         raise MalformedInput(told) from error
     words = [word for word in words if not (np.isnan(word.start) or np.isnan(word.end))]
     for word in words:
-        if not word.end >= word.start:
+        if not word.start <= word.end < np.inf:
             raise MalformedInput(f"{path}: expected end >= start, got {word.start} and {word.end} for {word.text!r}")
     return sorted((w for w in words if w.text.strip().lower() not in _SILENCES), key=lambda w: (w.start, w.end))
 
@@ -159,9 +159,9 @@ def _text_grid(path: Path, clip: Clip | None) -> list[Word]:
     ]
     fields = fields[fields.index("TextGrid") :]
     tiers: list[tuple[str, list[Word]]] = []
-    at, count = 4, int(fields[3])  # "TextGrid", xmin, xmax, number of tiers
+    at, count = 4, _count(fields[3], fields)  # "TextGrid", xmin, xmax, number of tiers
     for _ in range(count):
-        kind, name, size = fields[at], fields[at + 1], int(fields[at + 4])
+        kind, name, size = fields[at], fields[at + 1], _count(fields[at + 4], fields)
         width = 3 if kind == "IntervalTier" else 2
         rows = [fields[at + 5 + width * k : at + 5 + width * (k + 1)] for k in range(size)]
         if width == 3:
@@ -172,6 +172,13 @@ def _text_grid(path: Path, clip: Clip | None) -> list[Word]:
         names = ", ".join(name for name, _ in tiers) or "none"
         raise MalformedInput(f"{path}: expected a tier called words, or only one of intervals, got {names}")
     return [word for _, words in named or tiers for word in words]
+
+
+def _count(told: Any, fields: Sequence[Any]) -> int:  # noqa: ANN401 (a string where the file is damaged)
+    """How many tiers or intervals a file says that it has: not more than it has strings and numbers."""
+    if not 0 <= told <= len(fields):
+        raise ValueError(f"a number of tiers or intervals, got {told}")
+    return int(told)
 
 
 def _text(path: Path) -> str:

@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from lacuna.data.samples import HIDDEN_COLUMN, TOKEN_COLUMNS
-from lacuna.export.pickle import KINDS, LOST_TOKEN, Pickle, load
+from lacuna.export.content import KINDS
+from lacuna.export.pickle import LOST_TOKEN, Pickle, load
 from lacuna.prepare.run import Settings
 from lacuna.prepare.tables import find_file
 from lacuna.storage.features import Origin
+from lacuna.storage.text import decode
 from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject
 
 LOOKED_FOR = "one MMSA pickle (*.pkl, as unaligned_50.pkl)"
@@ -83,7 +85,13 @@ def _id(given: Pickle, at: tuple[str, int]) -> str:
 def _text(given: Pickle, split: str, row: int) -> str:
     texts = given.splits[split].get("raw_text")
     text = "" if texts is None else texts[row]
-    return str(text) if isinstance(text, str) else ""
+    if isinstance(text, np.ndarray | list | tuple) and np.size(text) == 1:
+        text = np.ravel(text)[0]
+    if isinstance(text, bytes):  # as Python 2 wrote them
+        text = decode(text, f"{given.path}: {split}: raw_text[{row}]")[0]
+    if not isinstance(text, str | None | float):
+        raise MalformedInput(f"raw_text: expected words, got {text!r:.60}")
+    return text if isinstance(text, str) else ""  # None, NaN: as pandas has what is empty
 
 
 def _labels(given: Pickle, split: str, row: int, limits: tuple[float, float]) -> dict[str, float]:

@@ -21,6 +21,7 @@ from lacuna.types import SPLITS, Clip, FeatureSequence, MalformedInput, Reject
 
 LOOKED_FOR = "<name>.mat with X (a cell array of views) and gt or Y"
 CLASSES = ("gt", "Y")
+CELLS = 1 << 28  # numbers of a view that comes sparse: 2 GiB
 
 
 def matches(root: Path) -> bool:
@@ -91,14 +92,35 @@ def read_file(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
     if key is None or "X" not in content:
         found = ", ".join(name for name in content if not name.startswith("__"))
         raise MalformedInput(f"{path}: expected X and gt or Y, found {found or 'nothing'}")
-    classes = np.unique(content[key].ravel(), return_inverse=True)[1]
-    views = [_rows_first(view, len(classes), f"{path}: X{{{v + 1}}}") for v, view in enumerate(content["X"].ravel())]
-    return views, classes
+    classes = _classes(content[key], f"{path}: {key}")
+    cells = content["X"].ravel() if content["X"].dtype.hasobject else []
+    if not len(cells):
+        raise MalformedInput(
+            f"{path}: X: expected a cell array of views, got {content['X'].dtype} {content['X'].shape}"
+        )
+    views = [_checked(view, len(classes), f"{path}: X{{{v + 1}}}") for v, view in enumerate(cells)]
+    # A view of as many columns as rows lies as the others do.
+    lies = [len(view) != len(classes) for view in views if view.shape[0] != view.shape[1]]
+    turned = bool(lies) and all(lies)
+    return [view.T if len(view) != len(classes) or turned else view for view in views], classes
 
 
-def _rows_first(view: np.ndarray, rows: int, where: str) -> np.ndarray:
-    if scipy.sparse.issparse(view):
+def _classes(told: np.ndarray, where: str) -> np.ndarray:
+    """(N,) 0 … K-1, in the order of the file's numbers."""
+    if not isinstance(told, np.ndarray) or told.dtype.kind not in "fiub" or max(told.shape, default=0) != told.size:
+        got = f"{told.dtype} {told.shape}" if hasattr(told, "dtype") else type(told).__name__
+        raise MalformedInput(f"{where}: expected one class a row, in numbers, got {got}")
+    if not np.isfinite(told).all() or np.unique(told).size < 2:
+        raise MalformedInput(f"{where}: expected at least two classes, in finite numbers, got {np.unique(told)[:5]}")
+    return np.unique(told.ravel(), return_inverse=True)[1]
+
+
+def _checked(view: np.ndarray, rows: int, where: str) -> np.ndarray:
+    """(N, D) or (D, N) float64."""
+    if scipy.sparse.issparse(view) and np.prod(view.shape, dtype=float) <= CELLS:
         view = view.toarray()
-    if view.ndim != 2 or rows not in view.shape or view.dtype.kind not in "fiu":
+    if not isinstance(view, np.ndarray):
+        raise MalformedInput(f"{where}: expected a matrix of at most {CELLS} numbers, got {type(view).__name__}")
+    if view.ndim != 2 or rows not in view.shape or view.dtype.kind not in "fiu" or not view.size:
         raise MalformedInput(f"{where}: expected numbers with {rows} rows or columns, got {view.dtype} {view.shape}")
-    return (view if len(view) == rows else view.T).astype(np.float64)
+    return view.astype(np.float64)

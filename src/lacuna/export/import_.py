@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lacuna.export.pickle import KINDS, Pickle, load
+from lacuna.export.content import KINDS
+from lacuna.export.pickle import Pickle, load
+from lacuna.params import check_dataset
 from lacuna.storage.files import replacing
 from lacuna.types import MalformedInput
 
@@ -19,8 +21,7 @@ EXTRACTORS = {"tokens": "tokens", "text": "bert", "audio": "librosa", "vision": 
 
 def import_pickle(path: Path, dataset: str, raw: Path = Path("raw")) -> Iterator[str]:
     """Check the pickle, put it into raw/<dataset>/ (as a hard link where the disk allows), and tell what it holds."""
-    if not dataset or dataset != Path(dataset).name or dataset.startswith("."):
-        raise MalformedInput(f"dataset: expected a folder's name, got {dataset!r}")
+    check_dataset(dataset)
     given = load(path)
     limits = _limits(given)
     folder = raw / dataset

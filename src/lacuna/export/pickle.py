@@ -17,9 +17,10 @@ from typing import Any, Literal
 import numpy as np
 
 from lacuna.data.samples import Samples
+from lacuna.export.content import KINDS, check_own, check_split
 from lacuna.storage import pickles
 from lacuna.storage.features import Origin
-from lacuna.storage.files import replacing
+from lacuna.storage.files import reading, replacing
 from lacuna.storage.pickles import Rows
 from lacuna.types import LOST_TOKEN, SPLITS, TOKEN_COLUMNS, Clip, FeatureSequence, MalformedInput, specials
 
@@ -32,7 +33,6 @@ OFFICIAL = {
     "c9e20c13ec0454d98bb9c1e520e490c75146bfa2dfeeea78d84de047dbdd442f": "SIMS unaligned_39",
 }
 CLS, SEP, UNK = 101, 102, 100  # ids shared by BERT's English and Chinese vocabularies, which MMSA supposes
-KINDS = {"tokens": "text_bert", "text": "text", "audio": "audio", "vision": "vision"}  # ours → MMSA's key
 _ANNOTATIONS = ("Negative", "Neutral", "Positive")
 _BATCH_SIZES = (16, 32, 64, 128)
 
@@ -320,12 +320,16 @@ def load(path: Path) -> Pickle:
                 f"{path}: expected a dict under {split!r}, got {', '.join(map(str, content)) or 'nothing'}"
             )
         try:
-            _check_split(content[split], widths)
+            check_split(content[split], widths)
         except MalformedInput as error:
             raise MalformedInput(f"{path}: {split}: {error}") from error
     digest = _sha256(path)
     splits = {split: content[split] for split in SPLITS}
-    return Pickle(Path(path), digest, OFFICIAL.get(digest, ""), splits, content.get("lacuna"))
+    given = Pickle(Path(path), digest, OFFICIAL.get(digest, ""), splits, content.get("lacuna"))
+    if given.own is not None:
+        with reading(given.path, "a pickle as Lacuna exported it", "export it anew"):
+            check_own(given.own, splits, given.kinds)
+    return given
 
 
 def _sha256(path: Path) -> str:
@@ -334,29 +338,3 @@ def _sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _check_split(content: dict[str, Any], widths: dict[str, int]) -> None:
-    for key in ("id", "regression_labels"):
-        if key not in content:
-            raise MalformedInput(f"expected the key {key!r}, got {', '.join(map(str, content)) or 'nothing'}")
-    count = len(content["id"])
-    present = [key for key in KINDS.values() if key in content]
-    if not present:
-        raise MalformedInput(f"expected features under {', '.join(KINDS.values())}, got {', '.join(map(str, content))}")
-    for key in present:
-        value = content[key]
-        if not (isinstance(value, np.ndarray) and value.ndim == 3 and value.dtype.kind in "fiu"):
-            found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-            raise MalformedInput(f"{key}: expected a numeric array (N, T, D), got {found}")
-        if key == "text_bert" and value.shape[1] != 3:
-            raise MalformedInput(f"text_bert: expected (N, 3, T): ids, mask, segments; got {value.shape}")
-        width = value.shape[1 if key == "text_bert" else 2]
-        if widths.setdefault(key, width) != width:
-            raise MalformedInput(f"{key}: expected {widths[key]} columns as in train, got {width}")
-    per_clip = (*present, "raw_text", "regression_labels", "audio_lengths", "vision_lengths")
-    per_clip += tuple(f"regression_labels_{name}" for name in "TAV")
-    for key in per_clip:
-        if key in content and (not hasattr(content[key], "__len__") or len(content[key]) != count):
-            rows = len(content[key]) if hasattr(content[key], "__len__") else repr(content[key])
-            raise MalformedInput(f"{key}: expected {count} rows, as many as id has; got {rows}")

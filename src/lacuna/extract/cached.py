@@ -73,7 +73,7 @@ class Extraction:
         self.__post_init__()
 
     @cached_property
-    def extractor(self) -> Any:  # noqa: ANN401 (a plug-in's: some have `pieces`, `many`, `files` or `longer`)
+    def extractor(self) -> Any:  # noqa: ANN401 (a plug-in's: some have `pieces`, `many`, `files` or `unread`)
         return plugin("extractors", self.name).Extractor(self._settings)
 
     @cached_property

@@ -82,9 +82,9 @@ def extract_dataset(job: Job, folder: Path, work: Work) -> str:
 
 def _longer(job: Job) -> int:
     """How many texts are longer than what is read of them."""
-    if job.given is not None or job.lacked or not hasattr(plugin("extractors", job.extractor).Extractor, "longer"):
+    if job.given is not None or job.lacked or not hasattr(plugin("extractors", job.extractor).Extractor, "unread"):
         return 0
-    return job.extraction.extractor.longer(job.clips)
+    return sum(bool(job.extraction.extractor.unread(clip)) for clip in job.clips)
 
 
 def _content(job: Job, work: Work, rejects: list[Reject]) -> Content:

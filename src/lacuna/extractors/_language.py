@@ -40,10 +40,9 @@ class Extractor:
     def __call__(self, clip: Clip) -> FeatureSequence:
         return self.many([clip])[0]
 
-    def longer(self, clips: Sequence[Clip]) -> int:
-        """How many clips have more text than is read."""
-        texts = [_text.cleaned(clip.text, self.settings.clean) for clip in clips]
-        return _text.longer(self._tokenizer, texts, self.settings.max_length)
+    def unread(self, clip: Clip) -> str:
+        """What of the clip's text is beyond max_length."""
+        return _text.unread(self._tokenizer, _text.cleaned(clip.text, self.settings.clean), self.settings.max_length)
 
     def many(self, clips: Sequence[Clip]) -> list[FeatureSequence]:
         """One sequence a clip. On a CPU texts go one by one, which makes the values the same to the bit whatever the

@@ -54,12 +54,15 @@ def encode(tokenizer: Any, texts: Sequence[str], most: int) -> list[np.ndarray]:
     return arrays
 
 
-def longer(tokenizer: Any, texts: Sequence[str], most: int) -> int:  # noqa: ANN401
-    """How many texts have more tokens than `most`, and are cut."""
-    if not texts:
-        return 0
-    encoded = tokenizer(list(texts), truncation=True, max_length=most + 1)["input_ids"]
-    return sum(len(ids) > most for ids in encoded)
+def unread(tokenizer: Any, text: str, most: int) -> str:  # noqa: ANN401
+    """What of a text is cut off, because it has more tokens than `most`; "…" where the tokenizer does not tell."""
+    fast = getattr(tokenizer, "is_fast", False)
+    options = {"truncation": True, "return_offsets_mapping": fast}
+    if len(tokenizer(text, max_length=most + 1, **options)["input_ids"]) <= most:
+        return ""
+    if not fast:
+        return "…"
+    return text[max(end for _, end in tokenizer(text, max_length=most, **options)["offset_mapping"]) :].strip()
 
 
 def positions(values: np.ndarray, columns: tuple[str, ...]) -> FeatureSequence:

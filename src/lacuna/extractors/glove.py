@@ -67,6 +67,12 @@ class Extractor:
             values[i] = self._vector(words[i].encode())
         return FeatureSequence(values, np.arange(len(words), dtype=np.float64), seen, self.columns)
 
+    def unread(self, clip: Clip) -> str:
+        """What of the clip's text is beyond max_length."""
+        text = _text.cleaned(clip.text, self.settings.clean)
+        ends = [match.end() for match in WORD.finditer(text)]
+        return text[ends[self.settings.max_length - 1] :].strip() if len(ends) > self.settings.max_length else ""
+
     def _index(self) -> tuple[dict[bytes, int], int, str]:
         """{word: its line's place in the file}, the width, and the file's digest."""
         places: dict[bytes, int] = {}

@@ -32,7 +32,7 @@ from lacuna.media import decode
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence, joined
 
 MODALITY = "audio"
-VERSION = 3
+VERSION = 4
 
 Feature = str | dict[str, dict[str, Any] | None]  # a name, or {name: its arguments}
 

@@ -15,7 +15,7 @@ from lacuna.media import decode
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 MODALITY = "audio"
-VERSION = 2
+VERSION = 3
 LEVELS = {"lld": "LowLevelDescriptors", "functionals": "Functionals"}
 
 

@@ -20,7 +20,7 @@ from lacuna.storage import pretrained
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 MODALITY = "audio"
-VERSION = 2
+VERSION = 3
 HOP = 320  # samples a frame, where the encoder's configuration does not say
 
 

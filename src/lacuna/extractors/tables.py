@@ -80,7 +80,7 @@ class Extractor:
         table, times = table[inside], times[inside]
         if not len(table):
             return empty_sequence(self.columns)
-        values = table[list(self.columns)].apply(pd.to_numeric, errors="coerce").to_numpy(np.float32)
+        values = np.stack([_numbers(table[name]) for name in self.columns], 1).astype(np.float32)
         seen = np.isfinite(values).all(1) & self._sure(table)
         return FeatureSequence(np.where(seen[:, None], values, 0), times - times[0], seen, self.columns)
 
@@ -92,15 +92,26 @@ class Extractor:
         raise MalformedInput(f"clip {clip.id}: expected its table at {folder / video / name}.csv, found none")
 
     def _times(self, table: pd.DataFrame, path: Path) -> np.ndarray:
-        """(T,) s."""
-        if TIMES in table:
-            return table[TIMES].to_numpy(np.float64)
-        if FRAMES in table:
-            return table[FRAMES].to_numpy(np.float64) / self.settings.fps
-        raise MalformedInput(f"{path}: expected a column {TIMES} (s) or {FRAMES}, found neither")
+        """(T,) s; MalformedInput unless they rise: rows out of order, or of several faces, are not one sequence."""
+        name = next((name for name in (TIMES, FRAMES) if name in table), None)
+        if name is None:
+            raise MalformedInput(f"{path}: expected a column {TIMES} (s) or {FRAMES}, found neither")
+        times = _numbers(table[name]) / (1.0 if name == TIMES else self.settings.fps)
+        odd = np.flatnonzero(~np.isfinite(times) | (np.diff(times, prepend=-np.inf) <= 0))
+        if len(odd):
+            got = table[name].iloc[odd[0]]
+            raise MalformedInput(
+                f"{path}: expected {name} to rise from row to row (one face, in order), got {got} in row {odd[0] + 1}"
+            )
+        return times
 
     def _sure(self, table: pd.DataFrame) -> np.ndarray:
         """(T,) bool: rows in which the tool found what it looked for."""
-        told = [table[name].to_numpy(np.float64) for name in CONFIDENCE if name in table]
+        told = [_numbers(table[name]) for name in CONFIDENCE if name in table]
         sure = [np.nan_to_num(values) >= self.settings.min_confidence for values in told]
         return np.logical_and.reduce(sure) if sure else np.ones(len(table), bool)
+
+
+def _numbers(column: pd.Series) -> np.ndarray:
+    """(T,) float64; NaN where a cell holds no number, also as C prints one: -nan(ind)."""
+    return pd.to_numeric(column, errors="coerce").to_numpy(np.float64)

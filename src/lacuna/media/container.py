@@ -24,6 +24,7 @@ av.logging.set_level(av.logging.PANIC)  # FFmpeg's remarks on damaged frames: we
 
 Kind = Literal["video", "audio"]
 EPS = 1e-6  # s: time stamps are fractions, spans are floats
+SET_BACK = 0.5  # s by which times go back where recordings were joined; frames that come late go back by less
 TOLERANCE = 0.5  # s by which packets may end before the header, or the span, says that they do
 
 # Containers that hold what they play. Playlists and scripts (hls, dash, concat, sdp, image2 …) open other files.
@@ -154,13 +155,16 @@ def own_length_of(container: av.container.InputContainer, stream: av.VideoStream
 
 
 def lacks_bytes(path: Path) -> bool:
-    """Whether an ASF file is shorter than its header says; FFmpeg then forgets how long it was to last.
+    """Whether an ASF file is shorter than its header says, which FFmpeg then forgets, or a GIF has no end.
 
-    Its File Properties Object has the size of the file 40 bytes after its name, and 88 after it bit 0 for a broadcast,
-    which cannot know (Advanced Systems Format 3.2).
+    ASF's File Properties Object has the size of the file 40 bytes after its name, and 88 after it bit 0 for a
+    broadcast, which cannot know (Advanced Systems Format 3.2). A GIF ends with 0x3B (GIF89a 27).
     """
     with Path(path).open("rb") as file:
         head = file.read(1 << 16)
+        if head.startswith(b"GIF8"):
+            file.seek(-min(1 << 12, Path(path).stat().st_size), 2)
+            return not file.read().rstrip(b"\0\r\n").endswith(b";")
     at = head.find(_ASF_PROPERTIES)
     if at < 0 or len(head) < at + 92 or head[at + 88] & 1:
         return False
@@ -256,7 +260,7 @@ def _timed(
             continue  # a damaged packet; those after it have time stamps of their own
         for frame in decoded:
             time = max(previous, -step) + step if frame.time is None else float(frame.time) - origin + skipped
-            if time < previous - 1:  # clocks set back in the middle (recordings joined): go on from here
+            if time < previous - SET_BACK:  # clocks set back in the middle (recordings joined): go on from here
                 skipped += previous + step - time
                 time = previous + step
             if not math.isfinite(time) or (time <= previous and isinstance(frame, av.VideoFrame)):

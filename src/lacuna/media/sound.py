@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import av
@@ -21,10 +21,11 @@ from lacuna.types import MalformedInput
 
 PREROLL = 0.5  # s of sound decoded before a span, because the first frames after a seek lack their predecessors
 MARGIN = 0.05  # s of sound given to the resampler on both sides of a span: far more than its filter's reach
-CHANNELS = 8  # planes of sound: where a frame has more, PyAV reads beyond its memory
+CHANNELS = 7  # planes of sound that PyAV counts rightly; of 8 and more it reads beyond their memory
 GAP = 0.1  # s by which sound may be off its time stamps (rounding, encoder delay) before silence is put in
-LISTENED, SOUGHT = 2.0, 30.0  # s of sound that tell whether two channels are opposed, and that are searched for them
-OPPOSED = 0.01  # of the energy of their difference: what is left of opposed channels when they are added
+LISTENED = 2.0  # s of sound that tell whether channels are opposed
+OPPOSED = 0.01  # of the energy of their differences: what is left of opposed channels when they are added
+LOUDEST = 100.0  # times full scale: more is no sound, or integers that were saved as they are in floats
 
 
 def audio(path: Path, rate: int, start: float = 0.0, end: float | None = None) -> np.ndarray | None:
@@ -65,28 +66,48 @@ def _sound(path: Path, rate: int, start: float, end: float | None) -> Iterator[n
 
 @dataclass(frozen=True)
 class Track:
-    """A track's rate in Hz as decoded, and whether its two channels cancel each other."""
+    """A track's rate in Hz as decoded, and the sign of each channel where they cancel each other, else none."""
 
     rate: int
-    opposed: bool = False
+    signs: tuple[int, ...] = ()
+
+    @property
+    def opposed(self) -> bool:
+        return bool(self.signs)
 
 
 def track_of(path: Path, rate: int = 0) -> Track:
     """What the decoder finds at a track's beginning, because headers understate the rate of some AAC.
 
-    Of two channels as much as tells whether one is the other upside down (a microphone wired so): added, they would be
-    silence. `rate` is that of a track without a sample.
+    Of several channels as much as tells whether some are others upside down (a microphone wired so): added, they would
+    be silence. `rate` is that of a track without a sample.
     """
-    added, parted, heard, first = 0.0, 0.0, 0.0, None
-    for frame, time in decode_alone(path, "audio", 0.0):
-        first = first or frame.sample_rate
-        if frame.layout.nb_channels != 2 or time > SOUGHT or heard > LISTENED:
+    told = Path(path).stat()
+    return _track_of(path, rate, told.st_mtime_ns, told.st_size)
+
+
+@lru_cache(maxsize=64)
+def _track_of(path: Path, rate: int, *_: int) -> Track:
+    found, heard, products, weights = 0, 0.0, np.zeros((1, 1)), np.ones(1)
+    for frame, _ in decode_alone(path, "audio", 0.0):
+        found = found or frame.sample_rate
+        samples = _planes(frame)
+        if len(samples) < 2 or heard > LISTENED or not np.isfinite(samples).all():
             break
-        left, right = _planes(frame)
-        energy = np.square(left - right).sum(), np.square(left + right).sum()
-        parted, added = parted + energy[0], added + energy[1]
-        heard += len(left) / frame.sample_rate if sum(energy) > 1e-6 * len(left) else 0.0
-    return Track(first or rate, bool(added < OPPOSED * parted))
+        if len(samples) != len(products):
+            products, weights = np.zeros((len(samples),) * 2), _weights(_names(frame))
+        energy = samples @ samples.T
+        products = products + energy
+        heard += samples.shape[1] / frame.sample_rate if energy.trace() > 1e-6 * samples.shape[1] else 0.0
+    return Track(found or rate, _signs(products, weights))
+
+
+def _signs(products: np.ndarray, weights: np.ndarray) -> tuple[int, ...]:
+    """Of channels (C,) with these sums of products (C, C): each one's sign against the loudest; none if no matter."""
+    loudest = int(np.argmax(products.diagonal() * weights**2))
+    signs = np.where(products[loudest] < 0, -1, 1)
+    added, parted = (w @ products @ w for w in (weights, weights * signs))
+    return tuple(signs.tolist()) if added < OPPOSED * parted else ()
 
 
 def _cut(
@@ -98,11 +119,8 @@ def _cut(
     for frame, time in frames:
         if frame.sample_rate != source:
             raise MalformedInput(f"{path}: expected {source} Hz throughout, got {frame.sample_rate} at {time:.2f} s")
-        if frame.format.is_planar and frame.layout.nb_channels > CHANNELS:
-            raise MalformedInput(f"{path}: expected at most {CHANNELS} channels, got {frame.layout.nb_channels}")
-        samples, stamp = _mono(frame, track.opposed), round(time * source)
-        if not np.isfinite(samples).all():
-            raise MalformedInput(f"{path}: expected finite samples, got NaN or infinity in the sound at {time:.2f} s")
+        samples, stamp = _mono(frame, track.signs), round(time * source)
+        _check_samples(samples, path, time)
         if following is None or abs(stamp - following) > GAP * source:
             following = stamp
         begin, following = following, following + len(samples)
@@ -119,19 +137,34 @@ def _cut(
             return
 
 
+def _check_samples(samples: np.ndarray, path: Path, time: float) -> None:
+    loudest = np.abs(samples).max(initial=0.0)
+    if not np.isfinite(loudest):
+        raise MalformedInput(f"{path}: expected finite samples, got NaN or infinity in the sound at {time:.2f} s")
+    if loudest > LOUDEST:
+        raise MalformedInput(
+            f"{path}: expected samples from -1 to 1, got {loudest:g} in the sound at {time:.2f} s (integers in floats?)"
+        )
+
+
 def _silence(samples: int, source: int) -> Iterator[np.ndarray]:
     return (np.zeros(min(source, samples - done), np.float32) for done in range(0, samples, source))
 
 
-def _mono(frame: av.AudioFrame, opposed: bool) -> np.ndarray:
+def _mono(frame: av.AudioFrame, signs: tuple[int, ...]) -> np.ndarray:
     """(n,) float32: the mean of two channels; of more, the centre before the sides before the back, no bass channel."""
-    samples, names = _planes(frame), tuple(channel.name for channel in frame.layout.channels)
-    weights = np.array([0.5, -0.5], np.float32) if opposed and len(names) == 2 else _weights(names)
+    samples, weights = _planes(frame), _weights(_names(frame))
+    weights = weights * signs if len(signs) == len(weights) else weights
     return (weights @ samples).astype(np.float32)
+
+
+def _names(frame: av.AudioFrame) -> tuple[str, ...]:
+    return tuple(channel.name for channel in frame.layout.channels)
 
 
 def _planes(frame: av.AudioFrame) -> np.ndarray:
     """(channels, n) float in [-1, 1]."""
+    frame = _packed(frame) if frame.format.is_planar and frame.layout.nb_channels > CHANNELS else frame
     samples = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
@@ -139,6 +172,12 @@ def _planes(frame: av.AudioFrame) -> np.ndarray:
         low, bits = (128, 8) if samples.dtype == np.uint8 else (0, 8 * samples.dtype.itemsize)
         samples = (samples.astype(np.float64) - low) / 2 ** (bits - 1)
     return samples
+
+
+def _packed(frame: av.AudioFrame) -> av.AudioFrame:
+    """The same samples, all channels in one plane."""
+    resampler = AudioResampler(format=frame.format.packed, layout=frame.layout, rate=frame.sample_rate)
+    return resampler.resample(frame)[0]
 
 
 @cache

@@ -2,7 +2,17 @@
 
 from lacuna.params.file import load_params
 from lacuna.params.plugins import PlainSettings, checked, merged, plugin, plugin_names, plugin_settings
-from lacuna.params.sections import FINETUNED, TUNED_FILES, Incomplete, Params, Prepare, Section, Train, resolved
+from lacuna.params.sections import (
+    FINETUNED,
+    TUNED_FILES,
+    Incomplete,
+    Params,
+    Prepare,
+    Section,
+    Train,
+    check_dataset,
+    resolved,
+)
 
 __all__ = [
     "FINETUNED",
@@ -13,6 +23,7 @@ __all__ = [
     "Prepare",
     "Section",
     "Train",
+    "check_dataset",
     "checked",
     "load_params",
     "merged",

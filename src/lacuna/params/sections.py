@@ -28,14 +28,38 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 FINETUNED = "finetuned"  # the word for a dataset's own weights, and their folder in processed/<dataset>
 VIEW = re.compile(r"view\d+")  # features that a multi-view file gives, by the name of the view
 NAME = re.compile(r"(?![.-])[\w.-]{1,100}")  # it becomes a file's name and a word on a command line
+SYSTEMS_OWN = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*\.", re.IGNORECASE)  # what Windows calls no file
+OUTPUTS = ("source", "figures", "report")  # folders of processed/ that are of all datasets
 TUNED_FILES = {"weights": "resnet50.safetensors", "source": "bert", "encoder": "bert"}  # by the setting that says it
 
 
 def _names(names: list[str]) -> list[str]:
-    for name in names:
+    for i, name in enumerate(names):
         if not NAME.fullmatch(name):
             raise ValueError(f"expected letters, digits, _, - and . (not first), at most 100 of them, in {name[:80]!r}")
+        if SYSTEMS_OWN.fullmatch(name):
+            raise ValueError(f"expected a name that every system can give a file, got {name!r}")
+        alike = [other for other in names[:i] if other != name and other.casefold() == name.casefold()]
+        if alike:
+            raise ValueError(
+                f"expected names that differ in more than the case of letters, got {alike[0]!r} and {name!r}"
+            )
     return _unique(names)
+
+
+def _datasets(names: list[str]) -> list[str]:
+    for name in names:
+        if name.casefold() in OUTPUTS:
+            raise ValueError(f"expected a name other than {', '.join(OUTPUTS)}, which processed/ has for all datasets")
+    return names
+
+
+def check_dataset(name: str) -> None:
+    """MalformedInput unless params.yaml may name such a data set."""
+    try:
+        _datasets(_names([name]))
+    except ValueError as error:
+        raise MalformedInput(f"dataset: {error}") from error
 
 
 def _unique(values: list[Any]) -> list[Any]:
@@ -46,6 +70,7 @@ def _unique(values: list[Any]) -> list[Any]:
 
 
 Names = Annotated[list[str], AfterValidator(_names)]
+Datasets = Annotated[Names, AfterValidator(_datasets)]
 Workers = Annotated[int, Field(ge=1, le=4096)] | Literal["auto"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_unique)]
@@ -264,7 +289,7 @@ class Evaluate(Section):
 class Across(Section):
     """Cross-corpus evaluation."""
 
-    datasets: Names = Field([], description="data sets with the same columns whose test split judges all models too")
+    datasets: Datasets = Field([], description="data sets with the same columns whose test split judges all models too")
 
 
 class Figures(Section):
@@ -282,7 +307,7 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    datasets: Names = Field(description="folders of raw/")
+    datasets: Datasets = Field(description="folders of raw/")
     models: Names = Field(description="names of files in lacuna/models, or new names that are `like` one")
     seeds: Seeds = Field(description="each model is trained once per seed")
     workers: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(

@@ -29,7 +29,13 @@ class Question:
     seed: int = 1
 
     def check(self, modalities: Sequence[str]) -> None:
-        """Refuse losses of what the model does not read, and shares that are none."""
+        """Refuse losses of what the model does not read, shares that are none, and words given twice."""
+        words = {"text": self.text is not None, "transcript": self.transcript is not None, "asr": bool(self.asr)}
+        if sum(words.values()) > 1:
+            named = " and ".join(name for name, given in words.items() if given)
+            raise MalformedInput(f"text, transcript, asr: expected one of them, got {named}")
+        if self.encoding and self.transcript is None:
+            raise MalformedInput(f"encoding: expected the transcript that is in {self.encoding!r}, got none")
         for name in (*self.drop, *self.missing):
             if name not in modalities:
                 expected = ", ".join(modalities)

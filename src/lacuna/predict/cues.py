@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from lacuna.types import MalformedInput
 
-_STAMP = r"(?:(\d+):)?(\d+):(\d+)(?:[.,](\d+))?"
+_STAMP = r"(?:(\d{1,9}):)?(\d{1,9}):(\d{1,9})(?:[.,](\d+))?"
 _ARROW = re.compile(rf"\s*{_STAMP}\s*(?:-{{1,3}}|[–—])>\s*{_STAMP}(?:\s.*)?")
 _ALMOST = re.compile(  # a line of times that is written otherwise, or cut short
     r"-->|\d:\d\d\S*\s*\S{0,3}[>→]\s*\d+:\d|^\s*\d+:\d\d\S*\s*.{0,8}\s*\d+:\d\d\S*\s*$|^\s*\d+:\d\d:[\d:.,\s>-]*$"
@@ -25,7 +25,7 @@ _TAG = re.compile(
     r"|</?(?:c|v|lang|font|span|p)(?:\.[\w.-]+)*(?:\s[^<>]*)?/?>|\{\\[^{}]*\}",
     re.IGNORECASE,
 )
-_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_BREAK = re.compile(r"<br\s*/?>|\\[nh]", re.IGNORECASE)  # \\N and \\h are ASS's, of which many are made
 _ENTITY = re.compile(r"&(?:#\d+|#x[0-9a-f]+|[a-z]+\d*);", re.IGNORECASE)
 _ASIDE = re.compile(r"(NOTE|STYLE|REGION)(\s.*)?")  # what VTT keeps between its cues
 _CLOSE = 0.5  # s between the end of a caption and the start of the next, which repeats it
@@ -53,6 +53,11 @@ class _Caption:
 
     def words(self) -> list[Word]:
         return [word for line in self.lines for word in line]
+
+
+def is_timed(text: str) -> bool:
+    """Whether a line of the text has the times of a cue."""
+    return any(_ARROW.fullmatch(line) for line in text.splitlines())
 
 
 def parse(text: str, name: str) -> list[Cue]:
@@ -91,7 +96,10 @@ def _captions(lines: Sequence[str], arrows: Sequence[tuple[int, re.Match[str]]],
 
 
 def _is_time(match: re.Match[str]) -> bool:
-    return all(int(n or 0) < most for places, most in (((1, 5), 100), ((3, 7), 60)) for n in match.group(*places))
+    """Whether hours, minutes and seconds are such; without hours, minutes may be more than 60."""
+    hours, minutes, seconds = (match.group(at, at + 4) for at in (1, 2, 3))
+    short = (int(m) < 60 or (h is None and int(m) < 6000) for h, m in zip(hours, minutes))
+    return all(int(h or 0) < 100 for h in hours) and all(short) and all(int(s) < 60 for s in seconds)
 
 
 def _check_end(lines: Sequence[str], arrow: int, name: str) -> None:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from lacuna.figures.overlay import Preview  # which draws with what an answer alone does not need
 
 
+SHOWN = 80  # characters of words that are not read
+
+
 @dataclass(frozen=True)
 class Given:
     """A clip's features, unscaled; what they lack; when each frame (or token) of a modality is, s; its length, s.
@@ -58,17 +61,20 @@ def features_of(clip: Clip, transcript: Transcript, card: Card, extractions: Map
     """Every modality that the checkpoint reads; one that cannot be had has no frames, and a note says why."""
     origins = card.origins
     spans = _spans(clip, transcript, origins)
-    features, notes = {}, []
+    features, notes = {}, [*transcript.notes]
     for modality, origin in origins.items():
         check_features(card, {modality: extractions[modality].origin})
-        sequence, note = _extracted(clip, modality, origin, extractions[modality])
+        sequence, told = _extracted(clip, modality, origin, extractions[modality])
         if "aligned" in origin.settings and len(sequence):
             if spans is None:
-                sequence, note = empty_sequence(origin.columns), f"{modality}: averaged over words, and there are none"
+                sequence, told = (
+                    empty_sequence(origin.columns),
+                    [f"{modality}: averaged over words, and there are none"],
+                )
             else:
                 sequence = average(sequence, spans)
         features[modality] = sequence
-        notes += [note] if note else []
+        notes += told
     if not any(sequence.seen.any() for sequence in features.values()):
         raise MalformedInput(f"{clip.path}: expected something to predict from; {'; '.join(notes)}")
     seconds = _seconds(clip, features)
@@ -77,16 +83,22 @@ def features_of(clip: Clip, transcript: Transcript, card: Card, extractions: Map
     return Given(Sample(clip, features), tuple(notes), middles, seconds)
 
 
-def _extracted(clip: Clip, modality: str, origin: Origin, extraction: Extraction) -> tuple[FeatureSequence, str]:
+def _extracted(clip: Clip, modality: str, origin: Origin, extraction: Extraction) -> tuple[FeatureSequence, list[str]]:
+    """The sequence, and what is to be told of it."""
     nothing = empty_sequence(origin.columns, np.dtype(origin.dtype).type)
     if modality == "text" and not clip.text:
-        return nothing, "text: none was given"
+        return nothing, []  # its transcript has told why
     sequence = extraction(clip)
     if isinstance(sequence, MalformedInput):
-        return nothing, f"{modality}: {sequence}"
-    longer = getattr(extraction.extractor, "longer", lambda clips: 0)([clip])
-    cut = f"{modality}: cut at {len(sequence)} tokens, as the model's own texts were" if longer else ""
-    return sequence, _lack(modality, sequence) or cut or _changed(modality, origin, extraction.origin)
+        return nothing, [f"{modality}: {sequence}"]
+    rest = getattr(extraction.extractor, "unread", lambda clip: "")(clip)
+    cut = f"{modality}: cut at {len(sequence)} tokens, as the model's own texts were; not read: {_shortened(rest)!r}"
+    told = (_lack(modality, sequence), cut if rest else "", _changed(modality, origin, extraction.origin))
+    return sequence, [note for note in told if note]
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} … {text[-SHOWN // 2 :]}"
 
 
 def _lack(modality: str, sequence: FeatureSequence) -> str:

@@ -214,7 +214,7 @@ class View:
 
     def _question(self, text: str) -> Question:
         """With these words; without any, they are heard where a recogniser is named, and else missing."""
-        return Question(text=text or (None if self.asr else ""), asr=self.asr)
+        return Question(asr=self.asr) if self.asr and not text else Question(text=text)
 
     async def _take(self, name: str, read: Awaitable[Given | None], done: str) -> None:
         """Wait for a file's features, then show it and the answer."""

@@ -32,7 +32,7 @@ from lacuna.train import checkpoint as checkpoints
 from lacuna.train.trainer import choose_device
 from lacuna.train.trainer import predict as predict_samples
 from lacuna.transcribe import engines
-from lacuna.types import MODALITIES, Clip, FeatureSequence
+from lacuna.types import MODALITIES, Clip, FeatureSequence, MalformedInput
 
 STEP, REACH = 1.0, 0.5  # s: one point of the curve a second, and how far it looks to both sides of its second
 REST = 0.3  # of a step: sound often ends a little after the pictures
@@ -82,20 +82,27 @@ class Predictor:
         if decode.is_picture(path):
             decode.image(path)  # a file that cannot be read is refused here, before anything is made of it
         else:
-            decode.probe(path)
+            _check_span(path, question, decode.probe(path).duration)
         transcript = self._transcript(path, question)
         clip = Clip(path.stem, "given", "test", transcript.text, {}, path, question.start, question.end)
         return features_of(clip, transcript, self.card, self.extractions)
 
     def _transcript(self, path: Path, question: Question) -> Transcript:
-        if "text" in self.modalities:
-            if question.text is not None:
-                return Transcript(question.text.strip())
-            if question.transcript is not None:
-                return read_transcript(Path(question.transcript), question.start, question.end, question.encoding)
-            if question.asr:
-                return _heard(path, question)
-        return Transcript("")
+        """The words of the file, from wherever the question says; they tell why where there are none."""
+        given = question.text or question.transcript is not None or question.asr
+        if not self._worded:
+            read = ", ".join(self.modalities)
+            return Transcript("", (), (f"text: not used, the model reads {read}",) if given else ())
+        if not given:
+            return Transcript("", (), ("text: none was given",))
+        if question.transcript is not None:
+            return read_transcript(Path(question.transcript), question.start, question.end, question.encoding)
+        return _heard(path, question) if question.asr else _typed(question.text or "")
+
+    @property
+    def _worded(self) -> bool:
+        """Whether the model reads words, or what was averaged over words."""
+        return "text" in self.modalities or any("aligned" in o.settings for o in self.card.origins.values())
 
     def answer(self, given: Given, question: Question) -> Answer:
         """What the model says of these features under this question: one pass for all that is asked."""
@@ -141,11 +148,23 @@ class Predictor:
         return "negative" if score < 0 else "positive" if score > 0 else "neutral"
 
 
+def _check_span(path: Path, question: Question, length: float) -> None:
+    """MalformedInput where the span is not within the file, as `prepare` refuses it."""
+    end = question.start if question.end is None else question.end
+    if length and max(question.start, end - decode.TOLERANCE) >= length:
+        raise MalformedInput(f"{path}: expected a span within its {length:.2f} s, got {question.start} to {end} s")
+
+
+def _typed(text: str) -> Transcript:
+    return Transcript(text.strip(), (), () if text.strip() else ("text: none was given",))
+
+
 def _heard(path: Path, question: Question) -> Transcript:
     """What is said in the file, with the times of words where the recogniser tells them."""
     recogniser = engines.engine(engines.engine_for(question.asr), question.asr)
     heard = engines.hear(path, recogniser, question.start, question.end)
-    return Transcript(heard.text, tuple(Cue(word.text, word.start, word.end) for word in heard.words))
+    cues = tuple(Cue(word.text, word.start, word.end) for word in heard.words)
+    return Transcript(heard.text, cues, () if heard.text else ("text: no words were heard",))
 
 
 def _lossy(sample: Sample, question: Question) -> Sample:

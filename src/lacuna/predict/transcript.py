@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,19 +16,27 @@ import numpy as np
 from lacuna.align.word_files import filled
 from lacuna.align.words import Aligner, Settings, proportional, token_words, words_of
 from lacuna.extractors._text import cleaned
-from lacuna.predict.cues import Cue, parse
+from lacuna.predict.cues import Cue, is_timed, parse
 from lacuna.storage import text as text_files
 from lacuna.types import Clip, MalformedInput
 
 SUFFIXES = (".srt", ".vtt", ".txt")
+# What is no plain text, though it comes as .txt: its marks would be read as words.
+_OTHERS = {
+    "lines with times": re.compile(r"^[ \t]*\[?\d{1,3}:\d\d(:\d\d)?([.,]\d+)?\]", re.MULTILINE),
+    "RTF": re.compile(r"\A\s*\{\\rtf"),
+    "HTML or XML": re.compile(r"\A\s*<(!doctype|html|\?xml|tt|body|p)\b", re.IGNORECASE),
+    "an ASS script": re.compile(r"\A\s*\[script info\]", re.IGNORECASE),
+}
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """What is said; `cues` is empty where nobody noted when."""
+    """What is said; `cues` is empty where nobody noted when. `notes`: what its reader should know."""
 
     text: str
     cues: tuple[Cue, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def read_transcript(path: Path, start: float = 0.0, end: float | None = None, encoding: str = "") -> Transcript:
@@ -36,14 +46,38 @@ def read_transcript(path: Path, start: float = 0.0, end: float | None = None, en
         raise MalformedInput(f"{path}: expected a transcript ({', '.join(SUFFIXES)}), got {path.suffix!r}")
     if not path.is_file():
         raise MalformedInput(f"{path}: expected a transcript, found none")
-    text = text_files.read(path, encoding, setting="encoding")
+    text, found = text_files.decode(path.read_bytes(), str(path), encoding, setting="encoding")
+    notes = () if encoding or found == "utf-8-sig" else (f"text: {path.name} is read as {found}",)
+    if twice := text_files.garbled(text):
+        notes += (f"text: {path.name} has words like {twice!r}, garbled before it was saved",)
     if path.suffix.lower() == ".txt":
-        return Transcript(" ".join(text.split()))
+        _check_plain(path, text)
+        whole = () if (start, end) == (0, None) else (f"text: all of {path.name}, which does not say when it is said",)
+        return _transcript(" ".join(text.split()), (), notes + whole, path)
     limit = np.inf if end is None else end
     # A cue whose length is unknown is in the span where it begins in it.
     cues = [c for c in parse(text, str(path)) if c.start < limit and (c.end > start or c.start >= start)]
     kept = tuple(Cue(c.text, max(c.start, start) - start, min(c.end, limit) - start) for c in cues)
-    return Transcript(" ".join(cue.text for cue in kept), kept)
+    return _transcript(" ".join(cue.text for cue in kept), kept, notes, path)
+
+
+def _transcript(text: str, cues: tuple[Cue, ...], notes: tuple[str, ...], path: Path) -> Transcript:
+    return Transcript(text, cues, notes if text else (*notes, f"text: none in {path.name} in that time"))
+
+
+def _check_plain(path: Path, text: str) -> None:
+    """MalformedInput for text that holds more than words."""
+    kind = next((name for name, pattern in _OTHERS.items() if pattern.search(text)), "")
+    kind = "subtitles (name the file .srt or .vtt)" if is_timed(text) else kind or ("JSON" if _is_json(text) else "")
+    if kind:
+        raise MalformedInput(f"{path}: expected plain words in a .txt file, got {kind}")
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):
+        return False
 
 
 def token_spans(clip: Clip, transcript: Transcript, settings: Settings) -> np.ndarray:

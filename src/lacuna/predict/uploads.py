@@ -131,7 +131,10 @@ class _Reader:
                 line.send((path, question))
                 if not line.poll(self._patience):
                     self.stop()
-                    raise MalformedInput(f"{path}: expected to be read within {self._patience:g} s, gave it up")
+                    raise MalformedInput(
+                        f"{path}: expected to be read within {self._patience:g} s, gave it up (`lacuna serve "
+                        "--max-seconds` sets how long it may take)"
+                    )
                 result = line.recv()
             except (EOFError, OSError) as error:
                 self.stop()

@@ -17,7 +17,7 @@ from lacuna.storage import text as text_files
 from lacuna.types import MalformedInput
 
 _SPOKEN = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-_SEPARATOR = re.compile(r"sep=([,;\t|])", re.IGNORECASE)  # the first line, where a spreadsheet is told by it
+_SEPARATOR = re.compile(r"sep=(\\t|[^\w\s\"']|\t)", re.IGNORECASE)  # the first line, where a spreadsheet is told by it
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _COMMA, _POINT = re.compile(r"[+-]?\d*,\d+"), re.compile(r"[+-]?\d*\.\d+")
 _BLANKS = frozenset(("", "nan", "na", "n/a", "#n/a", "none", "null"))
@@ -61,18 +61,19 @@ def read_table(path: Path, required: Sequence[str], encoding: str = "") -> Table
     """
     text, found = text_files.decode(path.read_bytes(), str(path), encoding)
     lines = list(io.StringIO(text, newline=""))  # parted as csv does it, and nowhere else
-    said = _SEPARATOR.fullmatch(lines[0].strip(' \r\n"')) if lines else None
+    said = _SEPARATOR.fullmatch(lines[0].strip(" \r\n").strip('"')) if lines else None
     start = 1 if said else 0
     start += next((i for i, line in enumerate(lines[start:]) if line.strip()), 0)
-    delimiter = said[1] if said else _delimiter(lines[start] if lines else "", required)
+    delimiter = said[1].replace("\\t", "\t") if said else _delimiter(lines[start] if lines else "", required)
     records = list(_records(path, lines, start, delimiter))
     columns = records[0][1] if records else []
     _check_columns(path, columns, required)
     rows = [(n, dict(zip_longest(columns, v[: len(columns)], fillvalue=""))) for n, v in records[1:]]
     ragged = frozenset(n for n, values in records[1:] if len(values) != len(columns))
     decimal = _decimal(rows, delimiter)
-    guessed = [f"fields parted by {_SPOKEN[delimiter]}"] * (delimiter != ",") + ["decimal commas"] * (decimal == ",")
-    guessed += [] if encoding or found == "utf-8-sig" else [found]
+    guessed = [f"fields parted by {_SPOKEN.get(delimiter, delimiter)}"] * (delimiter != ",")
+    guessed += ["decimal commas"] * (decimal == ",") + ([] if encoding or found == "utf-8-sig" else [found])
+    guessed += [f"words like {twice!r}, garbled before it was saved"] if (twice := text_files.garbled(text)) else []
     return Table(path, rows, ragged, tuple(guessed), decimal)
 
 
@@ -103,6 +104,9 @@ def _records(path: Path, lines: Sequence[str], start: int, delimiter: str) -> It
                 yield first, [value.strip() for value in values]
             first = last + 1
     except csv.Error as error:
+        if "field limit" in str(error):
+            most = f"line {first}: expected at most {csv.field_size_limit()} characters in a field, got more"
+            raise MalformedInput(f"{path}: {most} (a quote that is never closed?)") from error
         raise MalformedInput(f"{path}: {_quoted(first, start + reader.line_num)}: {error}") from error
 
 

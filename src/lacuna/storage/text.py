@@ -26,6 +26,14 @@ _IN_A_WORD = re.compile("(?<=[A-Za-z0-9])[\u4e00-\u9fff]|[\u4e00-\u9fff](?=[A-Za
 _SHOWN = 40  # characters of a sample
 # ESC begins the shifts of ISO-2022-JP and its kin, whose bytes are all ASCII; NUL is half of a utf-16 character.
 _NO_TEXT = re.compile("[\0\x1b]")
+# The shifts of utf-7 and hz, which are all ASCII too; "+yes" and "+Yes" happen to be utf-7, but are words.
+_UTF_7 = re.compile(rb"\+(?![A-Z]?[a-z]+\b|[A-Z]+\b)([A-Za-z0-9+/]{3,})")
+_HZ = re.compile(rb"~\{((?:[!-w][!-~])+)~\}")
+_USUAL = re.compile("[\t-\r -~\u00a0-\u1fff\u2010-\u2026\u3000-\u30ff\uac00-\ud7a3]")
+
+# Utf-8 that was read as cp1252 and saved again: "trÃ¨s", "donâ€™t", "Ð¿Ñ€Ð¸", "æˆ‘å¾ˆ".
+_HIGH = "[" + re.escape(bytes(range(0x80, 0xC0)).decode("cp1252", "ignore")) + "\x81\x8d\x8f\x90\x9d]"
+_TWICE = re.compile(rf"\S*(?:(?:[ÂÃ]|â€){_HIGH}|(?:[Ä-ß]{_HIGH}){{2,}}|(?:[à-ï]{_HIGH}{{2}}){{2,}})\S*")
 
 # About the 700 most frequent characters of simplified Chinese, speech and reviews first: 85 % of running text, and a
 # sixth of the characters that bytes of other code pages come to.
@@ -64,8 +72,10 @@ def decode(
     """
     for found in _candidates(data, encoding):
         text = _strictly(data, found, cut)
-        if text is not None and not _NO_TEXT.search(text) and (encoding or found != "gb18030" or reads_chinese(text)):
-            return text.removeprefix("\ufeff"), found
+        if text is None or _NO_TEXT.search(text) or (found == "utf-8-sig" and _is_shifted(data)):
+            continue
+        if encoding or found != "gb18030" or reads_chinese(text):
+            return text.replace("\ufeff", ""), found  # marks stand within files that were joined, too
     raise MalformedInput(f"{name}: {_refusal(data, encoding, setting)}")
 
 
@@ -84,8 +94,38 @@ def _candidates(data: bytes, encoding: str) -> list[str]:
     if marked is not None:
         return [marked]
     # utf-16 without its mark: every other byte of its ASCII characters is 0, and one of its line ends always is.
-    order = "le" if data[1::2].count(0) > data[::2].count(0) else "be"
-    return ["utf-8-sig", encoding or (f"utf-16-{order}" if b"\0" in data else "gb18030")]
+    order = "utf-16-le" if data[1::2].count(0) > data[::2].count(0) else "utf-16-be"
+    return ["utf-8-sig", encoding or (order if b"\0" in data and _is_wide(data, order) else "gb18030")]
+
+
+def _is_wide(data: bytes, order: str) -> bool:
+    """Whether bytes with NULs are utf-16. Of text with a few stray ones, it makes rare hanzi."""
+    if _strictly(data.replace(b"\0", b""), "utf-8", cut=False) is None:
+        return True
+    text = _strictly(data, order, cut=True) or ""
+    return 2 * sum(bool(_USUAL.match(c)) or c in _FREQUENT for c in text) > len(text)
+
+
+def _is_shifted(data: bytes) -> bool:
+    """Whether ASCII bytes are another encoding's: utf-7 or hz, which write other letters by ASCII ones."""
+    if not data.isascii():
+        return False
+    return any(map(_is_hanzi, _HZ.findall(data))) or any(map(_is_utf_7, _UTF_7.findall(data)))
+
+
+def _is_hanzi(shifted: bytes) -> bool:
+    return _strictly(bytes(byte | 0x80 for byte in shifted), "gb2312", cut=False) is not None
+
+
+def _is_utf_7(shifted: bytes) -> bool:
+    text = _strictly(b"+" + shifted + b"-", "utf-7", cut=False)
+    return bool(text) and all(not character.isascii() and character.isprintable() for character in text or "")
+
+
+def garbled(text: str) -> str:
+    """The first word that was read in a wrong code page before it was saved as utf-8; "" where none looks like it."""
+    found = _TWICE.search(text)
+    return found[0][:_SHOWN] if found else ""
 
 
 def _strictly(data: bytes, encoding: str, cut: bool) -> str | None:
@@ -133,6 +173,9 @@ def _refusal(data: bytes, encoding: str, setting: str) -> str:
     number, line = _first_odd_line(data, encoding or "utf-8")
     if encoding:
         return f"line {number}: expected {encoding}, as {setting} says, got {line[:_SHOWN]!r}"
+    if b"\0" in line and _strictly(line.replace(b"\0", b""), "utf-8", cut=False) is not None:
+        at = max(0, line.index(0) - _SHOWN // 2)
+        return f"line {number}: expected utf-8, got a NUL byte in {line[at : at + _SHOWN]!r} (is the file damaged?)"
     perhaps, sample = _guess(data, line)
     return (
         f"line {number}: expected utf-8, got another encoding ({perhaps}: {sample.strip()[:_SHOWN]!r}): "
@@ -142,6 +185,9 @@ def _refusal(data: bytes, encoding: str, setting: str) -> str:
 
 def _guess(data: bytes, line: bytes) -> tuple[str, str]:
     """What the encoding may be, in words, and the line in it; of several that read alike the most usual one."""
+    if line.isascii() and not _NO_TEXT.search(line.decode("ascii")):
+        name = "hz" if _HZ.search(line) else "utf-7"
+        return f"perhaps {name}", line.decode(name, "replace")
     from charset_normalizer import from_bytes
 
     guess = from_bytes(data[: 1 << 16], cp_isolation=list(_GUESSES)).best()
@@ -155,6 +201,6 @@ def _first_odd_line(data: bytes, encoding: str) -> tuple[int, bytes]:
     """Number and bytes of the first line that is not in the encoding, or the first one beyond ASCII."""
     lines = data.split(b"\n")
     for number, line in enumerate(lines, 1):
-        if _strictly(line, encoding, cut=False) is None or _NO_TEXT.search(line.decode("latin-1")):
+        if _strictly(line, encoding, cut=False) is None or _NO_TEXT.search(line.decode("latin-1")) or _is_shifted(line):
             return number, line
     return 1, lines[0]
