@@ -21,7 +21,7 @@ def main(dataset: str, model: str) -> None:
         device=params.train.of(dataset).device,
     )
     scores = judge(made, Path("processed", dataset), settings)
-    for pattern, levels in scores["patterns"].items():
+    for pattern, levels in scores.patterns.items():
         print(f"{dataset}: {model} under {pattern}: {', '.join(levels)}")
 
 

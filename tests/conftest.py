@@ -1,11 +1,25 @@
-"""First of all, each test process sees librosa compiled: two that compile at once spoil what is kept on disk."""
+"""First of all, each test process has a temporary folder within pytest's own, and the examples as plug-ins.
 
-import examples  # noqa: F401 (adds them to the rooms)
+It also sees librosa compiled: two processes that compile at once spoil what is kept on disk.
+"""
+
+import importlib
+import os
+import tempfile
+
 import numpy as np
 import pytest
 from small_project import build
 
 from lacuna.extractors.librosa import compiling
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    """What tests, and processes that they start, leave in the temporary folder is removed with pytest's own."""
+    folder = config._tmp_path_factory.mktemp("temporary")  # it has no public name before the first test
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    importlib.import_module("examples")  # adds them to the rooms, before tests are collected
 
 
 def compile_librosa() -> None:

@@ -14,7 +14,7 @@ from lacuna.params.plugins import ROOMS
 
 PAGE = (Path(__file__).parents[1] / "docs/extending.md").read_text(encoding="utf-8")
 FILES: dict[str, str] = dict(re.findall(r"`plugins/(\w+/\w+\.py)`:\n\n```python\n(.*?)```", PAGE, re.S))
-_KEPT = tempfile.TemporaryDirectory(prefix="examples")  # removed when the process ends
+_KEPT = tempfile.TemporaryDirectory(prefix="examples")
 
 for name, content in FILES.items():
     path = Path(_KEPT.name, name)

@@ -9,9 +9,13 @@ import yaml
 import lacuna
 from lacuna import cli
 from lacuna.commands.docs import params_page
+from lacuna.commands.schema import params_schema
+from lacuna.params import Params
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+GUIDES = [page for page in PAGES if page.name not in ("ARCHITECTURE.md", "CHANGELOG.md")]  # which name modules
+SECTIONS = [name for name in Params.model_fields if name not in ("datasets", "models", "seeds", "workers")]
 COMMANDS = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
 
 
@@ -39,6 +43,38 @@ def test_commands_exist(page):
     """Commands at the start of a line or in backquotes: `lacuna <name> …`."""
     for name in re.findall(r"(?:^\s*|`)lacuna ([a-z][a-z-]*)", page.read_text(encoding="utf-8"), re.M):
         assert name in COMMANDS, f"{page.name}: lacuna {name}"
+
+
+def members(node: dict, schema: dict) -> list[dict]:
+    """What a part of the schema may be: references followed, alternatives one by one."""
+    if "$ref" in node:
+        return members(schema["$defs"][node["$ref"].rsplit("/", 1)[1]], schema)
+    choices = [*node.get("anyOf", ()), *node.get("allOf", ()), *node.get("oneOf", ())]
+    return [node, *(one for choice in choices for one in members(choice, schema))]
+
+
+def has_key(path: str) -> bool:
+    """Whether params.yaml may have this key."""
+    schema = params_schema()
+    nodes = members(schema, schema)
+    for key in path.split("."):
+        found = [n["properties"][key] for n in nodes if key in n.get("properties", {})]
+        found = found or [n["additionalProperties"] for n in nodes if isinstance(n.get("additionalProperties"), dict)]
+        nodes = [one for node in found for one in members(node, schema)]
+    return bool(nodes)
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda p: p.name)
+def test_settings_exist(page):
+    """In backquotes, as `mask.rates` or `train.lnln.model.encoder`."""
+    named = rf"`((?:{'|'.join(SECTIONS)})(?:\.[a-z_0-9]+)+)[`:]"
+    for path in set(re.findall(named, page.read_text(encoding="utf-8"))):
+        assert has_key(path), f"{page.name}: {path}"
+
+
+def test_a_setting_that_does_not_exist_is_found():
+    assert has_key("train.lnln.training.epochs") and has_key("mask.per_dataset")
+    assert not any(map(has_key, ("mask.rate", "train.lnln.modle", "extract.face.fsp", "train.lnln.model.widht")))
 
 
 def test_the_citation_names_this_version():

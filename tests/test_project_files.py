@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from lacuna import __version__
 from lacuna.cli import app
+from lacuna.commands.init import init
 from lacuna.commands.schema import params_schema
 
 jsonschema = pytest.importorskip("jsonschema", reason="SKIPPED FOR WANT OF JSONSCHEMA: pip install 'lacuna[test]'")
@@ -33,6 +34,13 @@ def test_the_schema_is_the_codes_and_params_keeps_it() -> None:
     assert json.loads(STORED.read_text(encoding="utf-8")) == json.loads(told.stdout)
     jsonschema.Draft202012Validator.check_schema(params_schema())
     assert errors(yaml.safe_load((ROOT / "params.yaml").read_text())) == []
+
+
+def test_editors_find_the_schema_in_the_clone_and_in_a_new_project(tmp_path: Path) -> None:
+    assert {"params.yaml", "params.schema.json"} <= set(init(tmp_path / "mine"))
+    for folder in (ROOT, tmp_path / "mine"):
+        first = (folder / "params.yaml").read_text(encoding="utf-8").splitlines()[0]
+        assert (folder / first.removeprefix("# yaml-language-server: $schema=")).read_bytes() == STORED.read_bytes()
 
 
 @pytest.mark.parametrize(

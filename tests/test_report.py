@@ -1,7 +1,6 @@
 """The report: one page that loads nothing, shows every section, and is the same each time it is made."""
 
 import hashlib
-import json
 import shutil
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -10,9 +9,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from browser import Browser, wait
-from report_tree import DATASET, build
+from report_tree import DATASET, build, plan_of
 
 from lacuna.data.samples import read_clips
+from lacuna.evaluate.scores import read_scores
 from lacuna.figures.clip_data import choose, shots
 from lacuna.figures.run import Wanted, illustrate, is_synthetic, read_rejects
 from lacuna.figures.sections import published
@@ -58,10 +58,9 @@ def project(tmp_path_factory):
 
 
 def wanted(params):
-    models = {model: params.train.of_model(model, DATASET) for model in params.models}
+    models = {model: plan_of(params, model).inputs for model in params.models}
     features, shown = params.train.of(DATASET).features, params.figures.of(DATASET)
-    label_range = params.prepare.of(DATASET).label_range
-    return Wanted(features, models, params.seeds, label_range, shown.clip, shown.frames, shown.asked)
+    return Wanted(features, models, params.seeds, shown.clip, shown.frames, shown.asked, "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +177,7 @@ def test_synthetic_is_what_says_so(tmp_path):
 
 def test_published_numbers_stand_beside_ours_only_where_they_belong(project):
     root, _ = project
-    record = json.loads((root / "processed" / DATASET / "scores" / "lnln.json").read_text())
+    record = read_scores(root / "processed" / DATASET / "scores" / "lnln.json")
     assert published.section(DATASET, [record]) is None
     body = published.section("mosi", [record]).body
     assert "test-selected" in body and "1.046" in body and "ours: lnln" in body

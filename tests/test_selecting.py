@@ -118,8 +118,8 @@ def test_each_metric_is_told_by_its_own_checkpoint(tree, monkeypatch):
         judge(made, processed, settings)
     train_model(made, processed, 1, processed / "models" / "misa" / "1", [PaperKeeper])
     record = judge(made, processed, settings)
-    assert record["protocol"] == "paper" and plain["protocol"] == "validation"
-    assert set(record["patterns"]["frames"]["0.0"]) == set(plain["patterns"]["frames"]["0.0"])
+    assert record.protocol == "paper" and plain["protocol"] == "validation"
+    assert set(record.patterns["frames"]["0.0"]) == set(plain["patterns"]["frames"]["0.0"])
     for choice in choices(processed / "models" / "misa" / "1", "paper"):
         with monkeypatch.context() as patch:
             patch.setattr(
@@ -127,10 +127,10 @@ def test_each_metric_is_told_by_its_own_checkpoint(tree, monkeypatch):
             )
             alone = judge(made, processed, settings)
         for name in choice.metrics:
-            for pattern, levels in record["patterns"].items():
+            for pattern, levels in record.patterns.items():
                 for level, scores in levels.items():
-                    assert scores[name] == alone["patterns"][pattern][level][name]
-                    assert record["intervals"][pattern][level][name] == alone["intervals"][pattern][level][name]
+                    assert scores[name] == alone.patterns[pattern][level][name]
+                    assert record.intervals[pattern][level][name] == alone.intervals[pattern][level][name]
 
 
 @pytest.mark.parametrize(("metric", "better"), [("mae", min), ("corr", max)])

@@ -33,7 +33,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def checkpoint(tmp_path: Path) -> Path:
     """A checkpoint where training leaves it, with scores beside it."""
     folder = write_checkpoint(tmp_path / "processed/made/models/lnln/1111")
-    scores = {"task": "regression", "clips": {"test": 32}}
+    scores = {"dataset": "made", "model": "lnln", "protocol": "validation", "task": "regression", "scale": "mosi"}
+    scores |= {"clips": {"test": 32}, "over_rates": {}}
     scores["patterns"] = {"frames": {r: {"mae": {"mean": 0.5 + float(r), "std": 0.1}} for r in ("0.0", "0.5")}}
     path = tmp_path / "processed/made/scores/lnln.json"
     path.parent.mkdir()

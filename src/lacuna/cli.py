@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,8 +16,10 @@ from rich.table import Table
 from lacuna import __version__
 from lacuna.commands import doctor as diagnosis
 from lacuna.stages import shown, tell_what_is_done, told_in_one_line
-from lacuna.storage.files import reading
 from lacuna.types import MalformedInput
+
+if TYPE_CHECKING:
+    from lacuna.evaluate.scores import Scores
 
 app = typer.Typer(
     name="lacuna",
@@ -101,28 +103,27 @@ def info(path: Path) -> None:
 @app.command()
 def scores(metric: Annotated[str, typer.Option(help="default: the task's main metrics")] = "") -> None:
     """The scores under processed/*/scores, by model and missing rate."""
+    from lacuna.evaluate.scores import read_scores
+
     files = sorted(Path("processed").glob("*/scores/*.json"))
     if not files:
         raise MalformedInput("processed/*/scores: expected scores, found none (run `dvc repro`)")
     for file in files:
-        with reading(file, "a model's scores", "delete it and run `dvc repro evaluate`"):
-            _print_scores(json.loads(file.read_bytes()), metric)
+        _print_scores(read_scores(file), metric)
 
 
-def _print_scores(record: dict, metric: str) -> None:
-    regression = record["task"] == "regression"
-    usual = ["mae", "corr", "acc2" if record["scale"] == "sims" else "has0_acc2"]
+def _print_scores(record: Scores, metric: str) -> None:
+    regression = record.task == "regression"
+    usual = ["mae", "corr", "acc2" if record.scale == "sims" else "has0_acc2"]
     names = [metric] if metric else (usual if regression else ["accuracy", "macro_f1"])
-    clips = record["clips"]["test"]
-    chosen = (
-        "chosen on validation" if record["protocol"] == "validation" else "SELECTED ON TEST, one checkpoint a metric"
-    )
-    table = Table(title=f"{record['dataset']}: {record['model']} on {clips} test clips, {chosen}")
+    clips = record.clips["test"]
+    chosen = "chosen on validation" if record.protocol == "validation" else "SELECTED ON TEST, one checkpoint a metric"
+    table = Table(title=f"{record.dataset}: {record.model} on {clips} test clips, {chosen}")
     for column in ("pattern", "missing", *names):
         table.add_column(column)
-    for name, values in record["baselines"].items():
+    for name, values in record.baselines.items():
         table.add_row(name, "-", *(_number(values.get(n)) for n in names), style="dim")
-    for pattern, levels in record["patterns"].items():
+    for pattern, levels in record.patterns.items():
         for level, values in levels.items():
             if any(n not in values for n in names):
                 raise MalformedInput(f"{metric}: expected one of {', '.join(values)}")

@@ -64,7 +64,7 @@ def _check(card: Card, other: Other, origins: dict[str, Origin]) -> None:
     checkpoint.check_features(card, origins)
     if card.task == "regression" and tuple(card.label_range) != tuple(other.label_range):
         raise MalformedInput(
-            f"evaluate.across: expected labels in {list(card.label_range)} as in {card.dataset}, "
+            f"across.datasets: expected labels in {list(card.label_range)} as in {card.dataset}, "
             f"{other.folder.name} has {list(other.label_range)} (prepare.label_range)"
         )
 

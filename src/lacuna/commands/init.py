@@ -13,12 +13,14 @@ from lacuna.types import MalformedInput
 
 PACKAGE = Path(__file__).parents[1]
 FILES = ("params.yaml", "dvc.yaml", ".dvcignore", "pipeline")
+SCHEMA = "docs/params.schema.json"  # what params.yaml's first line names; a project has it beside that file
 README = """# {name}
 
 A Lacuna project. Run the pipeline with `dvc repro`.
 
 - `raw/`: your data sets, one folder each. `lacuna check <dataset>` lists what would be refused.
 - `params.yaml`: every setting. `datasets: [demo]` makes synthetic clips; name the folders of `raw/` instead.
+- `params.schema.json`: by it editors check and complete `params.yaml`.
 - `plugins/<room>/<name>.py`: your own extractors, patterns, models and layouts.
 - `processed/`: features, masks, pickles for MMSA, models, scores and `report/index.html`.
 - `pipeline/`, `dvc.yaml`: the stages. You need not change them.
@@ -38,6 +40,9 @@ def init(folder: Path) -> list[str]:
             shutil.copytree(source / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copyfile(source / name, folder / name)
+    shutil.copyfile(source / SCHEMA, folder / Path(SCHEMA).name)
+    params = (folder / "params.yaml").read_text(encoding="utf-8")
+    (folder / "params.yaml").write_text(params.replace(SCHEMA, Path(SCHEMA).name), encoding="utf-8")
     (folder / "README.md").write_text(README.format(name=folder.resolve().name), encoding="utf-8")
     (folder / ".gitignore").write_text(IGNORED, encoding="utf-8")
     _init_dvc(folder)

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from lacuna.evaluate import metrics
-from lacuna.evaluate.names import SHORT, Record, is_rate, main_metrics, metric
+from lacuna.evaluate.names import SHORT, is_rate, main_metrics, metric
 from lacuna.evaluate.published import PUBLISHED
-from lacuna.storage.files import read_json, reading
+from lacuna.evaluate.scores import REMEDY, Means, Scores, read_scores
+from lacuna.storage.files import reading
 from lacuna.types import MalformedInput
 
 BASELINE = "ridge"  # the model that should stand in every table
@@ -72,12 +73,12 @@ class Judged:
     """scores/<model>.json and .npz as read."""
 
     path: Path
-    record: dict
+    record: Scores
     arrays: dict[str, np.ndarray]
 
     @property
     def model(self) -> str:
-        return str(self.record["model"])
+        return self.record.model
 
 
 def compare(paths: Sequence[Path], wanted: Sequence[str] = ()) -> list[Table]:
@@ -85,15 +86,15 @@ def compare(paths: Sequence[Path], wanted: Sequence[str] = ()) -> list[Table]:
 
     `paths`: files scores/<model>.json, or folders processed/<dataset>. `wanted`: metrics; none: the main ones.
     """
-    judged = sorted((read(path) for path in files_of(paths)), key=lambda one: str(one.record["dataset"]))
+    judged = sorted((read(path) for path in files_of(paths)), key=lambda one: one.record.dataset)
     if not judged:
         raise MalformedInput("compare: expected files such as processed/demo/scores/lnln.json, got none")
     tables = []
-    for dataset, members in groupby(judged, key=lambda one: str(one.record["dataset"])):
+    for dataset, members in groupby(judged, key=lambda one: one.record.dataset):
         group = list(members)
         _check_same(group)
-        chosen = tuple(wanted) or main_metrics(group[0].record["task"], group[0].record["scale"])
-        patterns = dict.fromkeys(p for one in group for p in one.record["patterns"])
+        chosen = tuple(wanted) or main_metrics(group[0].record.task, group[0].record.scale)
+        patterns = dict.fromkeys(p for one in group for p in one.record.patterns)
         tables += [_table(dataset, pattern, group, chosen) for pattern in patterns]
     return tables
 
@@ -108,14 +109,10 @@ def read(path: Path) -> Judged:
     path = Path(path)
     if path.suffix != ".json" or not path.is_file():
         raise MalformedInput(f"{path}: expected scores/<model>.json, as `dvc repro evaluate` writes it")
-    remedy = "delete it and run `dvc repro evaluate`"
-    record = read_json(path, remedy)
-    if not isinstance(record, dict) or "patterns" not in record:
-        raise MalformedInput(f"{path}: expected the scores of a model, got other JSON")
-    arrays = path.with_suffix(".npz")
+    record, arrays = read_scores(path), path.with_suffix(".npz")
     if not arrays.is_file():
         raise MalformedInput(f"{arrays}: expected the predictions beside {path.name}, found none")
-    with reading(arrays, "a model's predictions", remedy), np.load(arrays, allow_pickle=False) as file:
+    with reading(arrays, "a model's predictions", REMEDY), np.load(arrays, allow_pickle=False) as file:
         return Judged(path, record, dict(file))
 
 
@@ -124,7 +121,7 @@ def _check_same(group: Sequence[Judged]) -> None:
     first = group[0]
     for other in group[1:]:
         for what, same in (
-            ("task", first.record["task"] == other.record["task"]),
+            ("task", first.record.task == other.record.task),
             ("test clips", np.array_equal(first.arrays["ids"], other.arrays["ids"])),
             ("labels", np.array_equal(first.arrays["labels"], other.arrays["labels"], equal_nan=True)),
         ):
@@ -133,7 +130,7 @@ def _check_same(group: Sequence[Judged]) -> None:
 
 
 def _table(dataset: str, pattern: str, group: Sequence[Judged], chosen: tuple[str, ...]) -> Table:
-    having = [one for one in group if pattern in one.record["patterns"]]
+    having = [one for one in group if pattern in one.record.patterns]
     pairs = [(a, b) for i, a in enumerate(having) for b in having[i + 1 :]]
     verdicts = [v for a, b in pairs if (v := _verdict(a, b, pattern)) is not None]
     corrected = metrics.holm([verdict.p for verdict in verdicts])
@@ -167,19 +164,19 @@ def _worse(verdict: Verdict) -> str:
 
 
 def _row(one: Judged, pattern: str, chosen: tuple[str, ...]) -> Row:
-    levels = one.record["patterns"][pattern]
-    complete: Record = next((scores for level, scores in levels.items() if is_rate(level) and not float(level)), {})
+    levels = one.record.patterns[pattern]
+    complete: Means = next((scores for level, scores in levels.items() if is_rate(level) and not float(level)), {})
     known = next(iter(levels.values()))
     for key in chosen:
         if key not in known:
             raise MalformedInput(f"{one.path}: expected a metric among {', '.join(known)}, got {key!r}")
-    several = len(one.record["seeds"]["train"]) > 1  # of one run there is no deviation
+    several = len(one.record.seeds["train"]) > 1  # of one run there is no deviation
     at_zero = {
         key: (complete[key]["mean"], complete[key]["std"] if several else None) for key in chosen if key in complete
     }
-    over = one.record["over_rates"].get(pattern, {})
+    over = one.record.over_rates.get(pattern, {})
     means = {key: (over.get(key) or {}).get("mean") for key in chosen}
-    return Row(one.model, VALID if one.record["protocol"] == "validation" else TEST, at_zero, means)
+    return Row(one.model, VALID if one.record.protocol == "validation" else TEST, at_zero, means)
 
 
 def _published(row: tuple, chosen: tuple[str, ...]) -> Row:

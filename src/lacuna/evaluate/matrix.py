@@ -13,15 +13,15 @@ def matrix(paths: Sequence[Path], metric: str, pattern: str = "frames") -> tuple
     """Head and rows as words: a row a model, with the pattern and rate that it learnt under; a column a test rate, and
     the mean over them. Sorted by what was learnt under."""
     records = [read(path).record for path in paths]
-    records.sort(key=lambda r: (r["learnt_under"]["pattern"], r["learnt_under"]["level"] or 0, r["model"]))
-    rates = list(dict.fromkeys(v for r in records for v in r["patterns"].get(pattern, {}) if is_rate(v)))
+    records.sort(key=lambda r: (r.learnt_under["pattern"], r.learnt_under["level"] or 0, r.model))
+    rates = list(dict.fromkeys(v for r in records for v in r.patterns.get(pattern, {}) if is_rate(v)))
     rows = []
     for record in records:
-        levels = record["patterns"].get(pattern, {})
+        levels = record.patterns.get(pattern, {})
         values = [levels.get(rate, {}).get(metric, {}).get("mean") for rate in rates]
-        over = (record["over_rates"].get(pattern, {}).get(metric) or {}).get("mean")
+        over = (record.over_rates.get(pattern, {}).get(metric) or {}).get("mean")
         told = ["–" if value is None else f"{value:.3f}" for value in (*values, over)]
-        rows.append([record["model"], _learnt(record["learnt_under"]), *told])
+        rows.append([record.model, _learnt(record.learnt_under), *told])
     return ["Model", "Learnt under", *(f"{100 * float(rate):.0f} % lost" for rate in rates), "Mean"], rows
 
 

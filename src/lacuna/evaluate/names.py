@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-Record = Mapping[str, Any]  # the content of one scores/<model>.json
+from lacuna.evaluate.scores import Scores
+
 METRICS = {
     "mae": "Mean absolute error",
     "corr": "Pearson correlation",
@@ -87,9 +87,9 @@ def metric(key: str, names: Mapping[str, str] = METRICS) -> str:
     return names.get(mark, mark) + (" (as MMSA counts)" if mark != key else "")
 
 
-def label(record: Record) -> str:
+def label(record: Scores) -> str:
     """The name of a model beside its scores, with the mark that they must never be shown without."""
-    return f"{record['model']}{'' if record['protocol'] == 'validation' else ' (selected on test)'}"
+    return f"{record.model}{'' if record.protocol == 'validation' else ' (selected on test)'}"
 
 
 def pattern(key: str) -> str:

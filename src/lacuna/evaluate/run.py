@@ -6,7 +6,6 @@ and nowhere else; under `paper` each metric has its own checkpoint, the one that
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from lacuna.evaluate.indices import indices
 from lacuna.evaluate.judged import Bounds, Judged
 from lacuna.evaluate.names import NO_RATE
 from lacuna.evaluate.protocol import Choice, choices
+from lacuna.evaluate.scores import Corrected, Scores
 from lacuna.evaluate.under_loss import Run, linear_baseline, mean_embeddings, over_rates, predict_variants, summary
 from lacuna.evaluate.untagged import answer
 from lacuna.mask.after_loss import leaks
@@ -62,7 +62,7 @@ class Asked:
     coverage: dict[str, dict[str, float]]
 
 
-def judge(made: Plan, processed: Path, settings: Settings) -> dict[str, Any]:
+def judge(made: Plan, processed: Path, settings: Settings) -> Scores:
     """Write `scores/<model>.json`, `.npz` and `.unlabelled.csv` under `processed`; return the first one's content."""
     folders = [processed / "models" / made.name / str(seed) for seed in settings.seeds]
     scaler = checkpoint.scaler_of(checkpoint.read_card(choices(folders[0], made.protocol)[0].folder))
@@ -77,15 +77,13 @@ def judge(made: Plan, processed: Path, settings: Settings) -> dict[str, Any]:
         for folder in folders:
             parts = [list(_runs(corpus, choice, variants, settings)) for choice in choices(folder, made.protocol)]
             asked += [_joined(same) for same in zip(*parts)]
-    scores = _table(made, processed, settings, corpus, [one.run for one in asked])
-    scores["intervals"], scores["calibration"] = _intervals(asked), _calibration(corpus, asked, labels)
-    scores["calibrated"], scores["coverage"] = _corrected(asked, settings.calibrate), _coverage(asked)
+    scores = _table(made, processed, settings, corpus, asked)
     answer(corpus, folders, processed / "scores" / f"{made.name}.unlabelled.csv", settings.device)
     arrays = {"ids": np.array([clip.id for clip in corpus.splits["test"].clips]), "labels": labels}
     for one in asked:
         key = f"{one.run.pattern}/{one.run.level}/{one.run.mask_seed}/{one.run.train_seed}"
         arrays |= {f"{key}/{name}": values for name, values in one.outputs.items()}
-    _write(processed / "scores", made.name, scores, arrays)
+    _write(processed / "scores", scores, arrays)
     return scores
 
 
@@ -125,11 +123,11 @@ def _mended(
     return mend
 
 
-def _corrected(asked: Sequence[Asked], how: str) -> dict[str, object]:
+def _corrected(asked: Sequence[Asked], how: str) -> Corrected:
     """The table of corrected answers, beside that of the answers as they are; empty where none were corrected."""
     runs = [replace(one.run, scores=one.corrected) for one in asked if one.corrected]
     patterns = summary(runs) if runs else {}
-    return {"how": how, "patterns": patterns, "over_rates": {name: over_rates(v) for name, v in patterns.items()}}
+    return Corrected(how, patterns, {name: over_rates(levels) for name, levels in patterns.items()})
 
 
 def _coverage(asked: Sequence[Asked]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
@@ -153,25 +151,30 @@ def _joined(same: Sequence[Asked]) -> Asked:
     return replace(same[0], run=run, outputs=outputs, bounds=bounds)
 
 
-def _table(made: Plan, processed: Path, settings: Settings, corpus: Corpus, runs: list[Run]) -> dict[str, Any]:
+def _table(made: Plan, processed: Path, settings: Settings, corpus: Corpus, asked: Sequence[Asked]) -> Scores:
+    runs = [one.run for one in asked]
     patterns = summary(runs)
     words = _embeddings(processed, [*made.inputs.features, *settings.words])
-    return {
-        "dataset": processed.name,
-        "model": made.name,
-        "protocol": made.protocol,
-        "task": corpus.task.task,
-        "scale": corpus.task.scale,
-        "notes": leaks(corpus.origins),
-        "clips": {split: len(members) for split, members in corpus.splits.items() if split in SPLITS},
-        "seeds": {"train": settings.seeds, "mask": sorted({r.mask_seed for r in runs})},
-        "baselines": baselines(corpus, words),
-        "patterns": patterns,
-        "over_rates": {name: over_rates(levels) for name, levels in patterns.items()},
-        "indices": {name: indices(levels) for name, levels in patterns.items()},
-        "learnt_under": _learnt_under(made.training),
-        "runs": [asdict(run) for run in runs],
-    }
+    return Scores(
+        dataset=processed.name,
+        model=made.name,
+        protocol=made.protocol,
+        task=corpus.task.task,
+        scale=corpus.task.scale,
+        notes=leaks(corpus.origins),
+        clips={split: len(members) for split, members in corpus.splits.items() if split in SPLITS},
+        seeds={"train": settings.seeds, "mask": sorted({r.mask_seed for r in runs})},
+        baselines=baselines(corpus, words),
+        patterns=patterns,
+        over_rates={name: over_rates(levels) for name, levels in patterns.items()},
+        indices={name: indices(levels) for name, levels in patterns.items()},
+        learnt_under=_learnt_under(made.training),
+        runs=[asdict(run) for run in runs],
+        intervals=_intervals(asked),
+        calibration=_calibration(corpus, asked),
+        calibrated=_corrected(asked, settings.calibrate),
+        coverage=_coverage(asked),
+    )
 
 
 def _learnt_under(training: Training) -> dict[str, object]:
@@ -213,11 +216,11 @@ def _intervals(asked: Sequence[Asked]) -> dict[str, dict[str, dict[str, list[flo
     return result
 
 
-def _calibration(corpus: Corpus, asked: Sequence[Asked], labels: np.ndarray) -> dict[str, dict[str, object]]:
+def _calibration(corpus: Corpus, asked: Sequence[Asked]) -> dict[str, dict[str, object]]:
     """{pattern: {level: curves}} over the runs of a level; empty for scores, which state no confidence."""
     result: dict[str, dict[str, object]] = {}
     for (pattern, level), same in _levels(asked).items():
-        curves = Judged.by(corpus.task).calibration([one.outputs for one in same], labels)
+        curves = Judged.by(corpus.task).calibration([one.outputs for one in same], corpus.splits["test"].labels)
         if curves:
             result.setdefault(pattern, {})[level] = curves
     return result
@@ -231,8 +234,7 @@ def _levels(asked: Sequence[Asked]) -> dict[tuple[str, str], list[Asked]]:
     return groups
 
 
-def _write(folder: Path, model: str, scores: dict[str, object], arrays: dict[str, Any]) -> None:
-    with replacing(folder / f"{model}.npz") as temporary, temporary.open("wb") as file:
+def _write(folder: Path, scores: Scores, arrays: dict[str, Any]) -> None:
+    with replacing(folder / f"{scores.model}.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
-    with replacing(folder / f"{model}.json") as temporary:
-        temporary.write_text(json.dumps(scores, indent=1), encoding="utf-8")
+    scores.write(folder / f"{scores.model}.json")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lacuna.evaluate.names import Record, is_rate
+from lacuna.evaluate.names import is_rate
+from lacuna.evaluate.scores import Scores
 from lacuna.figures.html import Section
 from lacuna.figures.player import encoded, still
 from lacuna.figures.sections.clips import Shown, Told, section
@@ -23,9 +24,9 @@ PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 Answers = dict[str, dict[str, float]]  # {clip: {missing rate: answer}}
 
 
-def clips_section(dataset: str, processed: Path, clips: Sequence[Clip], records: Sequence[Record]) -> Section | None:
+def clips_section(dataset: str, processed: Path, clips: Sequence[Clip], records: Sequence[Scores]) -> Section | None:
     """The list of clips; None where no model told scores (classes have no error to sort by)."""
-    scored = [str(record["model"]) for record in records if record["task"] == "regression"]
+    scored = [record.model for record in records if record.task == "regression"]
     answers = {model: read_answers(processed / "scores" / f"{model}.npz") for model in scored}
     if not any(answers.values()):
         return None

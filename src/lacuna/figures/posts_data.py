@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lacuna.evaluate.names import Record
+from lacuna.evaluate.scores import Scores
 from lacuna.figures.html import Section
 from lacuna.figures.sections import posts
 from lacuna.figures.sections.inside import Asked
@@ -22,19 +22,19 @@ LOOKS = ("summary_text_image", "attention_image")  # outputs (N, regions): what 
 
 
 def posts_section(
-    dataset: str, processed: Path, clips: Sequence[Clip], records: Sequence[Record], asked: Sequence[Asked]
+    dataset: str, processed: Path, clips: Sequence[Clip], records: Sequence[Scores], asked: Sequence[Asked]
 ) -> Section | None:
     """The section, or None where the dataset is no pictures with text, or no model told their tags."""
-    judged = [r for r in records if r["task"] == "polarity" and posts.complete(r)]
+    judged = [r for r in records if r.task == "polarity" and posts.complete(r)]
     if not judged or not clips or not all(decode.is_picture(clip.path) for clip in clips):
         return None
-    best = str(max(judged, key=lambda record: posts.mean_of(record, "macro_f1"))["model"])
+    best = max(judged, key=lambda record: posts.mean_of(record, "macro_f1")).model
     told, ids, tags = {}, np.array([]), np.array([])
     for record in judged:
-        with np.load(processed / "scores" / f"{record['model']}.npz", allow_pickle=False) as arrays:
+        with np.load(processed / "scores" / f"{record.model}.npz", allow_pickle=False) as arrays:
             keys = ["/".join((r["pattern"], "0.0", str(r["mask_seed"]), str(r["train_seed"]), "prediction"))
                     for r in posts.complete(record)]  # fmt: skip
-            told[str(record["model"])] = np.mean([arrays[key] for key in keys], 0)
+            told[record.model] = np.mean([arrays[key] for key in keys], 0)
             ids, tags = arrays["ids"], arrays["labels"]
     looked = {one.model: found for one in asked if (found := _looked(one)) is not None}
     by_id = {clip.id: clip for clip in clips}

@@ -19,6 +19,7 @@ import pandas as pd
 from lacuna.data.samples import read_clips
 from lacuna.data.task import Inputs
 from lacuna.evaluate.compare import Table, compare
+from lacuna.evaluate.scores import Scores, read_scores
 from lacuna.figures.clip_data import stage_scene
 from lacuna.figures.clips_data import clips_section
 from lacuna.figures.html import FRAGMENT, Section
@@ -39,7 +40,7 @@ from lacuna.figures.sections import training as learning
 from lacuna.figures.sections.corpus import Measured
 from lacuna.figures.sections.training import Learning
 from lacuna.storage.features import FeatureFile
-from lacuna.storage.files import read_json, reading, replacing
+from lacuna.storage.files import reading, replacing
 from lacuna.storage.tensors import shapes_of
 from lacuna.train import checkpoint
 from lacuna.types import Clip, MalformedInput, Reject
@@ -96,16 +97,16 @@ def is_synthetic(raw: Path) -> bool:
     return raw.name == "demo" or (readme.is_file() and "synthetic" in readme.read_text(encoding="utf-8").lower())
 
 
-def read_records(processed: Path, models: Sequence[str]) -> list[dict[str, object]]:
+def read_records(processed: Path, models: Sequence[str]) -> list[Scores]:
     """scores/<model>.json of the models, those that were judged."""
     files = [processed / "scores" / f"{model}.json" for model in models]
-    return [read_json(file, "delete it and run `dvc repro evaluate`") for file in files if file.is_file()]
+    return [read_scores(file) for file in files if file.is_file()]
 
 
-def compared(processed: Path, records: Sequence[dict[str, object]]) -> list[Table]:
+def compared(processed: Path, records: Sequence[Scores]) -> list[Table]:
     """The models of each task side by side."""
     groups = robustness.by_task(records)
-    paths = [[processed / "scores" / f"{record['model']}.json" for record in group] for group in groups]
+    paths = [[processed / "scores" / f"{record.model}.json" for record in group] for group in groups]
     return [table for group in paths for table in compare(group)]
 
 

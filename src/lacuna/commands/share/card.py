@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from lacuna.evaluate.scores import Scores, read_scores
 from lacuna.train.checkpoint import Card
 
 METRICS = {"regression": ("mae", "corr", "has0_acc2", "acc2"), "": ("accuracy", "macro_f1")}
@@ -30,7 +31,7 @@ def model_card(card: Card, folder: Path, name: str) -> str:
     ]
     scores = folder.parents[2] / "scores" / f"{folder.parent.name}.json" if len(folder.parts) > 3 else None
     if scores is not None and scores.is_file():
-        parts.append("## Scores under loss\n\n" + _scores(json.loads(scores.read_text(encoding="utf-8"))))
+        parts.append("## Scores under loss\n\n" + _scores(read_scores(scores)))
     return "\n".join([*parts, LIMITS])
 
 
@@ -78,13 +79,13 @@ def _protocol(card: Card) -> Iterator[str]:
     yield f"Seed {card.seed}, best epoch {card.best_epoch}; " + ", ".join(f"{k} {v}" for k, v in card.versions.items())
 
 
-def _scores(record: Mapping) -> str:
-    names = METRICS.get(record["task"], METRICS[""])
+def _scores(record: Scores) -> str:
+    names = METRICS.get(record.task, METRICS[""])
     rows = []
-    for pattern, levels in record["patterns"].items():
+    for pattern, levels in record.patterns.items():
         for level, values in levels.items():
             rows.append((pattern, str(level), *(_number(values.get(name)) for name in names)))
-    note = f"{record['clips']['test']} test clips; means over training and mask seeds.\n\n"
+    note = f"{record.clips['test']} test clips; means over training and mask seeds.\n\n"
     return note + _table(("pattern", "missing", *names), rows)
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from lacuna.evaluate.names import Record, is_rate, label, pattern
+from lacuna.evaluate.names import is_rate, label, pattern
+from lacuna.evaluate.scores import Scores
 from lacuna.figures.drawing import MUTED, SMALL, Picture, colour, drawing, legend
 from lacuna.figures.html import Section, grid, heading, paragraph
 from lacuna.figures.sections.robustness import curve
@@ -15,10 +16,10 @@ from lacuna.figures.sections.robustness import curve
 SHOWN = 3  # levels of a curve: nothing lost, half way, the most
 
 
-def section(dataset: str, records: Sequence[Record]) -> Section | None:
+def section(dataset: str, records: Sequence[Scores]) -> Section | None:
     """Confidence against truth, and stated uncertainty against errors, of the models that tell classes."""
-    records = [record for record in records if record.get("calibration")]
-    names = [n for n in dict.fromkeys(n for r in records for n in r["calibration"]) if _rates(records, n)]
+    records = [record for record in records if record.calibration]
+    names = [n for n in dict.fromkeys(n for r in records for n in r.calibration) if _rates(records, n)]
     if not names:
         return None
     body = paragraph(
@@ -32,15 +33,15 @@ def section(dataset: str, records: Sequence[Record]) -> Section | None:
     return Section(f"{dataset}-calibration", "Calibration", body, (*errors, *curves))
 
 
-def _rates(records: Sequence[Record], name: str) -> list[str]:
+def _rates(records: Sequence[Scores], name: str) -> list[str]:
     """The first, middle and last missing rate that was judged."""
-    rates = sorted({v for r in records for v in r["calibration"].get(name, {}) if is_rate(v)}, key=float)
+    rates = sorted({v for r in records for v in r.calibration.get(name, {}) if is_rate(v)}, key=float)
     return list(dict.fromkeys(rates[round(i * (len(rates) - 1) / (SHOWN - 1))] for i in range(SHOWN) if rates))
 
 
-def _curves(record: Record, name: str, rates: Sequence[str]) -> Iterator[Picture]:
-    levels = {rate: record["calibration"].get(name, {}).get(rate) for rate in rates}
-    levels = {rate: curves for rate, curves in levels.items() if curves}
+def _curves(record: Scores, name: str, rates: Sequence[str]) -> Iterator[Picture]:
+    found = record.calibration.get(name, {})
+    levels = {rate: found[rate] for rate in rates if found.get(rate)}
     if levels:
         yield _reliability(record, levels)
     doubts = {rate: curves["uncertainty"] for rate, curves in levels.items() if "uncertainty" in curves}
@@ -48,9 +49,9 @@ def _curves(record: Record, name: str, rates: Sequence[str]) -> Iterator[Picture
         yield _uncertainty(record, doubts)
 
 
-def _reliability(record: Record, levels: Mapping[str, Mapping]) -> Picture:
+def _reliability(record: Scores, levels: Mapping[str, Mapping]) -> Picture:
     caption = "How often the model is right when it is this sure; larger dots stand for more answers."
-    with drawing(f"reliability-{record['model']}", f"{label(record)}: reliability", caption, SMALL) as drawn:
+    with drawing(f"reliability-{record.model}", f"{label(record)}: reliability", caption, SMALL) as drawn:
         axes = drawn.axes()
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":")
         for i, (rate, curves) in enumerate(levels.items()):
@@ -63,7 +64,7 @@ def _reliability(record: Record, levels: Mapping[str, Mapping]) -> Picture:
     return drawn.picture
 
 
-def _uncertainty(record: Record, levels: Mapping[str, Mapping]) -> Picture:
+def _uncertainty(record: Scores, levels: Mapping[str, Mapping]) -> Picture:
     caption = (
         "Answers in groups of equal size by the uncertainty that the model states: worth something if errors rise."
     )
@@ -71,7 +72,7 @@ def _uncertainty(record: Record, levels: Mapping[str, Mapping]) -> Picture:
     if told:
         caption += f" A wrong answer is more uncertain than a right one in {', '.join(told)} of pairs."
     title = f"{label(record)}: uncertainty and error"
-    with drawing(f"uncertainty-{record['model']}", title, caption, SMALL) as drawn:
+    with drawing(f"uncertainty-{record.model}", title, caption, SMALL) as drawn:
         axes = drawn.axes()
         for i, (rate, curves) in enumerate(levels.items()):
             points = [(group["uncertainty"], group["error"]) for group in curves["curve"]]

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from html import escape
 
 from lacuna.evaluate.metrics import lower_is_better
-from lacuna.evaluate.names import Record, is_rate, label, main_metrics, metric
+from lacuna.evaluate.names import is_rate, label, main_metrics, metric
+from lacuna.evaluate.scores import Scores
 from lacuna.figures.html import Section, paragraph, tiles
 from lacuna.types import Clip
 
 
-def section(dataset: str, clips: Sequence[Clip], records: Sequence[Record], synthetic: bool) -> Section:
+def section(dataset: str, clips: Sequence[Clip], records: Sequence[Scores], synthetic: bool) -> Section:
     """The data set in a few numbers, and each model's fall in a sentence."""
     facts = [("clips", str(len(clips))), ("test clips", str(sum(c.split == "test" for c in clips)))]
     if not records:
         return Section(f"{dataset}-overview", "In short", tiles(facts) + paragraph("No model has been judged yet."))
-    told = [(r, key, falls) for r in records if (falls := _fall(r, key := main_metrics(r["task"], r["scale"])[0]))]
+    told = [(r, key, falls) for r in records if (falls := _fall(r, key := main_metrics(r.task, r.scale)[0]))]
     for record, key, falls in told:
         span = f"{falls[0][1]:.2f} → {falls[-1][1]:.2f}"
         facts.append((f"{label(record)}: {metric(key).lower()}, nothing to {100 * falls[-1][0]:.0f} % lost", span))
@@ -28,23 +29,23 @@ def section(dataset: str, clips: Sequence[Clip], records: Sequence[Record], synt
     return Section(f"{dataset}-overview", "In short", body)
 
 
-def _fall(record: Record, key: str) -> list[tuple[float, float]]:
+def _fall(record: Scores, key: str) -> list[tuple[float, float]]:
     """(rate, mean) under the first pattern that has rates, from least to most lost."""
-    for levels in record["patterns"].values():
+    for levels in record.patterns.values():
         points = [
-            (float(level), scores[key]["mean"])
+            (float(level), mean)
             for level, scores in levels.items()
-            if is_rate(level) and key in scores and scores[key]["mean"] is not None
+            if is_rate(level) and key in scores and (mean := scores[key]["mean"]) is not None
         ]
         if points:
             return sorted(points)
     return []
 
 
-def _sentence(record: Record, falls: Sequence[tuple[float, float]], key: str) -> str:
-    name, pattern = metric(key).lower(), next(iter(record["patterns"]))
+def _sentence(record: Scores, falls: Sequence[tuple[float, float]], key: str) -> str:
+    name, pattern = metric(key).lower(), next(iter(record.patterns))
     middle = min(falls, key=lambda point: abs(point[0] - 0.5))
-    majority = record["baselines"].get("majority", {}).get(key)
+    majority = record.baselines.get("majority", {}).get(key)
     text = (
         f"{label(record)}: {name} {falls[0][1]:.3f} when nothing is lost, {middle[1]:.3f} at "
         f"{100 * middle[0]:.0f} % loss and {falls[-1][1]:.3f} at {100 * falls[-1][0]:.0f} % (pattern “{pattern}”; "

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from lacuna.evaluate import metrics
-from lacuna.evaluate.names import Record, label
+from lacuna.evaluate.names import label
+from lacuna.evaluate.scores import Scores
 from lacuna.figures.drawing import Picture, drawing
 from lacuna.figures.html import Cell, Section, grid, heading, paragraph, table
 from lacuna.figures.sections.inside import SQUARE
@@ -35,9 +37,9 @@ class Example:
     attention: Mapping[str, np.ndarray]
 
 
-def section(dataset: str, records: Sequence[Record], best: str, examples: Sequence[Example]) -> Section:
+def section(dataset: str, records: Sequence[Scores], best: str, examples: Sequence[Example]) -> Section:
     """Tables of all models, the confusions of the `best` one, and examples that it gets right and wrong."""
-    confusion = _confusion(next(r for r in records if r["model"] == best))
+    confusion = _confusion(next(r for r in records if r.model == best))
     pictures = [_example(i, best, example) for i, example in enumerate(examples)]
     body = paragraph(
         "Each model on complete test posts: mean ± standard deviation over its training seeds. The majority always "
@@ -54,24 +56,24 @@ def section(dataset: str, records: Sequence[Record], best: str, examples: Sequen
     return Section(f"{dataset}-posts", "Text and image", body, (confusion, *pictures))
 
 
-def complete(record: Record) -> list[Record]:
+def complete(record: Scores) -> list[dict[str, Any]]:
     """The runs of a record on complete posts, one a training seed."""
-    runs: dict[int, Record] = {}
-    for run in record["runs"]:
+    runs: dict[int, dict[str, Any]] = {}
+    for run in record.runs:
         if run["level"] == 0.0:
             runs.setdefault(run["train_seed"], run)
     return list(runs.values())
 
 
-def mean_of(record: Record, key: str) -> float:
+def mean_of(record: Scores, key: str) -> float:
     """The mean of a metric over the training seeds, 0 where no run is complete."""
     return float(np.mean([run["scores"][key] for run in complete(record)] or [0.0]))
 
 
-def _fusions(records: Sequence[Record]) -> str:
+def _fusions(records: Sequence[Scores]) -> str:
     names = {"majority": "always the majority", "text_linear": "linear, words alone"}
     rows: list[list[str]] = []
-    for key, scores in records[0]["baselines"].items():
+    for key, scores in records[0].baselines.items():
         rows.append([names.get(key, key), "–", *(f"{scores[name]:.3f}" for name in SHOWN)])
     for record in sorted(records, key=lambda r: mean_of(r, "macro_f1")):
         runs = complete(record)
@@ -81,7 +83,7 @@ def _fusions(records: Sequence[Record]) -> str:
     return table(["Model", "Seeds", "Accuracy", "Macro F1", "Weighted F1"], rows)
 
 
-def _recalls(records: Sequence[Record]) -> str:
+def _recalls(records: Sequence[Scores]) -> str:
     rows: list[list[Cell]] = []
     for record in records:
         means = np.mean([run["scores"]["recall"] for run in complete(record)], 0)
@@ -89,7 +91,7 @@ def _recalls(records: Sequence[Record]) -> str:
     return table(["Model", *TAGS], rows)
 
 
-def _confusion(record: Record) -> Picture:
+def _confusion(record: Scores) -> Picture:
     """Test posts by true and told tag, summed over the training seeds."""
     counts = np.sum([run["scores"]["confusion"] for run in complete(record)], 0)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -98,7 +100,7 @@ def _confusion(record: Record) -> Picture:
         f"Complete test posts by true tag (row) and told tag (column), over {len(complete(record))} seeds; the colour "
         "is the share of the row.",
     )
-    with drawing(f"posts-confusion-{record['model']}", title, caption, SQUARE) as drawn:
+    with drawing(f"posts-confusion-{record.model}", title, caption, SQUARE) as drawn:
         axes = drawn.axes()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.2, aspect="auto")
         for i, j in np.ndindex(*counts.shape):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lacuna.evaluate.names import Record, is_by_modality, is_rate, label, main_metrics, metric, subset
+from lacuna.evaluate.names import is_by_modality, is_rate, label, main_metrics, metric, subset
+from lacuna.evaluate.scores import Scores
 from lacuna.figures.html import Cell, Section, details, heading, paragraph, table
 
 INDICES = {
@@ -18,7 +19,7 @@ INDICES = {
 }
 
 
-def section(dataset: str, records: Sequence[Record]) -> Section | None:
+def section(dataset: str, records: Sequence[Scores]) -> Section | None:
     """Tables alone: the curves stand in the section on robustness."""
     parts = [_corrected(records), _imbalanced(records), _indices(records), _covered(records)]
     if not any(parts):
@@ -26,14 +27,14 @@ def section(dataset: str, records: Sequence[Record]) -> Section | None:
     return Section(f"{dataset}-protocols", "Corrected answers, intervals and indices", "".join(parts))
 
 
-def _corrected(records: Sequence[Record]) -> str:
+def _corrected(records: Sequence[Scores]) -> str:
     """Mean of the leading metrics over rates, as answered and corrected."""
     rows: list[list[Cell]] = []
     for record in records:
-        told = record.get("calibrated") or {"patterns": {}, "over_rates": {}}
-        for name in told["patterns"]:
-            for key in main_metrics(str(record["task"]), str(record["scale"])):
-                plain, moved = (r["over_rates"].get(name, {}).get(key) or {} for r in (record, told))
+        told = record.calibrated
+        for name in told.patterns:
+            for key in main_metrics(record.task, record.scale):
+                plain, moved = (r.over_rates.get(name, {}).get(key) or {} for r in (record, told))
                 rows.append([label(record), name, metric(key), plain.get("mean"), moved.get("mean")])
     if not rows:
         return ""
@@ -45,29 +46,29 @@ def _corrected(records: Sequence[Record]) -> str:
     return heading("Answers corrected for what was lost") + paragraph(words) + table(head, rows, 3)
 
 
-def _imbalanced(records: Sequence[Record]) -> str:
+def _imbalanced(records: Sequence[Scores]) -> str:
     rows: list[list[Cell]] = [
         [label(record), name, subset(level), *((scores.get(key) or {}).get("mean") for key in keys)]
         for record in records
-        for keys in [main_metrics(str(record["task"]), str(record["scale"]))]
-        for name, levels in record["patterns"].items()
+        for keys in [main_metrics(record.task, record.scale)]
+        for name, levels in record.patterns.items()
         for level, scores in levels.items()
         if is_by_modality(level)
     ]
     if not rows:
         return ""
-    keys = main_metrics(str(records[0]["task"]), str(records[0]["scale"]))
+    keys = main_metrics(records[0].task, records[0].scale)
     return heading("A missing rate for each modality") + table(
         ["Model", "Pattern", "Lost", *map(metric, keys)], rows, 3
     )
 
 
-def _indices(records: Sequence[Record]) -> str:
+def _indices(records: Sequence[Scores]) -> str:
     rows: list[list[Cell]] = []
     for record in records:
-        key = main_metrics(str(record["task"]), str(record["scale"]))[0]
-        for name, told in (record.get("indices") or {}).items():
-            values = [(told.get(key) or {}).get(index) for index in INDICES]
+        key = main_metrics(record.task, record.scale)[0]
+        for name, found in record.indices.items():
+            values = [(found.get(key) or {}).get(index) for index in INDICES]
             if any(value is not None for value in values):
                 rows.append([label(record), name, metric(key), *values])
     if not rows:
@@ -80,11 +81,11 @@ def _indices(records: Sequence[Record]) -> str:
     return details("Table: indices of the field", told)
 
 
-def _covered(records: Sequence[Record]) -> str:
+def _covered(records: Sequence[Scores]) -> str:
     rows: list[list[Cell]] = [
         [label(record), name, f"{100 * float(level):.0f} %", f"{100 * float(nominal):.0f} %", *told.values()]
         for record in records
-        for name, levels in (record.get("coverage") or {}).items()
+        for name, levels in record.coverage.items()
         for level, nominals in levels.items()
         for nominal, told in nominals.items()
         if is_rate(level)

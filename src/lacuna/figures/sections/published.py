@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lacuna.evaluate.names import Record, label, metric
+from lacuna.evaluate.names import label, metric
 from lacuna.evaluate.published import PUBLISHED, TEST
+from lacuna.evaluate.scores import Scores
 from lacuna.figures.html import Section, note, paragraph, table
 
 
-def section(dataset: str, records: Sequence[Record]) -> Section | None:
+def section(dataset: str, records: Sequence[Scores]) -> Section | None:
     """Our means over the rates beside theirs; None where nothing was published on this dataset."""
     if dataset not in PUBLISHED:
         return None
@@ -17,9 +18,9 @@ def section(dataset: str, records: Sequence[Record]) -> Section | None:
     rows = [[name, how, on, *(values.get(key) for key in keys)] for name, how, on, values in PUBLISHED[dataset]]
     classes = ["quiet"] * len(rows)
     for record in records:
-        over = record["over_rates"].get("frames")
+        over = record.over_rates.get("frames")
         if over:
-            how = "validation-selected" if record["protocol"] == "validation" else TEST
+            how = "validation-selected" if record.protocol == "validation" else TEST
             told = [(over.get(key) or {}).get("mean") for key in keys]
             rows.append([f"ours: {label(record)}", how, "mean over our missing rates, pattern frames", *told])
             classes.append("")
