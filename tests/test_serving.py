@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import importlib
 import os
 import shutil
 import socket
@@ -16,7 +17,9 @@ import pytest
 from browser import CHROMIUM, Browser, wait
 from media_files import Video, write_video
 from small_checkpoint import write_checkpoint
+from typer.testing import CliRunner
 
+from lacuna.cli import app
 from lacuna.data.samples import write_clips
 from lacuna.media import decode
 from lacuna.predict.answers import Question
@@ -160,9 +163,19 @@ def test_a_checkpoint_offers_no_file_from_outside_of_its_data_set(tmp_path, clip
 
 def test_reading_is_given_up_in_time(checkpoint, clip):
     desk = Desk(checkpoint, Limits(patience=0.05), "cpu")
-    with pytest.raises(MalformedInput, match=r"clip.mp4: expected to be read within 0.05 s"):
+    with pytest.raises(
+        MalformedInput, match=r"clip.mp4: expected to be read within 0.05 s, .*`lacuna serve --max-seconds` sets"
+    ):
         desk.take(upload(desk, clip), "clip.mp4", Question(text="good"))
     desk.close()
+
+
+@pytest.mark.parametrize(("words", "patience"), [((), 90.0), (("--max-seconds", "7.5"), 7.5)])
+def test_how_long_a_file_may_take_is_an_option(checkpoint, monkeypatch, words, patience):
+    page, given = importlib.import_module("lacuna.predict.page"), []
+    monkeypatch.setattr(page, "serve", lambda *values: given.append(values))
+    done = CliRunner().invoke(app, ["serve", "--checkpoint", str(checkpoint), *words])
+    assert done.exit_code == 0 and given == [(checkpoint, 8080, Limits(patience=patience), "auto", "", {})]
 
 
 def test_an_uploads_name_is_not_trusted(desk):

@@ -84,7 +84,7 @@ def test_the_encoding_of_a_transcript_can_be_named(folder, checkpoint, clip, mon
 
 def test_the_python_api_and_the_page_show_the_same(folder, checkpoint, clip, predictor):
     answer = predictor(clip, transcript=folder / "a.srt")
-    assert answer.text == SAID and dict(answer.lines())["text"] == SAID
+    assert answer.text == SAID and ("text", SAID) in answer.lines()
     assert lacuna.predict(clip, checkpoint, transcript=folder / "a.srt", device="cpu").text == SAID
     desk = Desk(checkpoint, Limits(patience=600), "cpu")
     try:
