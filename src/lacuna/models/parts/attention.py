@@ -103,7 +103,8 @@ class _Tables:
         self._memory = q_BHET.new_empty(3, most)
 
     def _shape(self, group: _Group) -> torch.Size:
-        return group.of_queries(self._q).transpose(1, 2).shape[:2] + (group.keys,)
+        rows, _, queries = group.of_queries(self._q).shape
+        return torch.Size((rows, queries, group.keys))
 
     def _table(self, number: int, group: _Group) -> Tensor:
         shape = self._shape(group)
@@ -147,7 +148,7 @@ class _Dropped(torch.autograd.Function):
 
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
-    def forward(  # noqa: PLR0913 (what torch hands over)
+    def forward(
         ctx: Any,  # noqa: ANN401 (attributes of any name)
         q_BHTE: Tensor,
         k_BHSE: Tensor,
