@@ -7,6 +7,7 @@ sorted by length within a pool, as training does.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -19,23 +20,27 @@ UNALIGNED = {"text": 50, "vision": 500, "audio": 375}
 FULL, POOL = 4, 16  # how many batches: full ones all cost the same
 
 
-def batches(lengths: Mapping[str, int], size: int, real: bool) -> list[Batch]:
+def batches(
+    lengths: Mapping[str, int], size: int, real: bool, widths: Mapping[str, int] = MappingProxyType(WIDTHS)
+) -> list[Batch]:
     """FULL batches that fill the lengths, or POOL batches of real ones."""
     rng = np.random.default_rng(0)
     if not real:
-        return [_batch(rng, lengths, np.ones(size)) for _ in range(FULL)]
+        return [_batch(rng, lengths, widths, np.ones(size)) for _ in range(FULL)]
     shares = np.sort(np.clip(rng.lognormal(np.log(0.27), 0.65, POOL * size), 0.06, 1)).reshape(POOL, size)
-    return [_batch(rng, lengths, shares[i]) for i in rng.permutation(POOL)]
+    return [_batch(rng, lengths, widths, shares[i]) for i in rng.permutation(POOL)]
 
 
-def _batch(rng: np.random.Generator, lengths: Mapping[str, int], shares: np.ndarray) -> Batch:
+def _batch(
+    rng: np.random.Generator, lengths: Mapping[str, int], widths: Mapping[str, int], shares: np.ndarray
+) -> Batch:
     """Samples that fill these shares of the lengths."""
     modalities = {}
     for modality, most in lengths.items():
         own = torch.from_numpy(np.ceil(shares * most).astype(np.int64))
         shape = (len(shares), int(own.max()))
         seen = torch.arange(shape[1]) < own[:, None]
-        values = torch.from_numpy(rng.normal(size=(*shape, WIDTHS[modality])).astype(np.float32))
+        values = torch.from_numpy(rng.normal(size=(*shape, widths[modality])).astype(np.float32))
         if modality == "text":
             ids = torch.from_numpy(rng.integers(1000, 30000, shape))
             values = torch.stack([ids, torch.ones_like(ids), torch.zeros_like(ids)], -1)

@@ -16,13 +16,13 @@ from plain_dmd import DMD
 from rows_lnln import BERT, ENCODER
 from torch import Tensor, nn
 
+from lacuna.compute import linear
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.models import dmd
 from lacuna.models.parts.text import pad_to
 from lacuna.storage import pretrained
 from lacuna.train.trainer import Settings, _optimizer
 
-BASE = "plain"  # what the ratios are to
 LETTERS = {"l": "text", "v": "vision", "a": "audio"}
 
 
@@ -51,6 +51,11 @@ ROWS = {
     "unaligned-mended": Row("ours, defaults, unaligned, full length", dmd.Settings(), aligned=False),
     "unaligned-real": Row("ours, defaults, unaligned, real lengths", dmd.Settings(), True, aligned=False),
 }
+
+
+def base(name: str) -> str:
+    """The row that a row's ratio is to."""
+    return "plain" if ROWS[name].aligned else "unaligned"
 
 
 def step(name: str, size: int, device: str) -> Callable[[], int]:
@@ -85,7 +90,12 @@ def steps(name: str) -> int:
 def _ours(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch], Tensor]]:
     spec = InputSpec(WIDTHS, row.lengths, tokens=True, clips=1284)
     model = dmd.Model(replace(row.settings, encoder=ENCODER), spec).to(device).train()
-    return model, lambda batch: model.loss(batch, batch, 1)["loss"]
+
+    def loss(batch: Batch) -> Tensor:
+        with linear.fast(torch.device(device)):
+            return model.loss(batch, batch, 1)["loss"]
+
+    return model, loss
 
 
 def _plain(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch], Tensor]]:

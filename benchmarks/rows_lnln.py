@@ -7,6 +7,7 @@ features at most. Full rows fill these lengths. Real rows draw segments like MOS
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import cycle
@@ -19,6 +20,7 @@ from plain_lnln import LNLN, attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lacuna.compute import linear
 from lacuna.data.batches import Batch, InputSpec, collate
 from lacuna.data.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample
 from lacuna.mask.mask import mask
@@ -26,6 +28,7 @@ from lacuna.models import lnln
 from lacuna.models.parts.text import pad_to
 from lacuna.patterns import frames, mixed
 from lacuna.storage import pretrained
+from lacuna.train.trainer import Settings, _optimizer
 from lacuna.types import Clip, FeatureSequence
 
 WIDTHS = {"text": 3, "audio": 5, "vision": 20}
@@ -58,6 +61,7 @@ class Row:
     real_lengths: bool = False
     bf16: bool = False
     pattern: ModuleType = mixed
+    products: bool = True  # of `compute.linear`, where they gain
 
 
 ROWS = {
@@ -66,12 +70,17 @@ ROWS = {
     "published": Row("ours, published settings, full length", settings=lnln.PUBLISHED),
     "mended": Row("ours, defaults, full length"),
     "lossy": Row("  the same, every clip loses frames", pattern=frames),
+    "mended-torch": Row("  the same with torch's own products alone", products=False),
     "mended-bf16": Row("  the same in bf16", bf16=True),
     "real": Row("ours, defaults, real lengths, bucketed", real_lengths=True),
     "real-bf16": Row("  the same in bf16", real_lengths=True, bf16=True),
 }
-BASE = "plain"  # what the ratios are to
 FULL = 4  # batches of a full-length row, which all cost the same
+
+
+def base(name: str) -> str:
+    """The row that a row's ratio is to."""
+    return "plain"
 
 
 def step(name: str, size: int, device: str) -> Callable[[], int]:
@@ -79,7 +88,8 @@ def step(name: str, size: int, device: str) -> Callable[[], int]:
     row = ROWS[name]
     torch.manual_seed(0)
     model, loss = (_plain if row.form != "ours" else _ours)(row, device)
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-4, weight_decay=1e-4)
+    plain = torch.optim.AdamW(model.parameters(), 1e-4, weight_decay=1e-4)
+    optimizer = _optimizer(model, Settings(**lnln.TRAINING)) if row.form == "ours" else plain
     batches = cycle([(lossy.to(device), whole.to(device)) for lossy, whole in _batches(row, size)])
 
     def run() -> int:
@@ -101,7 +111,14 @@ def steps(name: str) -> int:
 
 def _ours(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch, Batch], Tensor]]:
     model = lnln.Model(replace(row.settings, encoder=ENCODER), SPEC).to(device).train()
-    return model, lambda lossy, whole: model.loss(lossy, whole, 1)["loss"]
+    if not row.products:
+        linear.SMALL = sys.maxsize
+
+    def loss(lossy: Batch, whole: Batch) -> Tensor:
+        with linear.fast(torch.device(device)):
+            return model.loss(lossy, whole, 1)["loss"]
+
+    return model, loss
 
 
 def _plain(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch, Batch], Tensor]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import cycle
 
 import torch
@@ -12,13 +12,14 @@ from plain_misa import MISA
 from rows_lnln import BERT, ENCODER
 from torch import Tensor, nn
 
+from lacuna.compute import linear
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.models import misa
 from lacuna.models.parts.text import pad_to
 from lacuna.storage import pretrained
 from lacuna.train.trainer import Settings, _optimizer
 
-BASE = "plain"  # what the ratios are to
+FACE = WIDTHS | {"vision": 709}
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Row:
     settings: misa.Settings | None = None
     real_lengths: bool = False
     bf16: bool = False
+    widths: dict[str, int] = field(default_factory=WIDTHS.copy)
 
 
 ROWS = {
@@ -38,7 +40,16 @@ ROWS = {
     "published-real": Row("ours, published settings (the same maths), real lengths", misa.PUBLISHED, True),
     "real": Row("ours, defaults, real lengths", misa.Settings(), real_lengths=True),
     "real-bf16": Row("  the same in bf16", misa.Settings(), real_lengths=True, bf16=True),
+    "face": Row("plain published form, 709 columns of a face, full length", widths=FACE),
+    "face-published": Row("ours, published settings, 709 columns, full length", misa.PUBLISHED, widths=FACE),
+    "face-mended": Row("ours, defaults, 709 columns, full length", misa.Settings(), widths=FACE),
+    "face-real": Row("ours, defaults, 709 columns, real lengths", misa.Settings(), True, widths=FACE),
 }
+
+
+def base(name: str) -> str:
+    """The row that a row's ratio is to."""
+    return "face" if ROWS[name].widths == FACE else "plain"
 
 
 def step(name: str, size: int, device: str) -> Callable[[], int]:
@@ -48,7 +59,7 @@ def step(name: str, size: int, device: str) -> Callable[[], int]:
     model, loss = (_ours if row.settings else _plain)(row, device)
     plain = torch.optim.Adam(model.parameters(), 1e-4)
     optimizer = _optimizer(model, Settings(**misa.TRAINING)) if row.settings else plain
-    data = cycle([batch.to(device) for batch in batches(UNALIGNED, size, row.real_lengths)])
+    data = cycle([batch.to(device) for batch in batches(UNALIGNED, size, row.real_lengths, row.widths)])
 
     def run() -> int:
         batch = next(data)
@@ -65,22 +76,29 @@ def step(name: str, size: int, device: str) -> Callable[[], int]:
 
 def steps(name: str) -> int:
     """Steps that are one fair measurement: all buckets, where lengths differ."""
+    if ROWS[name].widths == FACE:
+        return POOL if ROWS[name].real_lengths else 1  # a quarter of a minute each
     return POOL if ROWS[name].real_lengths else FULL
 
 
 def _ours(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch], Tensor]]:
     model = (
-        misa.Model(replace(row.settings, encoder=ENCODER), InputSpec(WIDTHS, UNALIGNED, tokens=True, clips=1284))
+        misa.Model(replace(row.settings, encoder=ENCODER), InputSpec(row.widths, UNALIGNED, tokens=True, clips=1284))
         .to(device)
         .train()
     )
-    return model, lambda batch: model.loss(batch, batch, 1)["loss"]
+
+    def loss(batch: Batch) -> Tensor:
+        with linear.fast(torch.device(device)):
+            return model.loss(batch, batch, 1)["loss"]
+
+    return model, loss
 
 
 def _plain(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch], Tensor]]:
     transformers = pretrained.import_transformers()
     bert = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**BERT), attn_implementation="eager")
-    model = MISA({"t": 768, "v": 20, "a": 5}, bert).to(device).train()
+    model = MISA({"t": 768, "v": row.widths["vision"], "a": row.widths["audio"]}, bert).to(device).train()
 
     def loss(batch: Batch) -> Tensor:
         padded = {m: pad_to(batch[m], most) for m, most in UNALIGNED.items()}

@@ -2,10 +2,12 @@
 
     python benchmarks/training.py [--models lnln] [--batch 16] [--rounds 3] [--device cpu] [--clock wall] [--rows ...]
 
-Every row runs in processes of its own (so that its peak memory is its own), one thread on a CPU, and the rows take
-turns `rounds` times, so that a busy machine is busy for all; the medians are shown. `--clock cpu` counts processor
-time, which other programs disturb less.
-A model is one file `rows_<model>.py` with ROWS {name: Row with a label}, BASE, `step` and `steps`.
+Without --models it prints all tables: LNLN, MISA and DMD at full and at real lengths, MISA with 709 columns of a face,
+DMD unaligned. Ratios depend on the processor, which is named above them. Every row runs in processes of its own (so that
+its peak memory is its own), one thread on a CPU, and the rows take turns `rounds` times, so that a busy machine is busy
+for all; the medians are shown. `--clock cpu` counts processor time, which other programs disturb less.
+A model is one file `rows_<model>.py` with ROWS {name: Row with a label}, `base` (the row that a ratio is to), `step`
+and `steps`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import importlib
 import json
 import os
+import platform
 import resource
 import statistics
 import subprocess
@@ -58,7 +61,8 @@ def in_own_process(model: str, row: str, arguments: argparse.Namespace) -> dict[
 def table(model: str, arguments: argparse.Namespace) -> str:
     """Measure a model's rows in turns and show their medians."""
     rows = importlib.import_module(f"rows_{model}")
-    names = [name for name in rows.ROWS if not arguments.rows or name in arguments.rows or name == rows.BASE]
+    asked = [name for name in rows.ROWS if not arguments.rows or name in arguments.rows]
+    names = [name for name in rows.ROWS if name in asked or name in map(rows.base, asked)]
     told: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for turn in range(arguments.rounds):
         for name in names:
@@ -72,14 +76,28 @@ def table(model: str, arguments: argparse.Namespace) -> str:
         "| row | samples/s | ratio | peak GB |",
         "|---|---|---|---|",
     ]
-    base = statistics.median(rates[rows.BASE])
     for name in names:
+        base = statistics.median(rates[rows.base(name)])
         middle, low, high = statistics.median(rates[name]), min(rates[name]), max(rates[name])
         peak = max(t["peak"] for t in told[name])
         lines.append(
             f"| {rows.ROWS[name].label} | {middle:.2f} ({low:.2f} to {high:.2f}) | {middle / base:.2f} | {peak:.1f} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def processor(device: str) -> str:
+    """What the figures were taken on."""
+    import torch
+
+    if device == "cuda":
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.is_file() else []
+    facts = dict(reversed([[part.strip() for part in line.split(":", 1)] for line in lines if ":" in line]))
+    name = facts.get("model name", platform.processor())
+    model = f" (family {facts.get('cpu family')}, model {facts.get('model')})" if facts else ""
+    return f"{name}{model}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}, one thread"
 
 
 def main() -> None:
@@ -95,6 +113,7 @@ def main() -> None:
     if arguments.one:
         print(json.dumps(measure(*arguments.one, arguments.batch, arguments.device, arguments.clock)))
         return
+    print(processor(arguments.device), end="\n\n")
     for model in arguments.models:
         print(table(model, arguments))
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from lacuna.commands.published import dmd as convert
 from lacuna.data.batches import InputSpec
 from lacuna.models import dmd
-from lacuna.models.parts import crossmodal, distillation
+from lacuna.models.parts import attention, crossmodal, distillation
 from lacuna.models.parts.text import pad_to
 from lacuna.types import MalformedInput
 
@@ -217,22 +217,12 @@ def test_published_settings_are_the_plain_form_unaligned_with_padding_read():
 def test_dropout_by_bytes_keeps_the_mean_and_drops_its_rate():
     torch.manual_seed(0)
     x = torch.ones(400, 500, requires_grad=True)
-    told = crossmodal.dropout(x, 0.3, training=True)
+    told = attention.dropout(x, 0.3, training=True)
     assert abs(float((told == 0).float().mean()) - 0.3) < 0.01
     assert abs(float(told.detach().mean()) - 1) < 0.01
     (gradient,) = torch.autograd.grad(told.sum(), x)
     torch.testing.assert_close(gradient, told.detach())
-    assert crossmodal.dropout(x, 0.3, training=False) is x or torch.equal(crossmodal.dropout(x, 0.3, False), x)
-
-
-def test_attention_written_out_is_the_fused_one():
-    torch.manual_seed(0)
-    q, k, v = torch.randn(3, 2, 2, 5, 4)
-    seen = torch.rand(2, 1, 5, 5) > 0.3
-    seen[..., 0] = True
-    fused = crossmodal.attention(q, k, v, seen, 0.0)
-    # A rate this small drops nothing, but takes the written-out way.
-    torch.testing.assert_close(crossmodal.attention(q, k, v, seen, 1e-9), fused)
+    assert attention.dropout(x, 0.3, training=False) is x or torch.equal(attention.dropout(x, 0.3, False), x)
 
 
 def test_an_epoch_is_chosen_by_the_prediction():

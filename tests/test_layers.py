@@ -96,10 +96,13 @@ def test_padding_added_and_cut():
 # --- products ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("operator", (True, False))
 @pytest.mark.parametrize("bias", (True, False))
 @pytest.mark.parametrize("shape", ((8, 40, 96), (640, 96)))
-def test_fast_products_are_torchs(bias, shape, monkeypatch):
-    monkeypatch.setattr(linear, "_SMALL", 0)
+def test_fast_products_are_torchs_with_the_operator_and_without(bias, shape, operator, monkeypatch):
+    monkeypatch.setattr(linear, "SMALL", 0)
+    if not operator:
+        monkeypatch.setattr(linear, "OPERATOR", "no_such_operator")
     layer, x = torch.nn.Linear(96, 64, bias=bias), torch.randn(shape, requires_grad=True)
     wanted = torch.autograd.grad(layer(x).square().sum(), [x, *layer.parameters()])
     with linear.fast(x.device):

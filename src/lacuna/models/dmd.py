@@ -16,13 +16,13 @@ from torch.nn import functional as F
 
 from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec
+from lacuna.models.parts.attention import dropout
 from lacuna.models.parts.crossmodal import (
     CrossmodalTransformer,
     Frames,
     ResidualHead,
     Shape,
     convolved,
-    dropout,
     require_streams,
 )
 from lacuna.models.parts.distillation import DistillationUnit, cosine, imitation, margin_loss

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.models.parts import task
+from lacuna.models.parts.attention import attention
 from lacuna.models.parts.crossmodal import Frames as Sequence
-from lacuna.models.parts.crossmodal import attention
 from lacuna.models.parts.norms import BatchNorm
 from lacuna.models.parts.pooling import TextPool, text_vector
 from lacuna.models.parts.reading import read

@@ -12,10 +12,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec, Padded
+from lacuna.models.parts.recurrent import both_ways
 from lacuna.models.parts.subspaces import (
     Projection,
     Split,
@@ -93,14 +93,12 @@ class Recurrence(nn.Module):
                 if "weight_hh" in name:
                     nn.init.orthogonal_(parameter)
 
-    def forward(self, x_BTW: Tensor, counts_B: Tensor) -> Tensor:
-        """Only the first `counts_B` (on the CPU) frames of each sequence are read."""
-        packed = pack_padded_sequence(x_BTW, counts_B, batch_first=True, enforce_sorted=False)
-        hidden, final_first = self.first(packed)
-        hidden = PackedSequence(self.norm(hidden.data), *hidden[1:])  # the norm needs no padding
-        _, final_second = self.second(hidden)
-        states = [final[0] if isinstance(final, tuple) else final for final in (final_first, final_second)]
-        return torch.cat(states, -1).transpose(0, 1).flatten(1)  # (2 directions, B, 2 W) → (B, 4 W)
+    def forward(self, x_BTW: Tensor, lengths_B: Tensor) -> Tensor:
+        """Only the first `lengths_B` frames of each sequence are read."""
+        states_BTH, first_BH = both_ways(self.first, x_BTW, lengths_B)
+        _, second_BH = both_ways(self.second, self.norm(states_BTH), lengths_B)
+        # First and second layer forward, then both backward, as published.
+        return torch.stack([first_BH, second_BH], 1).unflatten(-1, (2, -1)).transpose(1, 2).flatten(1)
 
 
 class Model(nn.Module):
@@ -209,9 +207,8 @@ class Model(nn.Module):
         return x_BTW.sum(1) / padded.lengths[:, None]
 
     def _recur(self, modality: str, x_BTW: Tensor, padded: Padded, batch: Batch) -> Tensor:
-        counts_B = padded.counts
-        if self.settings.lengths == "text" and "text" in batch.modalities:
-            # Published: every sequence is read as far as the text is long, and no further.
-            counts_B = batch["text"].counts
-            x_BTW = pad_to(replace(padded, values=x_BTW), max(x_BTW.shape[1], int(counts_B.max()))).values
-        return self.recurrence[modality](x_BTW, counts_B)
+        # Published: every sequence is read as far as the text is long, and no further.
+        like_text = self.settings.lengths == "text" and "text" in batch.modalities
+        read = batch["text"] if like_text else padded
+        x_BTW = pad_to(replace(padded, values=x_BTW), int(read.counts.max())).values
+        return self.recurrence[modality](x_BTW, read.lengths)

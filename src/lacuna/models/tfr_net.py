@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from lacuna.compute.distributed import all_rows, own_rows, world
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.models.parts import task
-from lacuna.models.parts.crossmodal import CrossmodalTransformer, Frames, Shape, dropout
+from lacuna.models.parts.attention import dropout
+from lacuna.models.parts.crossmodal import CrossmodalTransformer, Frames, Shape
 from lacuna.models.parts.norms import BatchNorm
 from lacuna.models.parts.reading import Padding, read
 from lacuna.models.parts.recurrent import Recurrence

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lacuna.models.parts.attention import attention, dropout
 from lacuna.types import MODALITIES, MalformedInput
 
 
@@ -82,23 +83,22 @@ def sinusoids(frames: int, width: int, like: Tensor) -> Tensor:
     return F.pad(torch.cat([angle_TE.sin(), angle_TE.cos()], 1), (0, width % 2)).to(like.dtype)
 
 
-def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
-    """`F.dropout`; on a CPU a random byte decides for each value (rates in 256ths), three times as fast as torch."""
-    if not training or rate == 0 or x.device.type != "cpu":
-        return F.dropout(x, rate, training)
-    lost = round(256 * rate)
-    low, high = torch.iinfo(torch.int64).min, torch.iinfo(torch.int64).max
-    bytes_ = torch.randint(low, high, (x.numel() // 8 + 1,)).view(torch.uint8)[: x.numel()].view(x.shape)
-    return x * ((bytes_ >= lost) * (256 / max(1, 256 - lost)))
+@dataclass(frozen=True)
+class Sight:
+    """What `attention` is told of which keys a query may read."""
 
+    allowed_BHTS: Tensor | None
+    ahead: int | None = None
 
-def attention(q_BHTE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, allowed_BHTS: Tensor, rate: float) -> Tensor:
-    """(B, H, T, E), the fused kernel where nothing is dropped: with dropout, torch's CPU has none."""
-    if rate == 0 or q_BHTE.device.type != "cpu":
-        return F.scaled_dot_product_attention(q_BHTE, k_BHSE, v_BHSE, attn_mask=allowed_BHTS, dropout_p=rate)
-    scores_BHTS = (q_BHTE * q_BHTE.shape[-1] ** -0.5) @ k_BHSE.transpose(-1, -2)
-    weights_BHTS = scores_BHTS.masked_fill(~allowed_BHTS, -torch.inf).softmax(-1)
-    return dropout(weights_BHTS, rate, True) @ v_BHSE
+    @classmethod
+    def of(cls, target: Frames, source: Frames | None, causal: bool) -> Sight:
+        """Of another sequence, or of the target itself, where causality also hides the padding behind what is real."""
+        if source is None:
+            return cls(None if causal else allowed(target, target, False))
+        ahead = None
+        if causal and target.lengths_B.device.type == "cpu":
+            ahead = int((target.lengths_B - source.lengths_B).abs().max())
+        return cls(allowed(target, source, causal), ahead)
 
 
 def allowed(target: Frames, source: Frames, causal: bool) -> Tensor:
@@ -158,12 +158,12 @@ class Layer(nn.Module):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
 
-    def forward(self, x_BTD: Tensor, source_BSD: Tensor, allowed_BHTS: Tensor) -> Tensor:
-        x_BTD = x_BTD + self._drop(self._attend(x_BTD, source_BSD, allowed_BHTS), self.shape.residual_dropout)
+    def forward(self, x_BTD: Tensor, source_BSD: Tensor, sight: Sight) -> Tensor:
+        x_BTD = x_BTD + self._drop(self._attend(x_BTD, source_BSD, sight), self.shape.residual_dropout)
         hidden = self._drop(F.relu(self.widen(self.norm_feed(x_BTD))), self.shape.relu_dropout)
         return x_BTD + self._drop(self.narrow(hidden), self.shape.residual_dropout)
 
-    def _attend(self, x_BTD: Tensor, source_BSD: Tensor, allowed_BHTS: Tensor) -> Tensor:
+    def _attend(self, x_BTD: Tensor, source_BSD: Tensor, sight: Sight) -> Tensor:
         width, normed_BTD = x_BTD.shape[-1], self.norm_attention(x_BTD)
         if source_BSD is x_BTD:
             q, k, v = self.qkv(normed_BTD).chunk(3, -1)
@@ -172,7 +172,8 @@ class Layer(nn.Module):
             normed_BSD = self.norm_attention(source_BSD)
             k, v = F.linear(normed_BSD, self.qkv.weight[width:], self.qkv.bias[width:]).chunk(2, -1)
         q, k, v = (x.unflatten(-1, (self.shape.heads, -1)).transpose(1, 2) for x in (q, k, v))  # (B, H, T or S, E)
-        mixed_BHTE = attention(q, k, v, allowed_BHTS, self.shape.attention_dropout if self.training else 0.0)
+        rate = self.shape.attention_dropout if self.training else 0.0
+        mixed_BHTE = attention(q, k, v, sight.allowed_BHTS, rate, sight.ahead)
         return self.out(mixed_BHTE.transpose(1, 2).flatten(2))
 
     def _drop(self, x: Tensor, rate: float) -> Tensor:
@@ -192,18 +193,18 @@ class CrossmodalTransformer(nn.Module):
         """(B, T, D): what the target's frames take from the source's, or, without one, from each other."""
         x_BTD = self._embed(target)
         source_BSD = None if source is None else self._embed(source)
-        allowed_BHTS = allowed(target, source or target, causal)
+        sight = Sight.of(target, source, causal)
         for layer in self.layers:
-            x_BTD = layer(x_BTD, x_BTD if source_BSD is None else source_BSD, allowed_BHTS)
+            x_BTD = layer(x_BTD, x_BTD if source_BSD is None else source_BSD, sight)
         return self.norm(x_BTD)
 
     def readout(self, frames: Frames, causal: bool) -> Tensor:
         """(B, D): self-attention, read at the last real position; the last layer computes no other."""
         x_BTD = self._embed(frames)
-        allowed_BHTS = allowed(frames, frames, causal)
+        sight = Sight.of(frames, None, causal)
         for layer in self.layers[:-1]:
-            x_BTD = layer(x_BTD, x_BTD, allowed_BHTS)
-        last_B1D = self.layers[-1](frames.last(x_BTD), x_BTD, frames.real_BT[:, None, None])
+            x_BTD = layer(x_BTD, x_BTD, sight)
+        last_B1D = self.layers[-1](frames.last(x_BTD), x_BTD, Sight(frames.real_BT[:, None, None]))
         return self.norm(last_B1D)[:, 0]
 
     def _embed(self, frames: Frames) -> Tensor:

@@ -2,7 +2,8 @@
 
 Padding stands behind the real frames, where a layer that runs forward reads it last; the layer that runs backward gets
 the real frames turned round in their place. So no state depends on padding, and the lengths stay on their device:
-torch's packed sequences need them on the host.
+torch's packed sequences need them on the host, and on a CPU those of unequal lengths miss oneDNN's LSTM, which was 2
+(709 columns) to 11 times (20 columns) as fast.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 Cell = Literal["lstm", "gru"]
+_WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 
 def turned(x_BTW: Tensor, lengths_B: Tensor) -> Tensor:
@@ -26,6 +29,20 @@ def turned(x_BTW: Tensor, lengths_B: Tensor) -> Tensor:
 def last_real(x_BTW: Tensor, lengths_B: Tensor) -> Tensor:
     """What stands at the last real frame, (B, W)."""
     return x_BTW[torch.arange(len(x_BTW), device=x_BTW.device), lengths_B - 1]
+
+
+def both_ways(layer: nn.LSTM | nn.GRU, x_BTW: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+    """States (B, T, 2 H) of a bidirectional layer, and the final ones (B, 2 H): of the last real frame, and backward of
+    the first. What stands on padding has no meaning."""
+    one = type(layer)(layer.input_size, layer.hidden_size, batch_first=True, device="meta")
+    states, final = [], []
+    for suffix in ("", "_reverse"):
+        weights = {name: getattr(layer, name + suffix) for name in _WEIGHTS}
+        own_BTW = turned(x_BTW, lengths_B) if suffix else x_BTW
+        told_BTH = functional_call(one, weights, (own_BTW,))[0]
+        final.append(last_real(told_BTH, lengths_B))
+        states.append(turned(told_BTH, lengths_B) if suffix else told_BTH)
+    return torch.cat(states, -1), torch.cat(final, -1)
 
 
 class Recurrence(nn.Module):
