@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from lacuna.models import tf_mamba
 from lacuna.models.parts.crossmodal import Frames
 from lacuna.models.parts.mamba import Mamba, Shape, Way, start_of_states
+from lacuna.models.parts.text import pad_to
 from lacuna.storage.pretrained import import_transformers
 from lacuna.types import MalformedInput
 
@@ -76,6 +77,45 @@ def test_frames_are_laid_along_the_words_that_there_are():
     assert not laid_BSD[1, 3:].any() and laid_BSD[1, :3].all()
     # Frames of ones: what stands on the steps together is as many frames as belong to some step, which is not all.
     assert (laid_BSD.sum(1) > 0).all() and (laid_BSD.sum(1) < 6).all()
+
+
+def plain(model: tf_mamba.Model, frames: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The published form, written out: no masks, all sequences as long as the spec says."""
+    text, others = model.project(frames["text"]), {}
+    count, steps = text.shape[:2]
+    for m, mixing in model.mixing.items():
+        shares = mixing.align.place(frames[m])[0].softmax(2)[:, :, 1:].transpose(1, 2)
+        x = mixing.project(shares @ frames[m])
+        like = F.cosine_similarity(x[:, :, None], text[:, None], dim=-1)
+        like = (mixing.scale.exp() * like).softmax(-1)
+        others[m] = x + (like * (like > 1 / steps)) @ text
+    whole = torch.full((count,), steps)
+
+    def read(layer, stream, x):
+        return x + layer.norms[stream](layer.mamba(stream, x, whole))
+
+    for pairs in model.pairs:
+        texts = [read(pairs[m], "guide", text) for m in others]
+        others = {m: read(pairs[m], "other", x) for m, x in others.items()}
+        text = sum(texts) / len(texts)
+    source, asking = torch.cat(list(others.values()), 1), model.asking
+    q, k, v = (
+        f(x).unflatten(-1, (asking.heads, -1)).transpose(1, 2)
+        for f, x in ((asking.to_q, text), (asking.to_k, source), (asking.to_v, source))
+    )
+    mixed = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).softmax(-1) @ v
+    text = text + asking.norm(asking.to_out(mixed.transpose(1, 2).flatten(2)))
+    for layer in model.layers:
+        text = read(layer, "guide", text)
+    return model.head(text.max(1).values)[:, 0]
+
+
+def test_reading_padding_is_the_plain_form():
+    model, batch = built(replace(SMALL, padding="read", pair_depth=2, depth=2))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    frames = {m: pad_to(batch[m], model.spec.lengths[m]).values for m in WIDTHS}
+    torch.testing.assert_close(model.eval()(batch)["prediction"], plain(model, frames), atol=1e-5, rtol=1e-4)
 
 
 def test_a_fixed_target_has_no_gradient():
