@@ -1,7 +1,7 @@
-"""Functions that the documentation would miss. In: the package as griffe read it. Out: the same, with them beside rooms.
+"""Functions that the documentation would miss. In: the package as griffe read it. Out: the same, with them beside.
 
-`lacuna.extract`, `mask` and `predict` are functions and folders of one name. griffe keeps the folder, so each function is
-put beside it under its name and an underscore; the page shows the function's own name.
+`lacuna.extract`, `mask` and `predict` are functions and folders of one name. griffe keeps the folder, so each function
+is put beside it under its name and an underscore; the page shows the function's own name.
 """
 
 from __future__ import annotations
