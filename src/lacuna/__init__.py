@@ -3,8 +3,9 @@
     import lacuna
     answer = lacuna.predict("clip.mp4", "processed/demo/models/lnln/1111", text="what a day")
 
-`load` and `predict` ask a trained model, `extract` and `mask` make and damage features, `metrics` scores predictions.
-What each of them needs is imported when it is first called: a plain `import lacuna` takes milliseconds.
+`load` and `predict` ask a trained model, `extract` and `mask` make and damage features, `metrics` scores predictions,
+`open` and `collate` feed a model of your own. What each of them needs is imported when it is first called: a plain
+`import lacuna` takes milliseconds.
 """
 
 from __future__ import annotations

@@ -37,7 +37,8 @@ def section(dataset: str, runs: Mapping[str, Sequence[Learning]]) -> Section:
     )
     pictures: list[Picture] = []
     for model, seeds in runs.items():
-        drawn = [_term(model, term, seeds) for term in terms(seeds[0].history)]
+        several = any(len(run.history["epoch"]) > 1 for run in seeds)  # one epoch is no curve
+        drawn = [_term(model, term, seeds) for term in terms(seeds[0].history)] if several else []
         pictures += drawn
         body += heading(model) + _table(seeds) + grid(drawn, "small")
     return Section(f"{dataset}-training", "Training", body, tuple(pictures))
