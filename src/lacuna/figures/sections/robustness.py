@@ -229,7 +229,7 @@ def _every(records: Sequence[Scores]) -> str:
     if not complete:
         return ""
     keys = list(dict.fromkeys(key for _, scores in complete for key in scores))
-    rows = [[metric(key), *(_told(scores.get(key)) for _, scores in complete)] for key in keys]
+    rows: list[list[Cell]] = [[metric(key), *(_told(scores.get(key)) for _, scores in complete)] for key in keys]
     baselines = complete[0][0].baselines
     for row, key in zip(rows, keys):
         row += [told.get(key) for told in baselines.values()]
