@@ -1,15 +1,14 @@
 """Stage prepare: raw/<dataset> → clips.jsonl, rejects.csv with what was refused and why, and layout.json."""
 
-import json
 from pathlib import Path
 
 from lacuna.data.samples import write_clips
+from lacuna.data.task import Layout
 from lacuna.params import load_params
 from lacuna.prepare.rejects import check_share, write_rejects
 from lacuna.prepare.run import classes_of, layout_of, name_of, prepare
 from lacuna.source.closure import digest, plugin_file
 from lacuna.stages import run_stage
-from lacuna.storage.files import replacing
 
 
 def main(dataset: str) -> None:
@@ -23,9 +22,7 @@ def main(dataset: str) -> None:
     # Features that the raw data give are read by the layout's own code, so extraction depends on it, and only then.
     layout = layout_of(raw)
     code = digest([plugin_file("datasets", name_of(layout))]) if hasattr(layout, "features") else None
-    with replacing(out / "layout.json") as temporary:
-        told = {"layout": name_of(layout), "code": code, "classes": classes_of(layout, settings)}
-        temporary.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
+    Layout(name_of(layout), code, classes_of(layout, settings)).write(out)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ transcript tables that scripts of CMU-MOSEI read, IEMOCAP's EmoEvaluation lines,
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from lacuna.across.run import Other, judge_across
 from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Samples, write_clips
 from lacuna.data.scaler import Scaler
-from lacuna.data.task import class_names
+from lacuna.data.task import Layout, class_names
 from lacuna.datasets import iemocap, meld, mer2023, mosei_raw
 from lacuna.evaluate.metrics import regression
 from lacuna.params import plugin, plugin_settings
@@ -156,7 +155,7 @@ def test_mer2023(tmp_path: Path, tests: bool) -> None:
 def test_classes_have_names(tmp_path: Path, make, expected: tuple[str, ...]) -> None:
     layout = layout_of(make(tmp_path / "raw"))
     assert classes_of(layout, Prepare()) == list(expected) and classes_of(layout, Prepare(target="sentiment")) == []
-    (tmp_path / "layout.json").write_text(json.dumps({"classes": expected}))
+    Layout("meld", None, expected).write(tmp_path)
     assert class_names(tmp_path) == expected and class_names(tmp_path / "none") == ()
 
 

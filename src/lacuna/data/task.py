@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from lacuna.params import checked
+from lacuna.storage.files import read_json, replacing
+
+LAYOUT = "layout.json"
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,24 @@ class Task:
         return cls(task, "", 3 if task == "polarity" else 1 + int(max(labels)))
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What stage prepare found of the raw data: the layout's name, the digest of its code where it gives features too,
+    and the names of its classes, if it has any. In and out: processed/<dataset>/layout.json."""
+
+    layout: str
+    code: str | None
+    classes: Sequence[str] = ()
+
+    def write(self, processed: Path) -> None:
+        """The file, whole or not at all."""
+        with replacing(processed / LAYOUT) as temporary:
+            temporary.write_text(json.dumps(asdict(self), ensure_ascii=False), encoding="utf-8")
+
+
 def class_names(processed: Path) -> tuple[str, ...]:
     """Names of the classes of processed/<dataset>, as its layout gave them to `prepare`; none where it has none."""
-    path = processed / "layout.json"
-    return tuple(json.loads(path.read_text(encoding="utf-8")).get("classes", ())) if path.is_file() else ()
+    path = processed / LAYOUT
+    if not path.is_file():
+        return ()
+    return tuple(checked(Layout, read_json(path, "delete it and run `dvc repro prepare`"), str(path)).classes)
