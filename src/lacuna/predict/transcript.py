@@ -47,13 +47,16 @@ def read_transcript(path: Path, start: float = 0.0, end: float | None = None, en
     if not path.is_file():
         raise MalformedInput(f"{path}: expected a transcript, found none")
     text, found = text_files.decode(path.read_bytes(), str(path), encoding, setting="encoding")
-    notes = () if encoding or found == "utf-8-sig" else (f"text: {path.name} is read as {found}",)
+    notes: tuple[str, ...] = ()
+    if not encoding and found != "utf-8-sig":
+        notes += (f"text: {path.name} is read as {found}",)
     if twice := text_files.garbled(text):
         notes += (f"text: {path.name} has words like {twice!r}, garbled before it was saved",)
     if path.suffix.lower() == ".txt":
         _check_plain(path, text)
-        whole = () if (start, end) == (0, None) else (f"text: all of {path.name}, which does not say when it is said",)
-        return _transcript(" ".join(text.split()), (), notes + whole, path)
+        if (start, end) != (0, None):
+            notes += (f"text: all of {path.name}, which does not say when it is said",)
+        return _transcript(" ".join(text.split()), (), notes, path)
     limit = np.inf if end is None else end
     # A cue whose length is unknown is in the span where it begins in it.
     cues = [c for c in parse(text, str(path)) if c.start < limit and (c.end > start or c.start >= start)]
