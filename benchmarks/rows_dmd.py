@@ -17,6 +17,7 @@ from rows_lnln import BERT, ENCODER
 from torch import Tensor, nn
 
 from lacuna.compute import linear
+from lacuna.compute.device import keep_memory
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.models import dmd
 from lacuna.models.parts.text import pad_to
@@ -88,6 +89,7 @@ def steps(name: str) -> int:
 
 
 def _ours(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch], Tensor]]:
+    keep_memory()  # as the trainer does
     spec = InputSpec(WIDTHS, row.lengths, tokens=True, clips=1284)
     model = dmd.Model(replace(row.settings, encoder=ENCODER), spec).to(device).train()
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lacuna.compute import linear
+from lacuna.compute.device import keep_memory
 from lacuna.data.batches import Batch, InputSpec, collate
 from lacuna.data.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample
 from lacuna.mask.mask import mask
@@ -110,6 +111,7 @@ def steps(name: str) -> int:
 
 
 def _ours(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch, Batch], Tensor]]:
+    keep_memory()  # as the trainer does
     model = lnln.Model(replace(row.settings, encoder=ENCODER), SPEC).to(device).train()
     if not row.products:
         linear.SMALL = sys.maxsize

@@ -13,6 +13,7 @@ from rows_lnln import BERT, ENCODER
 from torch import Tensor, nn
 
 from lacuna.compute import linear
+from lacuna.compute.device import keep_memory
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.models import misa
 from lacuna.models.parts.text import pad_to
@@ -82,6 +83,7 @@ def steps(name: str) -> int:
 
 
 def _ours(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch], Tensor]]:
+    keep_memory()  # as the trainer does
     model = (
         misa.Model(replace(row.settings, encoder=ENCODER), InputSpec(row.widths, UNALIGNED, tokens=True, clips=1284))
         .to(device)

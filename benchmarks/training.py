@@ -3,8 +3,8 @@
     python benchmarks/training.py [--models lnln] [--batch 16] [--rounds 3] [--device cpu] [--clock wall] [--rows ...]
 
 Without --models it prints all tables: LNLN, MISA and DMD at full and at real lengths, MISA with 709 columns of a face,
-DMD unaligned. Ratios depend on the processor, which is named above them. Every row runs in processes of its own (so that
-its peak memory is its own), one thread on a CPU, and the rows take turns `rounds` times, so that a busy machine is busy
+DMD unaligned. Ratios depend on the processor, which is named above them. Every row runs in a process of its own, which
+tells its peak memory, with one thread on a CPU, and the rows take turns `rounds` times, so that a busy machine is busy
 for all; the medians are shown. `--clock cpu` counts processor time, which other programs disturb less.
 A model is one file `rows_<model>.py` with ROWS {name: Row with a label}, `base` (the row that a ratio is to), `step`
 and `steps`.

@@ -1,9 +1,10 @@
 """Linear layers on a CPU at its full speed. In: what `torch.nn.functional.linear` is given. Out: what it gives.
 
 torch multiplies float32 on a CPU with MKL; the oneDNN that it also carries uses AVX-512 on every processor that has it.
-`benchmarks/training.py --models lnln --rows mended mended-torch` tells what that is worth: SHARE of LNLN's training on
-an AMD EPYC of Zen 4. The operator has no public name. So it is used only where it is found, for float32 and products
-that are large enough; everywhere else (on a GPU, under autocast, without the operator) torch's own product is.
+On an AMD EPYC of Zen 4 its products are 1.1 times as fast as MKL's at the widths of BERT and 1.2 at those of LNLN;
+`benchmarks/training.py --models lnln --rows mended mended-torch` tells what that is worth in training. The operator has
+no public name. So it is used only where it is found, for float32 and products that are large enough; everywhere else
+(on a GPU, under autocast, without the operator, for the gradient of weights) torch's own product is.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lacuna.compute import distributed, linear
-from lacuna.compute.device import autocast, dtype_of
+from lacuna.compute.device import autocast, dtype_of, keep_memory
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.data.samples import Sample, Samples
 from lacuna.mask.together import TOGETHER
@@ -138,6 +138,7 @@ def fit(
     `on_epoch` is given all that `resume` takes back. Epochs are counted from 1. A model that has `solve(train, valid)`
     is fitted by it in one epoch, from batches in which each clip is masked anew `settings.epochs` times.
     """
+    keep_memory()
     meet = getattr(model, "meet", None)
     if meet is not None:  # it keeps something of each training clip
         meet(data.train)
