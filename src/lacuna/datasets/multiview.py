@@ -96,8 +96,8 @@ def read_file(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
     return views, classes
 
 
-def _rows_first(view: np.ndarray, rows: int, where: str) -> np.ndarray:
-    if scipy.sparse.issparse(view):
+def _rows_first(view: np.ndarray | scipy.sparse.spmatrix, rows: int, where: str) -> np.ndarray:
+    if not isinstance(view, np.ndarray):
         view = view.toarray()
     if view.ndim != 2 or rows not in view.shape or view.dtype.kind not in "fiu":
         raise MalformedInput(f"{where}: expected numbers with {rows} rows or columns, got {view.dtype} {view.shape}")
