@@ -225,8 +225,10 @@ def compare(
     for one in tables:
         _table(f"{one.dataset}, pattern {one.pattern}", *cells(one))
         if one.verdicts:
-            _say([f"† no clearly better model among the {len(one.verdicts)} pairs that were tested"])
-            _table("differences of mean errors over all rates", DIFFERENCES, differences(one, pairs))
+            _say(["† no other model is clearly better"])
+            title = "first minus second: mean error over all rates; paired bootstrap over clips and seeds, corrected"
+            title += f" for {len(one.verdicts)} pairs (Holm); with nothing lost McNemar's test of right answers"
+            _table(title, DIFFERENCES, differences(one, pairs))
         if not any(row.name == BASELINE for row in one.rows):
             _say([f"{one.dataset}: no {BASELINE} to compare with; add it to `models` of params.yaml"])
     if latex:

@@ -115,7 +115,7 @@ def _classes(told: np.ndarray, where: str) -> np.ndarray:
     return np.unique(told.ravel(), return_inverse=True)[1]
 
 
-def _checked(view: np.ndarray, rows: int, where: str) -> np.ndarray:
+def _checked(view: np.ndarray | scipy.sparse.spmatrix, rows: int, where: str) -> np.ndarray:
     """(N, D) or (D, N) float64."""
     if scipy.sparse.issparse(view) and np.prod(view.shape, dtype=float) <= CELLS:
         view = view.toarray()

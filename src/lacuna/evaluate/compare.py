@@ -281,6 +281,7 @@ def _latex(table: Table) -> str:
     count = len(table.metrics)
     lines = [
         f"% {table.dataset}, pattern {table.pattern}; written by `lacuna compare`",
+        "% dagger: no other model is clearly better (paired bootstrap over clips and seeds, corrected after Holm)",
         r"\begin{tabular}{l" + "r" * (2 * count) + "}",
         r"\toprule",
         rf" & \multicolumn{{{count}}}{{c}}{{nothing lost}} & \multicolumn{{{count}}}{{c}}{{mean over rates}} \\",
