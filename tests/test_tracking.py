@@ -1,6 +1,7 @@
 """Trackers are told every epoch, and neither Git nor DVC sees a change."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,7 @@ def test_trackers_that_are_services(name, tmp_path, monkeypatch):
         setattr(client.utils.validation, limit, 100)
     monkeypatch.setitem(sys.modules, name, client)
     monkeypatch.setattr(trackers, "get_available_trackers", lambda: [trackers.LoggerType(name)])
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     run = tracking(name, tmp_path / "mine" / "lnln" / "1")
     run(progress(3.0))
     run(progress(3.0, 2.0))
@@ -100,6 +102,7 @@ def test_trackers_that_are_services(name, tmp_path, monkeypatch):
     else:
         assert client.log_metrics.call_args.args == (told,) and client.log_metrics.call_args.kwargs == {"step": 2}
         assert client.start_run.call_args.kwargs["run_name"] == "mine/lnln/1"
+        assert os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:///")  # MLflow 3 refuses folders
 
 
 def test_a_tracker_that_is_not_installed_is_named(tmp_path, monkeypatch):

@@ -224,7 +224,9 @@ class Train(Section):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 …")
     processes: int = Field(1, ge=1, description="that share each batch (one GPU each)")
     track: list[Literal["tensorboard", "wandb", "mlflow", "dvclive"]] = Field(
-        [], description="trackers that are told each epoch's metrics; files go to live/<dataset>/<model>/<seed>"
+        [],
+        description="trackers that are told each epoch's metrics; files go to live/<dataset>/<model>/<seed>, those of "
+        "MLflow to live/mlflow.db",
     )
     protocol: Literal["validation", "paper"] = Field(
         "validation", description="what checkpoints are chosen by: validation loss; paper: one a metric, best on test"

@@ -55,7 +55,7 @@ def _tracker(name: str, folder: Path) -> Any:  # noqa: ANN401 (accelerate's)
     run = "/".join(folder.parts[-3:])
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("WANDB_DIR", str(folder))
-    os.environ.setdefault("MLFLOW_TRACKING_URI", (ROOT / "mlruns").absolute().as_uri())
+    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{(ROOT / 'mlflow.db').absolute().as_posix()}")
     options: dict[str, dict[str, object]] = {
         "tensorboard": {"run_name": "tensorboard", "logging_dir": folder},
         "wandb": {"run_name": PROJECT, "name": run},
