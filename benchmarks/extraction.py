@@ -135,7 +135,11 @@ def one(task: str, extractor: str, folder: Path) -> dict[str, float]:
         from lacuna.types import Clip
 
         (path,) = sorted(folder.glob("*.mp4"))
-        Extraction(extractor, SETTINGS[extractor], folder / "cache").fill(Clip("v", "bench", "train", path=path))
+        extraction, clip = (
+            Extraction(extractor, SETTINGS[extractor], folder / "cache"),
+            Clip("v", "bench", "train", path=path),
+        )
+        extraction.fill(clip, extraction.key(clip))
         return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
     os.chdir(folder)
     from lacuna.commands.extract import extract

@@ -120,7 +120,7 @@ def test_a_full_cache_starts_no_worker_and_one_new_clip_one(project, monkeypatch
     extraction = Extraction("librosa", LIBROSA, folder / "cache")
     first = dict(extract(extraction, [*clips[:3], *clips[4:6]], Work(), []))
     asked = []
-    monkeypatch.setattr(cached, "map_items", lambda f, items, engine: (asked.append(c.id) or f(c) for c in items))
+    monkeypatch.setattr(cached, "map_items", lambda f, items, engine: (asked.append(c[0].id) or f(c) for c in items))
     again = dict(extract(extraction, clips[:6], Work(Engine(workers=2)), []))
     assert asked == ["v$_$3"] and list(again) == [c.id for c in clips[:6]]
     for name, sequence in first.items():
