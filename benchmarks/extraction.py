@@ -8,8 +8,8 @@ processor time (which a busy machine disturbs less) and of wall time (which coun
 
 - stage: the stage, reading, hashing, caching and writing, over a loop of bare library calls on the same files; both in
   fresh processes, whose imports are not counted; each builds its model once. Aim: at most 1.15.
-- workers: the stage with one worker over the stage with two, starts of processes included. Aim: at least 1.6 x faster. On
-  a busy machine look at processor time: what two workers spend more than one is what each of them adds.
+- workers: the stage with one worker over the stage with two, starts of processes included. Aim: at least 1.6 x faster.
+  On a busy machine look at processor time: what two spend more than one is what each of them adds.
 - cached: the stage with 1 new clip beside 200 cached ones over the same clip alone. Aim: at most 1.5.
 - window: how much of two workers' time is work while one of them has an item that takes as long as 100 of the others
   (items sleep: a busy machine disturbs little); below, with four items a worker under way. Aim: at least 0.95.

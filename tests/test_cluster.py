@@ -36,8 +36,8 @@ def cluster(tmp_path_factory):
         tests = Path(__file__).parent
         patch.setenv("PYTHONPATH", os.pathsep.join([str(tests), str(tests.parent / "src")]))
         made = Cluster()
-        for number in range(3):
-            made.add_node(num_cpus=1, temp_dir=str(tmp_path_factory.mktemp(f"node{number}")), include_dashboard=False)
+        for _ in range(3):
+            made.add_node(num_cpus=1, temp_dir=str(tmp_path_factory.mktemp("n")), include_dashboard=False)
         yield made
         made.shutdown()
 
@@ -88,8 +88,8 @@ def test_several_machines_write_the_bytes_of_one(cluster, clips, monkeypatch):
     assert test_extraction.written(folder) == alone and len(list((folder / "other").rglob("*.npz"))) == 6
 
 
-def test_a_machine_that_dies_in_mid_run_loses_nothing(cluster, here):
-    dying = cluster.add_node(num_cpus=1, temp_dir=str(here / "dying"))
+def test_a_machine_that_dies_in_mid_run_loses_nothing(cluster, here, tmp_path_factory):
+    dying = cluster.add_node(num_cpus=1, temp_dir=str(tmp_path_factory.mktemp("n")))
     results = map_items(raylet, [(i, 0.5) for i in range(ITEMS)], engine(cluster))
     found = [next(results) for _ in range(6)]
     cluster.remove_node(dying, allow_graceful=False)
@@ -98,14 +98,14 @@ def test_a_machine_that_dies_in_mid_run_loses_nothing(cluster, here):
 
 
 @pytest.mark.parametrize(("hidden", "told"), [(".", "found another folder"), ("..", "found none")])
-def test_a_machine_without_the_projects_folder_is_named(cluster, here, hidden, told):
+def test_a_machine_without_the_projects_folder_is_named(cluster, here, tmp_path_factory, hidden, told):
     """A node that joins from a mount namespace of its own, in which another file system lies over the folder."""
     project = here / "home" / "project"
     project.mkdir(parents=True)
     os.chdir(project)
     ray = Path(sys.executable).with_name("ray")
     script = f'mount -t tmpfs none "{(project / hidden).resolve()}" && exec "{ray}" start --block --num-cpus=4 '
-    script += f'--address={cluster.address} --temp-dir="{here}/node" --node-name=stranger'
+    script += f'--address={cluster.address} --temp-dir="{tmp_path_factory.mktemp("n")}"'
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
         pytest.skip("NOT TESTED: needs mount namespaces (unshare -rm)")
     node = subprocess.Popen(["unshare", "-rm", "sh", "-c", script], cwd=here, stdout=subprocess.DEVNULL)

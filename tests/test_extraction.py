@@ -1,18 +1,27 @@
 """Extraction of many clips: shards, workers and the cache change no byte of what is written."""
 
+import ast
+import multiprocessing
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import yaml
 from media_files import Video, write_video
+from test_extractors import _wav2vec2
 
 from lacuna.cli import app
 from lacuna.commands.extract import extract as extract_features
 from lacuna.compute.workers import Engine
 from lacuna.data.samples import write_clips
 from lacuna.extract import cached
-from lacuna.extract.cached import Extraction, Work, extract
+from lacuna.extract.cached import Extraction, Work, extract, preloaded
 from lacuna.extract.run import shard_of
-from lacuna.params import Params
+from lacuna.params import Params, plugin, plugin_names
+from lacuna.storage import files
+from lacuna.storage.files import digest_of_file
 from lacuna.types import Clip
 
 LIBROSA = {"features": ["zero_crossing_rate", "rms", {"mfcc": {"n_mfcc": 5}}]}
@@ -100,6 +109,51 @@ def test_a_worker_sends_back_a_key_whatever_the_clips_length(project):
     assert sum(len(piece) for piece in extraction.pieces(key, clips[0])) == len(extraction(clips[0])) > 0
     next((folder / "cache").rglob("*.npz")).write_bytes(b"half of it")  # a damaged disk: made anew
     assert sum(len(piece) for piece in extraction.pieces(key, clips[0])) > 0
+
+
+class Told(Extraction):
+    """An extraction that only the process that made it may ask for keys."""
+
+    made_in = os.getpid()
+
+    def key(self, clip):
+        assert os.getpid() == self.made_in and multiprocessing.parent_process() is None
+        return super().key(clip)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("extractor", ["librosa", "speech"])
+def test_a_recording_is_hashed_once_however_many_spans_it_has(project, monkeypatch, workers, extractor):
+    """By whoever hands clips out: workers are given the keys."""
+    folder, _, _ = project
+    path, hashed = write_video(folder / "long.mp4", LONG), []
+    monkeypatch.setattr(files, "digest_of_file", lambda p: hashed.append(p) or digest_of_file(p))
+    spans = [Clip(f"v$_${i}", "own", "train", path=path, start=i / 2, end=i / 2 + 0.5) for i in range(30)]
+    _wav2vec2(folder / "wav2vec2")
+    settings = {"librosa": LIBROSA, "speech": {"source": str(folder / "wav2vec2")}}[extractor]
+    made = dict(extract(Told(extractor, settings, folder / "cache"), spans, Work(workers), []))
+    assert all(len(sequence) for sequence in made.values()) and len(made) == 30
+    assert hashed == [path]
+
+
+def test_a_recording_that_changed_is_hashed_anew(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    before = files.known_digest(path)
+    path.write_bytes(b"abd")  # the same size
+    assert before != files.known_digest(path) == digest_of_file(path)
+
+
+@pytest.mark.parametrize("name", [n for n in plugin_names("extractors") if hasattr(plugin("extractors", n), "PRELOAD")])
+def test_what_workers_are_forked_from_has_one_thread(name):
+    """A thread that is in the middle of something when its process is forked would never end it in the child."""
+    modules = preloaded([name])
+    code = (
+        f"import os, importlib; [importlib.import_module(n) for n in {modules}]; print(os.listdir('/proc/self/task'))"
+    )
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert len(ast.literal_eval(told.stdout)) == 1 and len(modules) >= 2
 
 
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "x", "1/0", "-1/3", ""])

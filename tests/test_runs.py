@@ -73,6 +73,9 @@ def test_two_shards_then_the_stage_trains_nothing(copy, project, monkeypatch, ca
         stage("train", DATASET, "lnln", str(seed))
         assert content(copy, outs("train", seed=str(seed))) == made[seed]
     assert not calls and capfd.readouterr().out.count("found in the cache") == 2
+    kept = next(p for p in default_root().rglob("history.csv") if "/5/" in p.as_posix())
+    kept.write_bytes(kept.read_bytes().replace(b"1", b"2", 1))  # a damaged disk: as good as none
+    assert not Run.of("train", [DATASET, "lnln", "5"]).place(default_root()) and not kept.exists()
     plan = copy / "processed" / DATASET / "settings" / "lnln.json"
     plan.write_text(plan.read_text(encoding="utf-8") + "\n", encoding="utf-8")  # another content: another run
     with pytest.raises(SystemExit):

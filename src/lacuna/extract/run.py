@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from lacuna.compute.workers import Lost, expect_work, map_items, progress
+from lacuna.compute.workers import Engine, Lost, expect_work, map_items, progress
 from lacuna.extract.cached import Extraction, Together, Work, extract, preloaded
 from lacuna.media import decode
 from lacuna.params import FINETUNED, TUNED_FILES, plugin
@@ -127,7 +127,10 @@ def extract_together(jobs: Sequence[Job], shard: str, work: Work) -> str:
     both = Together(tuple(job.extraction for job in wanted))
     missing = [(clip, keys) for clip in clips if (keys := both.lacking(clip))]
     failed = 0
-    for made in progress(map_items(both, missing, work.engine), len(missing), "together  "):
+    engine = work.engine
+    if isinstance(engine, Engine) and engine.limit:
+        engine = replace(engine, limit=engine.limit * len(wanted))  # each extractor's own time for a clip
+    for made in progress(map_items(both, missing, engine), len(missing), "together  "):
         if isinstance(made, Lost) and made.machine:
             raise ChildProcessError(f"{jobs[0].dataset}: {made.reason}; free memory, or set fewer workers")
         failed += isinstance(made, Lost) or any(isinstance(key, MalformedInput) for key in made)

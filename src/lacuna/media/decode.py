@@ -64,9 +64,9 @@ def check(path: Path, start: float = 0.0, end: float | None = None) -> tuple[str
         stream, tracks = _pictures_of(container, path), len(streams_of(container, "audio"))
         heard = stream_of(container, "audio")
         floats = heard is not None and heard.codec_context.name.startswith("pcm_f")
-        track = _beginnings(container, stream, path, (start, end))
-        own = own_length_of(container, stream)
+        own = own_length_of(container, stream)  # some demuxers say otherwise once they have read
         length = own or length_of(container)
+        track = _beginnings(container, stream, path, (start, end))
         if end is not None and length and end > length + TOLERANCE:
             raise MalformedInput(f"{path}: expected a span within its {length:.2f} s, got an end of {end} s")
         goal = (length if end is None else min(end, length)) - TOLERANCE

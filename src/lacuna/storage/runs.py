@@ -22,6 +22,7 @@ from lacuna.storage.files import digest_of_file, filling, is_temporary, known_di
 from lacuna.types import MalformedInput
 
 STAGES, LOCK = Path("dvc.yaml"), Path("dvc.lock")
+SUMS = "SHA256SUMS"  # of what is kept of a run, as `sha256sum --check` reads it
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,9 @@ class Run:
         kept = self._folder(root)
         if not kept.is_dir():
             return False
+        if not (kept / SUMS).is_file() or (kept / SUMS).read_text(encoding="utf-8") != _sums(kept):
+            shutil.rmtree(kept, ignore_errors=True)  # a damaged disk: it is made anew
+            return False
         for out in self.outs:
             _copy(kept / out, out)
         return True
@@ -68,6 +72,7 @@ class Run:
         with filling(self._folder(root)) as temporary:
             for out in self.outs:
                 _copy(out, temporary / out)
+            (temporary / SUMS).write_text(_sums(temporary), encoding="utf-8")
 
     def done(self) -> bool:
         """Whether DVC has the run as done: deps and outs are what dvc.lock says, by its own MD5."""
@@ -96,6 +101,10 @@ def _files(folder: Path) -> dict[str, Path]:
     """The files within a folder by their path in it, in order."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and not is_temporary(p))
     return {p.relative_to(folder).as_posix(): p for p in files}
+
+
+def _sums(folder: Path) -> str:
+    return "".join(f"{digest_of_file(f)}  {name}\n" for name, f in _files(folder).items() if name != SUMS)
 
 
 def _content(path: Path) -> object:
