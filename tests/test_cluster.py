@@ -14,7 +14,9 @@ import pytest
 import test_extraction
 
 from lacuna.commands.extract import extract as extract_features
+from lacuna.commands.runs import Script
 from lacuna.compute.workers import Engine, map_items
+from lacuna.storage.runs import Run
 from lacuna.types import MalformedInput
 
 pytestmark = pytest.mark.slow
@@ -86,6 +88,48 @@ def test_several_machines_write_the_bytes_of_one(cluster, clips, monkeypatch):
     compute = params.compute.model_copy(update={"engine": "ray", "address": cluster.address})
     list(extract_features(params.model_copy(update={"compute": compute, "workers": "auto"}), "own", ["librosa"], ""))
     assert test_extraction.written(folder) == alone and len(list((folder / "other").rglob("*.npz"))) == 6
+
+
+TRAIN = """
+import os, sys
+from lacuna.stages import run_stage
+from lacuna.storage.runs import Run
+
+def main(*words):
+    for out in Run.of("train", words).outs:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(" ".join(words))
+    print(os.environ["RAY_RAYLET_PID"])
+
+run_stage(main)
+"""
+
+
+def test_trainings_run_on_all_machines_and_are_found_again(cluster, here):
+    shutil.copy(Path(__file__).parents[1] / "dvc.yaml", here)
+    (here / "pipeline").mkdir()
+    (here / "pipeline" / "train.py").write_text(TRAIN)
+    words = [("own", "lnln", str(seed)) for seed in range(9)]
+    for dep in Run.of("train", words[0]).deps:
+        dep.parent.mkdir(parents=True, exist_ok=True)
+        dep.touch()
+    script = Script("train", ".cache/lacuna")
+    assert len(set(map_items(script, words, engine(cluster)))) == 3
+    shutil.rmtree("processed/own/models")
+    assert [*map(script, words)] == [f"train@own-lnln-{seed}: found in the cache" for seed in range(9)]
+    assert (here / "processed/own/models/lnln/4/model.json").read_text() == "own lnln 4"
+
+
+def visible(item: int) -> str:
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+
+def test_a_training_is_given_a_gpu_where_there_is_one(cluster, here, tmp_path_factory):
+    """To Ray a GPU is a number."""
+    assert {*map_items(visible, range(3), engine(cluster, gpu=True))} == {""}
+    node = cluster.add_node(num_cpus=1, num_gpus=1, temp_dir=str(tmp_path_factory.mktemp("n")))
+    assert {*map_items(visible, range(3), engine(cluster, gpu=True))} == {"0"}
+    cluster.remove_node(node)
 
 
 def test_a_machine_that_dies_in_mid_run_loses_nothing(cluster, here, tmp_path_factory):

@@ -1,7 +1,7 @@
 """Runs that were done elsewhere: the stage's script finds them, and makes nothing itself; what is stale is refused."""
 
+import importlib
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -46,7 +46,7 @@ def without(monkeypatch, module, name):
         calls.append(name)
         raise MalformedInput("nothing is to be made anew")
 
-    monkeypatch.setattr(sys.modules[module], name, counted)
+    monkeypatch.setattr(importlib.import_module(module), name, counted)
     return calls
 
 
@@ -140,7 +140,7 @@ def test_a_failed_run_is_told_and_the_others_are_done(copy, capfd):
     stage("source")
     with pytest.raises(MalformedInput, match="1 of 2 runs failed"):
         lacuna("train")
-    assert capfd.readouterr().out.splitlines() == ["made 1111", "train: no such luck"]
+    assert capfd.readouterr().out.splitlines()[-2:] == ["made 1111", "train: no such luck"]
     run = Run.of("train", [DATASET, "lnln", "1111"])
     assert run.place(default_root()) and not Run.of("train", [DATASET, "lnln", "5"]).place(default_root())
 
