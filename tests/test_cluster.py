@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import test_extraction
+from tasks import at_once, raylet, visible
 
 from lacuna.commands.extract import extract as extract_features
 from lacuna.commands.runs import Script
@@ -54,26 +55,10 @@ def engine(cluster, **changes):
     return Engine("ray", **{"address": cluster.address, "retries": 2} | changes)
 
 
-def raylet(item: tuple[int, float]) -> tuple[int, str]:
-    """The item's number, and which machine had it."""
-    time.sleep(item[1])
-    return item[0], os.environ["RAY_RAYLET_PID"]
-
-
 def test_results_come_in_order_from_all_machines(cluster, here):
     results = list(map_items(raylet, [(i, 0.2) for i in range(ITEMS)], engine(cluster)))
     assert [number for number, _ in results] == list(range(ITEMS))
     assert len({machine for _, machine in results}) == 3
-
-
-def at_once(item: tuple[int, str]) -> int:
-    """How many of these work at the same time, this one included."""
-    mark = Path(item[1], f"{item[0]}.now")
-    mark.touch()
-    time.sleep(0.3)
-    count = len(list(mark.parent.glob("*.now")))
-    mark.unlink()
-    return count
 
 
 def test_a_number_of_workers_is_the_most_at_once(cluster, here):
@@ -118,10 +103,6 @@ def test_trainings_run_on_all_machines_and_are_found_again(cluster, here):
     shutil.rmtree("processed/own/models")
     assert [*map(script, words)] == [f"train@own-lnln-{seed}: found in the cache" for seed in range(9)]
     assert (here / "processed/own/models/lnln/4/model.json").read_text() == "own lnln 4"
-
-
-def visible(item: int) -> str:
-    return os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
 
 def test_a_training_is_given_a_gpu_where_there_is_one(cluster, here, tmp_path_factory):

@@ -1,7 +1,6 @@
 """Extraction of many clips: shards, workers and the cache change no byte of what is written."""
 
 import ast
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from media_files import Video, write_video
+from tasks import KeyedHere
 from test_extractors import _wav2vec2
 
 from lacuna.cli import app
@@ -111,16 +111,6 @@ def test_a_worker_sends_back_a_key_whatever_the_clips_length(project):
     assert sum(len(piece) for piece in extraction.pieces(key, clips[0])) > 0
 
 
-class Told(Extraction):
-    """An extraction that only the process that made it may ask for keys."""
-
-    made_in = os.getpid()
-
-    def key(self, clip):
-        assert os.getpid() == self.made_in and multiprocessing.parent_process() is None
-        return super().key(clip)
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("extractor", ["librosa", "speech"])
 def test_a_recording_is_hashed_once_however_many_spans_it_has(project, monkeypatch, workers, extractor):
@@ -131,7 +121,7 @@ def test_a_recording_is_hashed_once_however_many_spans_it_has(project, monkeypat
     spans = [Clip(f"v$_${i}", "own", "train", path=path, start=i / 2, end=i / 2 + 0.5) for i in range(30)]
     _wav2vec2(folder / "wav2vec2")
     settings = {"librosa": LIBROSA, "speech": {"source": str(folder / "wav2vec2")}}[extractor]
-    made = dict(extract(Told(extractor, settings, folder / "cache"), spans, Work(workers), []))
+    made = dict(extract(KeyedHere(extractor, settings, folder / "cache"), spans, Work(workers), []))
     assert all(len(sequence) for sequence in made.values()) and len(made) == 30
     assert hashed == [path]
 

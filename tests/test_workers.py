@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tasks import counting
 
 from lacuna.compute import workers
 from lacuna.compute.workers import Engine, Lost, map_items
@@ -135,20 +136,6 @@ def test_what_takes_too_long_is_ended_with_what_it_started(tmp_path):
     assert isinstance(results[0], Lost) and not results[0].machine and "given up after 3 s" in results[0].reason
     wait_until(lambda: not any(alive(int(file.stem)) for file in tmp_path.glob("*.pid")))
     assert len(list(tmp_path.glob("*.pid"))) == 2
-
-
-def counting(item: tuple[int, str]) -> int:
-    """Leaves a file; the first item waits for 300 others, or until no more come, and tells how many there were."""
-    number, folder = item
-    if number:
-        Path(folder, str(number)).touch()
-        return number
-    count, since = -1, 0.0
-    while count < 300 and time.monotonic() - since < 5:
-        found = len(os.listdir(folder))
-        count, since = found, time.monotonic() if found != count or not found else since
-        time.sleep(0.02)
-    return count
 
 
 @pytest.mark.parametrize(("window", "passed"), [(workers.WINDOW, 300), (8, 7)])
