@@ -74,7 +74,8 @@ def run_all(params: Params, stage: str, datasets: Sequence[str], shard: str) -> 
     models = [(dataset, model) for dataset in chosen for model in params.models]
     check_sources(params, Path("processed", "source"), {f"{dataset}/{stage}" for dataset in chosen})
     for dataset, model in models:
-        check_plan(Path("processed", dataset), plan(params, dataset, model))
+        made = plan(params.train, model, dataset, params.prepare.of(dataset).label_range)
+        check_plan(Path("processed", dataset), made)
     words: list[Words] = [*models]
     if stage == "train":
         words = [(*both, str(seed)) for both in models for seed in params.seeds]
