@@ -1,18 +1,27 @@
 """Extraction of many clips: shards, workers and the cache change no byte of what is written."""
 
+import ast
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import yaml
 from media_files import Video, write_video
+from tasks import KeyedHere
+from test_extractors import _wav2vec2
 
 from lacuna.cli import app
 from lacuna.commands.extract import extract as extract_features
 from lacuna.compute.workers import Engine
 from lacuna.data.samples import write_clips
 from lacuna.extract import cached
-from lacuna.extract.cached import Extraction, Work, extract
+from lacuna.extract.cached import Extraction, Work, extract, preloaded
 from lacuna.extract.run import shard_of
-from lacuna.params import Params
+from lacuna.params import Params, plugin, plugin_names
+from lacuna.storage import files
+from lacuna.storage.files import digest_of_file
 from lacuna.types import Clip
 
 LIBROSA = {"features": ["zero_crossing_rate", "rms", {"mfcc": {"n_mfcc": 5}}]}
@@ -102,6 +111,41 @@ def test_a_worker_sends_back_a_key_whatever_the_clips_length(project):
     assert sum(len(piece) for piece in extraction.pieces(key, clips[0])) > 0
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("extractor", ["librosa", "speech"])
+def test_a_recording_is_hashed_once_however_many_spans_it_has(project, monkeypatch, workers, extractor):
+    """By whoever hands clips out: workers are given the keys."""
+    folder, _, _ = project
+    path, hashed = write_video(folder / "long.mp4", LONG), []
+    monkeypatch.setattr(files, "digest_of_file", lambda p: hashed.append(p) or digest_of_file(p))
+    spans = [Clip(f"v$_${i}", "own", "train", path=path, start=i / 2, end=i / 2 + 0.5) for i in range(30)]
+    _wav2vec2(folder / "wav2vec2")
+    settings = {"librosa": LIBROSA, "speech": {"source": str(folder / "wav2vec2")}}[extractor]
+    made = dict(extract(KeyedHere(extractor, settings, folder / "cache"), spans, Work(workers), []))
+    assert all(len(sequence) for sequence in made.values()) and len(made) == 30
+    assert hashed == [path]
+
+
+def test_a_recording_that_changed_is_hashed_anew(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    before = files.known_digest(path)
+    path.write_bytes(b"abd")  # the same size
+    assert before != files.known_digest(path) == digest_of_file(path)
+
+
+@pytest.mark.parametrize("name", [n for n in plugin_names("extractors") if hasattr(plugin("extractors", n), "PRELOAD")])
+def test_what_workers_are_forked_from_has_one_thread(name):
+    """A thread that is in the middle of something when its process is forked would never end it in the child."""
+    modules = preloaded([name])
+    code = (
+        f"import os, importlib; [importlib.import_module(n) for n in {modules}]; print(os.listdir('/proc/self/task'))"
+    )
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert len(ast.literal_eval(told.stdout)) == 1 and len(modules) >= 2
+
+
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "x", "1/0", "-1/3", ""])
 def test_impossible_shards(shard):
     with pytest.raises(ValueError, match="expected k/n with 1 <= k <= n"):
@@ -120,7 +164,7 @@ def test_a_full_cache_starts_no_worker_and_one_new_clip_one(project, monkeypatch
     extraction = Extraction("librosa", LIBROSA, folder / "cache")
     first = dict(extract(extraction, [*clips[:3], *clips[4:6]], Work(), []))
     asked = []
-    monkeypatch.setattr(cached, "map_items", lambda f, items, engine: (asked.append(c.id) or f(c) for c in items))
+    monkeypatch.setattr(cached, "map_items", lambda f, items, engine: (asked.append(c[0].id) or f(c) for c in items))
     again = dict(extract(extraction, clips[:6], Work(Engine(workers=2)), []))
     assert asked == ["v$_$3"] and list(again) == [c.id for c in clips[:6]]
     for name, sequence in first.items():

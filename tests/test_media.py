@@ -153,6 +153,15 @@ def test_a_damaged_middle_costs_only_its_frames(tmp_path, codec):
     assert len(decode.audio(path, 16000)) == pytest.approx(64000, abs=2000)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi", ".mpg", ".ts", ".webm", ".flv", ".wmv"])
+@pytest.mark.parametrize("span", [(0.0, None), (0.0, 0.5), (0.7, None)])
+def test_a_check_opens_its_file_once(tmp_path, monkeypatch, suffix, span):
+    path = write_video(tmp_path / f"clip{suffix}", Video(frames=50, codec="flv" if suffix == ".flv" else ""))
+    opened, open_file = [], av.open
+    monkeypatch.setattr(av, "open", lambda name, **options: opened.append(name) or open_file(name, **options))
+    assert decode.check(path, *span) == () and opened == [f"file:{path}"]
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".webm"])
 def test_a_file_cut_short_is_told(tmp_path, suffix):
     rate = 48000 if suffix == ".webm" else 16000

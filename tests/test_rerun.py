@@ -12,6 +12,8 @@ import yaml
 from small_project import DATASET, ROOT, changed, settings
 
 from lacuna.source.closure import PACKAGE
+from lacuna.storage.files import digest_of_file
+from lacuna.storage.runs import Run
 
 UNUSED = "raise ImportError('nothing imports this file')\n"
 NEW_PATTERN = {"mask.patterns": ["frames", "modality", "span"], "evaluate.patterns": ["frames", "modality", "span"]}
@@ -74,6 +76,28 @@ def change(checkout):
 
 def test_nothing_changed_nothing_runs(checkout):
     assert rerun(checkout) == set()
+
+
+@pytest.mark.parametrize("run", [("train", DATASET, "lnln", "1111"), ("evaluate", DATASET, "lnln")])
+def test_what_dvc_has_as_done_is_done(checkout, monkeypatch, run):
+    """`lacuna train` reads DVC's own digests, of files and of folders."""
+    monkeypatch.chdir(checkout)
+    monkeypatch.setattr("lacuna.storage.runs.digest_of_file", counted := Counted())
+    assert Run.of(run[0], run[1:]).done() and len(counted.files) >= 6
+    other = next(p for p in Run.of(run[0], run[1:]).outs if p.suffix in (".csv", ".json"))
+    monkeypatch.setattr(counted, "changed", other)
+    assert not Run.of(run[0], run[1:]).done()
+
+
+class Counted:
+    """The digest of a file; of one that is `changed`, another one."""
+
+    def __init__(self) -> None:
+        self.files, self.changed = [], None
+
+    def __call__(self, path: Path, algorithm: str) -> str:
+        self.files.append(path)
+        return "0" * 32 if path == self.changed else digest_of_file(path, algorithm)
 
 
 def test_a_comment_and_a_docstring_run_nothing(checkout, change):

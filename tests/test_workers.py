@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from tasks import counting
 
+from lacuna.compute import workers
 from lacuna.compute.workers import Engine, Lost, map_items
 from lacuna.types import MalformedInput
 
@@ -134,6 +136,14 @@ def test_what_takes_too_long_is_ended_with_what_it_started(tmp_path):
     assert isinstance(results[0], Lost) and not results[0].machine and "given up after 3 s" in results[0].reason
     wait_until(lambda: not any(alive(int(file.stem)) for file in tmp_path.glob("*.pid")))
     assert len(list(tmp_path.glob("*.pid"))) == 2
+
+
+@pytest.mark.parametrize(("window", "passed"), [(workers.WINDOW, 300), (8, 7)])
+def test_hundreds_of_items_pass_a_long_one(tmp_path, monkeypatch, window, passed):
+    """Efficiency of a pool is lost where workers wait behind one long item: here one of two has nothing else to do."""
+    monkeypatch.setattr(workers, "WINDOW", window)
+    count, *others = map_items(counting, [(i, str(tmp_path)) for i in range(400)], 2)
+    assert passed <= count <= (passed if window == 8 else 400) and others == list(range(1, 400))
 
 
 @pytest.mark.parametrize("limit", [0, -1.0])

@@ -149,6 +149,30 @@ def extract(
 
 
 @app.command()
+def train(
+    datasets: Annotated[list[str] | None, typer.Argument(help="default: those of params.yaml")] = None,
+    shard: Annotated[str, typer.Option(help="k/n: every n-th run from the k-th; of the model and the seed")] = "",
+) -> None:
+    """Do every training that is not done, in processes or on Ray; with --shard on many machines at once."""
+    from lacuna.commands.runs import run_all
+    from lacuna.params import load_params
+
+    _say(run_all(load_params(), "train", datasets or [], shard))
+
+
+@app.command()
+def evaluate(
+    datasets: Annotated[list[str] | None, typer.Argument(help="default: those of params.yaml")] = None,
+    shard: Annotated[str, typer.Option(help="k/n: every n-th model from the k-th")] = "",
+) -> None:
+    """Judge every model that is not judged yet, in processes or on Ray; with --shard on many machines at once."""
+    from lacuna.commands.runs import run_all
+    from lacuna.params import load_params
+
+    _say(run_all(load_params(), "evaluate", datasets or [], shard))
+
+
+@app.command()
 def export(
     dataset: str,
     aligned: Annotated[bool, typer.Option(help="features averaged over words")] = False,

@@ -20,7 +20,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from lacuna.storage.cache import default_root
 from lacuna.storage.files import reading
+from lacuna.storage.runs import Run
 from lacuna.types import MalformedInput
 
 if sys.platform != "win32":  # which counts memory otherwise
@@ -41,13 +43,28 @@ class Cost:
 
 
 def run_stage(main: Callable[..., None]) -> None:
-    """Run a stage's `main` with the command line's words; what goes wrong is told in one line."""
+    """Run a stage's `main` with the command line's words; what goes wrong is told in one line.
+
+    Where an equal run was kept (`lacuna train`, `lacuna evaluate`), its outs are put into place instead.
+    """
     stage, words, start = Path(sys.argv[0]).stem, tuple(sys.argv[1:]), time.monotonic()
     tell_what_is_done()
     with told_in_one_line(stage):
+        if _placed(stage, words):
+            print(f"{stage} {' '.join(words)}: found in the cache", flush=True)
+            return
         main(*words)
         cost = Cost(stage, words, round(time.monotonic() - start, 2), _memory(), _device())
         _note(cost)
+
+
+def _placed(stage: str, words: tuple[str, ...]) -> bool:
+    """Whether the cache had the run's outs; not asked by one of several processes that train together."""
+    root = default_root()
+    if "WORLD_SIZE" in os.environ or not (root / "runs" / stage).is_dir():
+        return False
+    run = Run.of(stage, words)
+    return run is not None and run.place(root)
 
 
 def _note(cost: Cost) -> None:

@@ -23,7 +23,8 @@ class Engine:
 
     retries: how often an item whose worker died is tried again (with processes at least once, alone: it may have been
     a neighbour that took the memory); address: of a running Ray cluster ("auto", host:port, ray://host:port), empty
-    to start one on this machine; limit: s that one item may take (none where work is done without a worker).
+    to start one on this machine; limit: s that one item may take, counted from when it starts (none where work is done
+    without a worker); gpu: each item is given a GPU, where the Ray cluster has any.
     """
 
     kind: str = "local"
@@ -31,6 +32,7 @@ class Engine:
     address: str = ""
     retries: int = 1
     limit: float | None = None
+    gpu: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in ("local", "ray"):

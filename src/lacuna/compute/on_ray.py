@@ -1,34 +1,69 @@
-"""Tasks on a Ray cluster. In: a picklable function and an engine. Out: its results, and `Lost` where a worker died."""
+"""Tasks on a Ray cluster. In: a picklable function and an engine. Out: its results, and `Lost` where a worker died.
+
+Each of Ray's workers asks a process of its own, as local workers are asked: so a time limit counts from when an item
+starts, a library that hangs is ended, and how a process died is known.
+"""
 
 from __future__ import annotations
 
 import os
+import pickle
+import platform
+import tempfile
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lacuna.compute.engine import Engine, lost, too_slow, worker_count
+from lacuna.compute.engine import Engine, lost, worker_count
+from lacuna.compute.processes import DiedError, Worker, starting
 from lacuna.types import MalformedInput
 
-_HELD: dict[str, Callable] = {}  # in a worker: the function it was given
+MARKS = Path(".cache")  # which Git and DVC ignore
+_HELD: dict[str, Worker] = {}  # in one of Ray's workers: the process that holds the function, by the function's name
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The folder that tasks work in, and a file in it that only this run has made: it tells the folder from others."""
+
+    folder: str
+    mark: str
+
+    def enter(self) -> None:
+        """Make it the working directory: paths of clips and of the cache are relative to it."""
+        if not os.path.exists(os.path.join(self.folder, self.mark)):
+            machine = f"{platform.node()} ({import_ray().util.get_node_ip_address()})"
+            found = "another folder" if os.path.isdir(self.folder) else "none"
+            raise MalformedInput(
+                f"{self.folder} on {machine}: expected the project's folder at the same path on every machine, "
+                f"found {found}"
+            )
+        os.chdir(self.folder)
 
 
 class Ray(AbstractContextManager):
-    """Tasks on a Ray cluster, one core each. Ray itself retries those whose worker or machine died."""
+    """Tasks on a Ray cluster, one core each. Ray itself tries those again whose process or machine died."""
 
     def __init__(self, function: Callable, engine: Engine) -> None:
-        self._ray, self._retries, self._limit = import_ray(), engine.retries, engine.limit
+        self._ray, self._retries = import_ray(), engine.retries
         self._started = not self._ray.is_initialized()
         if self._started:
             self._start(engine)
         self.workers = int(self._ray.cluster_resources().get("CPU", 1))
-        if engine.workers != "auto":
-            self.workers = min(self.workers, worker_count(engine.workers))
-        held = self._ray.put(function)
-        # The reference is wrapped: Ray would unpickle a bare one for each task, and each task would load weights.
-        self._given = (held.hex(), os.getcwd(), [held])
-        options = {"num_cpus": 1, "max_retries": engine.retries, "scheduling_strategy": "SPREAD"}
+        self._most = None if engine.workers == "auto" else worker_count(engine.workers)
+        self._running: list[Any] = []
+        MARKS.mkdir(exist_ok=True)
+        with ExitStack() as stack:
+            mark = stack.enter_context(tempfile.NamedTemporaryFile(prefix="lacuna-ray-", dir=MARKS)).name
+            self._mark = stack.pop_all()
+        held = self._ray.put(pickle.dumps(function))
+        # The reference is wrapped: Ray would fetch a bare one for each task, and each task would load weights.
+        self._given = (held.hex(), _Place(os.getcwd(), os.path.relpath(mark)), engine.limit, [held])
+        options = {"num_cpus": 1, "num_gpus": int(engine.gpu and self._ray.cluster_resources().get("GPU", 0) > 0)}
+        options |= {"max_retries": engine.retries, "retry_exceptions": [DiedError], "scheduling_strategy": "SPREAD"}
         self._task = self._ray.remote(_on_cluster).options(**options)
 
     def _start(self, engine: Engine) -> None:
@@ -45,21 +80,34 @@ class Ray(AbstractContextManager):
             self._ray.init("local", num_cpus=worker_count(engine.workers), include_dashboard=False, **quiet)
 
     def submit(self, item: object) -> object:
-        return self._task.remote(*self._given, item)
+        """Give Ray a task; at most as many as `workers` says, where it is a number, are with Ray at once."""
+        if self._most is not None and len(self._running) >= self._most:
+            _, self._running = self._ray.wait(self._running, num_returns=1)
+        ticket = self._task.remote(*self._given, item)
+        if self._most is not None:
+            self._running.append(ticket)
+        return ticket
+
+    def done(self, ticket: Any) -> bool:  # noqa: ANN401
+        return bool(self._ray.wait([ticket], timeout=0)[0])
 
     def result(self, ticket: Any) -> object:  # noqa: ANN401
         errors = self._ray.exceptions
         try:
-            return self._ray.get(ticket, timeout=self._limit)  # all before it are done: it has begun
-        except errors.GetTimeoutError:
-            self._ray.cancel(ticket, force=True)
-            return too_slow(self._limit or 0)
-        except errors.WorkerCrashedError:
-            return lost(self._retries + 1, "killed, out of memory, or a crash in a library", machine=False)
-        except (errors.OutOfMemoryError, errors.NodeDiedError, errors.ObjectLostError) as error:
+            return self._ray.get(ticket)
+        except DiedError as error:
+            died = getattr(error, "cause", error)  # Ray's own error stands before ours
+            return lost(self._retries + 1, died.why, died.machine)
+        except (
+            errors.WorkerCrashedError,
+            errors.OutOfMemoryError,
+            errors.NodeDiedError,
+            errors.ObjectLostError,
+        ) as error:
             return lost(self._retries + 1, type(error).__name__, machine=True)
 
     def __exit__(self, *_: object) -> None:
+        self._mark.close()
         if self._started:
             self._ray.shutdown()
 
@@ -75,14 +123,12 @@ def import_ray() -> ModuleType:
     return ray
 
 
-def _on_cluster(name: str, folder: str, held: list, item: object) -> object:
+def _on_cluster(name: str, place: _Place, limit: float | None, held: list, item: object) -> object:
     """Run in Ray's workers, which live on between tasks."""
     if name not in _HELD:
-        if not os.path.isdir(folder):
-            raise MalformedInput(
-                f"{folder}: expected the project's folder at the same path on every machine, found none"
-            )
-        os.chdir(folder)  # paths of clips and of the cache are relative to it
+        place.enter()
+        for other in _HELD.values():
+            other.end(at_once=True)
         _HELD.clear()
-        _HELD[name] = import_ray().get(held[0])
-    return _HELD[name](item)
+        _HELD[name] = Worker(import_ray().get(held[0]), starting())
+    return _HELD[name].ask(item, limit)

@@ -10,13 +10,16 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
+from multiprocessing.context import BaseContext
 from types import TracebackType
 
 from lacuna.compute.engine import Engine, lost, too_slow
@@ -28,17 +31,18 @@ class Processes(AbstractContextManager):
 
     def __init__(self, function: Callable, workers: int, engine: Engine) -> None:
         self._packed, self.workers, self._engine = pickle.dumps(function), workers, engine
+        self._context = starting(getattr(function, "preload", ()))
         self._threads = ThreadPoolExecutor(workers)
         self._mine = threading.local()
-        self._started: list[_Worker] = []
+        self._started: list[Worker] = []
         self._running, self._alone = threading.Semaphore(workers), threading.Lock()
         self._closed = False
-        # One thread a worker: two threads each on a busy machine are slower than one.
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            os.environ.setdefault(name, "1")
 
     def submit(self, item: object) -> Future:
         return self._threads.submit(self._done, item)
+
+    def done(self, ticket: Future) -> bool:
+        return ticket.done()
 
     def result(self, ticket: Future) -> object:
         return ticket.result()
@@ -48,7 +52,7 @@ class Processes(AbstractContextManager):
         try:
             with self._running:
                 return self._asked(item)
-        except _DiedError as error:
+        except DiedError as error:
             died = error
         retries = max(1, self._engine.retries)
         with self._alone, ExitStack() as stack:
@@ -57,7 +61,7 @@ class Processes(AbstractContextManager):
             for _ in range(retries):
                 try:
                     return self._asked(item)
-                except _DiedError as error:
+                except DiedError as error:
                     died = error
         return lost(retries + 1, died.why, died.machine)
 
@@ -65,7 +69,7 @@ class Processes(AbstractContextManager):
         if self._closed:
             raise CancelledError
         if not hasattr(self._mine, "worker"):
-            self._mine.worker = _Worker(self._packed)
+            self._mine.worker = Worker(self._packed, self._context)
             self._started.append(self._mine.worker)
         return self._mine.worker.ask(item, self._engine.limit)
 
@@ -74,28 +78,54 @@ class Processes(AbstractContextManager):
         for worker in list(self._started):
             worker.end(at_once=kind is not None)
         self._threads.shutdown(cancel_futures=True)
+        _await_fork_server()
 
 
-class _DiedError(Exception):
-    """A worker died: why, and whether that was done to it from outside."""
+def starting(preload: Sequence[str] = ()) -> BaseContext:
+    """How workers start: each anew, because children forked from this process would inherit its threads in mid-step.
+
+    Where there are modules to `preload`, which start no thread, workers are forked from a process that imports them
+    once. It begins to now, beside this one.
+    """
+    # One thread a worker: two threads each on a busy machine are slower than one.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    if not preload or sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*preload])
+    forkserver.ensure_running()
+    return context
+
+
+def _await_fork_server() -> None:
+    """Let the process that workers were forked from end: only then do its memory and time, and theirs, count as this
+    one's children's. Python has no public name for it; without, they are not counted."""
+    stop = getattr(getattr(forkserver, "_forkserver", None), "_stop", None)
+    if stop is not None:
+        stop()
+
+
+class DiedError(Exception):
+    """A worker died. Its exit status tells why, and whether that was done to it from outside."""
 
     def __init__(self, code: int | None) -> None:
         self.machine = code is not None and code in (-signal.SIGTERM, -getattr(signal, "SIGKILL", 9))
         name = signal.Signals(-code).name if code is not None and code < 0 else f"exit status {code}"
         self.why = f"{name}: killed, as for want of memory" if self.machine else f"{name}: a crash in a library"
-        super().__init__(self.why)
+        super().__init__(code)  # which is what a pickled one is made of again
 
 
-class _Worker:
+class Worker:
     """A process that holds the function; when it has died, the next item starts another. For one thread."""
 
-    def __init__(self, packed: bytes) -> None:
-        self._packed = packed
+    def __init__(self, packed: bytes, context: BaseContext) -> None:
+        self._packed, self._context = packed, context
         self._process: multiprocessing.process.BaseProcess | None = None
         self._line: Connection | None = None
 
     def ask(self, item: object, limit: float | None) -> object:
-        """function(item), or what it raised; `Lost` after `limit` s; _DiedError."""
+        """function(item), or what it raised; `Lost` when it has worked on the item for `limit` s; DiedError."""
         try:
             line = self._line or self._start()
             line.send(item)
@@ -104,16 +134,14 @@ class _Worker:
                 return too_slow(limit or 0)
             answer = line.recv()
         except (EOFError, ConnectionError) as error:
-            raise _DiedError(self.end(at_once=False)) from error
+            raise DiedError(self.end(at_once=False)) from error
         if isinstance(answer, _Raised):
             raise answer.error
         return answer
 
     def _start(self) -> Connection:
-        # Forked children would inherit torch's and FFmpeg's threads in mid-step.
-        context = multiprocessing.get_context("spawn")
-        self._line, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self._packed), daemon=True)
+        self._line, theirs = self._context.Pipe()
+        self._process = self._context.Process(target=_serve, args=(theirs, self._packed), daemon=True)
         self._process.start()
         theirs.close()
         self._line.recv()  # it has loaded the function: from here on time counts

@@ -29,7 +29,7 @@ from lacuna.params.plugins import own_plugins
 from lacuna.source.closure import digest, plugin_file
 from lacuna.storage.cache import Cache, digest_of
 from lacuna.storage.features import Origin
-from lacuna.storage.files import digest_of_file
+from lacuna.storage.files import known_digest
 from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, empty_sequence, joined
 
 WEIGHTS = ("weights", "source", "file")  # settings that name weights; `versions()` holds their fingerprint
@@ -71,6 +71,7 @@ class Extraction:
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self.__post_init__()
+        self.extractor  # noqa: B018 (a worker makes it before its first clip, whose time is the clip's alone)
 
     @cached_property
     def extractor(self) -> Any:  # noqa: ANN401 (a plug-in's: some have `pieces`, `many`, `files` or `unread`)
@@ -103,21 +104,20 @@ class Extraction:
             return digest_of(*made_by, clip.text)
         if clip.path is None:
             raise MalformedInput(f"{clip.id}: expected a media file for {self.name}, got none")
-        read = map(digest_of_file, getattr(self.extractor, "files", lambda clip: ())(clip))
-        return digest_of(*made_by, digest_of_file(clip.path), clip.start, clip.end, *read)
+        # Spans of one recording ask for its digest again and again.
+        read = map(known_digest, getattr(self.extractor, "files", lambda clip: ())(clip))
+        return digest_of(*made_by, known_digest(clip.path), clip.start, clip.end, *read)
 
     def __call__(self, clip: Clip) -> FeatureSequence | MalformedInput:
         """The clip's features, from the cache where they are there; its own fault is returned, as `fill` does."""
-        key = self.fill(clip)
+        key = self.fill(clip, self.key(clip))
         return key if isinstance(key, MalformedInput) else joined(self.pieces(key, clip))
 
-    def fill(self, clip: Clip) -> str | MalformedInput:
-        """See to it that the cache has the clip's features; their key, or what is wrong with the clip.
+    def fill(self, clip: Clip, key: str) -> str | MalformedInput:
+        """See to it that the cache has the clip's features under its `key`; the key, or what is wrong with the clip.
 
-        What a worker sends back is the key alone, whatever the clip's length. MalformedInput is raised where the
-        extractor cannot be made, OSError where the machine fails.
+        MalformedInput is raised where the extractor cannot be made, OSError where the machine fails.
         """
-        key = self.key(clip)
         if key not in self.cache:
             try:
                 # Sums of products depend in their last bits on how many threads share them: one, wherever this runs.
@@ -135,7 +135,7 @@ class Extraction:
         """The clip's features under `key`, a stretch at a time."""
         arrays = self.cache.get(key)
         if arrays is None:  # a damaged disk left half of it
-            self.fill(clip)
+            self.fill(clip, key)
             arrays = self.cache.get(key)
         if arrays is None:
             raise MalformedInput(f"{self.cache_root}: expected what was just written there, found none ({clip.id})")
@@ -149,36 +149,55 @@ class Extraction:
 
     def fill_many(self, clips: Sequence[Clip]) -> list[str | MalformedInput]:
         """The clips' keys; the features of those that are not in the cache are made together."""
-        missing = [clip for clip in clips if self._key_in_cache(clip) is None]
+        keys = [self.key(clip) for clip in clips]
+        missing = {key: clip for key, clip in zip(keys, clips) if key not in self.cache}
         try:
-            for clip, sequence in zip(missing, self.extractor.many(missing) if missing else ()):
-                self.cache.put(self.key(clip), [_arrays(sequence)])
+            for key, sequence in zip(missing, self.extractor.many([*missing.values()]) if missing else ()):
+                self.cache.put(key, [_arrays(sequence)])
         except MalformedInput:
             pass  # one of them is malformed: `fill` below meets it alone, and names it
-        return [self.fill(clip) for clip in clips]
-
-    def _key_in_cache(self, clip: Clip) -> str | None:
-        """The clip's key where the cache has it."""
-        key = self.key(clip)
-        return key if key in self.cache else None
+        return [self.fill(clip, key) for clip, key in zip(clips, keys)]
 
     def each(self, clips: Sequence[Clip], engine: Engine | int | str) -> Iterator[str | MalformedInput | Lost]:
         """Keys in order. Only what the cache lacks goes to workers: one new clip among many starts one of them."""
-        looked_at: deque[str | None] = deque()
+        cached: deque[str] = deque()  # keys of clips that wait for their turn; empty where a worker has the clip
 
-        def missing() -> Iterator[Clip]:
+        def missing() -> Iterator[tuple[Clip, str]]:
             for clip in clips:
-                looked_at.append(self._key_in_cache(clip))
-                if looked_at[-1] is None:
-                    yield clip
+                key = self.key(clip)
+                cached.append(key if key in self.cache else "")
+                if not cached[-1]:
+                    yield clip, key
 
-        for made in chain(map_items(self.fill, missing(), engine), (None,)):
-            while looked_at and (key := looked_at[0]) is not None:
-                looked_at.popleft()
-                yield key
+        for made in chain(map_items(Filling(self), missing(), engine), (None,)):
+            while cached and cached[0]:
+                yield cached.popleft()
             if made is not None:
-                looked_at.popleft()
+                cached.popleft()
                 yield made
+
+
+@dataclass(frozen=True)
+class Filling:
+    """What a worker does: it is given a clip with its key, which nobody computes again, and sends the key back."""
+
+    extraction: Extraction
+
+    def __call__(self, asked: tuple[Clip, str]) -> str | MalformedInput:
+        return self.extraction.fill(*asked)
+
+    @property
+    def preload(self) -> tuple[str, ...]:
+        """Modules that a process may import once for all workers."""
+        return preloaded([self.extraction.name])
+
+
+def preloaded(extractors: Sequence[str]) -> tuple[str, ...]:
+    """The modules that extractors need, where each says in `PRELOAD` that importing its own starts no thread."""
+    modules = [plugin("extractors", name) for name in extractors]
+    if not all(hasattr(module, "PRELOAD") for module in modules):
+        return ()
+    return (__name__, *(name for module in modules for name in (module.__name__, *module.PRELOAD)))
 
 
 @dataclass(frozen=True)
@@ -205,22 +224,31 @@ class Together:
 
     extractions: tuple[Extraction, ...]
 
-    def lacks(self, clip: Clip) -> list[Extraction]:
-        return [e for e in self.extractions if e._key_in_cache(clip) is None]
+    def lacking(self, clip: Clip) -> dict[str, str]:
+        """The keys that the cache lacks, by extractor."""
+        keys = {e.name: e.key(clip) for e in self.extractions}
+        return {e.name: keys[e.name] for e in self.extractions if keys[e.name] not in e.cache}
 
-    def __call__(self, clip: Clip) -> list[str | MalformedInput]:
-        """See to it that the cache has the clip's features of each; keys, and errors, of those that it lacked."""
-        lacking = self.lacks(clip)
+    def __call__(self, asked: tuple[Clip, dict[str, str]]) -> list[str | MalformedInput]:
+        """See to it that the cache has what it is said to lack of a clip; the keys, and errors."""
+        clip, keys = asked
         readers: dict[str, list[Extraction]] = {}
-        for extraction in lacking:
+        for extraction in (e for e in self.extractions if e.name in keys):
             readers.setdefault(STREAMS.get(extraction.origin.modality, extraction.name), []).append(extraction)
         with one_thread():  # for all that run here, and until the last is done
             made = {
                 extraction.name: result
                 for kind, group in readers.items()
-                for extraction, result in zip(group, together(kind, [partial(e.fill, clip) for e in group]))
+                for extraction, result in zip(
+                    group, together(kind, [partial(e.fill, clip, keys[e.name]) for e in group])
+                )
             }
-        return [made[extraction.name] for extraction in lacking]
+        return [made[name] for name in keys]
+
+    @property
+    def preload(self) -> tuple[str, ...]:
+        """Modules that a process may import once for all workers."""
+        return preloaded([extraction.name for extraction in self.extractions])
 
 
 def _arrays(sequence: FeatureSequence) -> dict[str, np.ndarray]:

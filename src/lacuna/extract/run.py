@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
-from lacuna.compute.workers import Lost, map_items, progress
-from lacuna.extract.cached import Extraction, Together, Work, extract
+from lacuna.compute.workers import Engine, Lost, expect_work, map_items, progress
+from lacuna.extract.cached import Extraction, Together, Work, extract, preloaded
 from lacuna.media import decode
 from lacuna.params import FINETUNED, TUNED_FILES, plugin
 from lacuna.prepare.rejects import write_rejects
@@ -21,6 +22,7 @@ from lacuna.prepare.run import check_within, given_features
 from lacuna.storage.features import NOTHING, Origin, write_features
 from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, empty_sequence
 
+Item = TypeVar("Item")
 Content = tuple[Origin, Iterator[tuple[str, FeatureSequence]]]
 
 
@@ -96,6 +98,7 @@ def _content(job: Job, work: Work, rejects: list[Reject]) -> Content:
         rejects.append(Reject("*", job.raw.as_posix(), reason, job.extractor))
         origin = Origin(job.extractor, job.lacked, NOTHING, {}, {})  # the extractor itself is not even built
         return origin, ((clip.id, empty_sequence(origin.columns)) for clip in job.clips)
+    expect_work(work.engine, preloaded([job.extractor]))
     return job.extraction.origin, extract(job.extraction, job.clips, work, rejects)
 
 
@@ -106,6 +109,7 @@ def extract_shard(job: Job, shard: str, work: Work) -> str:
         return f"{name} is given, there is nothing to extract"
     if job.lacked:
         return f"{name} of shard {shard}: still pictures have no {job.lacked}, there is nothing to extract"
+    expect_work(work.engine, preloaded([job.extractor]))
     rejects: list[Reject] = []
     for _ in extract(job.extraction, clips, Work(work.engine), rejects):
         pass  # each is in the cache by now
@@ -119,10 +123,14 @@ def extract_together(jobs: Sequence[Job], shard: str, work: Work) -> str:
     """
     clips = shard_of(jobs[0].clips, shard) if shard else jobs[0].clips
     wanted = [job for job in jobs if job.given is None and not job.lacked]
+    expect_work(work.engine, preloaded([job.extractor for job in wanted]))
     both = Together(tuple(job.extraction for job in wanted))
-    missing = [clip for clip in clips if both.lacks(clip)]
+    missing = [(clip, keys) for clip in clips if (keys := both.lacking(clip))]
     failed = 0
-    for made in progress(map_items(both, missing, work.engine), len(missing), "together  "):
+    engine = work.engine
+    if isinstance(engine, Engine) and engine.limit:
+        engine = replace(engine, limit=engine.limit * len(wanted))  # each extractor's own time for a clip
+    for made in progress(map_items(both, missing, engine), len(missing), "together  "):
         if isinstance(made, Lost) and made.machine:
             raise ChildProcessError(f"{jobs[0].dataset}: {made.reason}; free memory, or set fewer workers")
         failed += isinstance(made, Lost) or any(isinstance(key, MalformedInput) for key in made)
@@ -130,10 +138,10 @@ def extract_together(jobs: Sequence[Job], shard: str, work: Work) -> str:
     return f"{jobs[0].dataset}: {names} of {len(missing)} clips together, of which {failed} failed in part or whole"
 
 
-def shard_of(clips: Sequence[Clip], shard: str) -> list[Clip]:
-    """Every n-th clip from the k-th, for "k/n" with 1 <= k <= n: neighbours are often alike in length, so they part."""
+def shard_of(items: Sequence[Item], shard: str) -> list[Item]:
+    """Every n-th item from the k-th, for "k/n" with 1 <= k <= n: neighbours are often alike in cost, so they part."""
     match = re.fullmatch(r"(\d+)/(\d+)", shard)
     k, n = map(int, match.groups()) if match else (0, 0)
     if not 1 <= k <= n:
         raise MalformedInput(f"shard: expected k/n with 1 <= k <= n, as in 3/64, got {shard!r}")
-    return list(clips[k - 1 :: n])
+    return list(items[k - 1 :: n])

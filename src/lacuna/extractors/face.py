@@ -32,6 +32,7 @@ from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence, 
 MODALITY = "vision"
 FOLDERS = ("csv",)  # settings that name folders of the user's own data
 VERSION = 2
+PRELOAD = ()  # beside this module and what it imports
 BACKENDS = ("mesh", "openface", "blendshapes")
 SPEAKERS = ("largest", "active")
 NEUTRALS = ("clip", "people")

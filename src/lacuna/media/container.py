@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import errno
 import math
+from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Literal, overload
 
@@ -213,16 +215,70 @@ def decode_alone(path: Path, kind: Kind, start: float) -> Generator[tuple[av.Vid
     for seeks in (True, False) if start > 0 else (False,):
         with opened(path) as container:
             stream = stream_of(container, kind)
-            if stream is None or (seeks and not _sought(container, stream, start)):
-                continue
-            timed = _timed(container, stream)
-            first = next(timed, None)
-            if seeks and (first is None or first[1] > start + EPS):
-                continue  # the seek overshot: read it all
-            if first is not None:
-                yield first
+            if stream is None:
+                return
+            timed = frames_from(container, stream, start if seeks else 0.0)
+            if timed is not None:
                 yield from timed
-            return
+                return
+
+
+class Beginnings:
+    """The beginnings of an open file's streams, decoded while it is read once: what one reader passes waits for others.
+
+    A stream whose reader is done is to be `dropped`, so that none of it is held any longer.
+    """
+
+    def __init__(
+        self, container: av.container.InputContainer, *streams: av.VideoStream | av.AudioStream | None
+    ) -> None:
+        self._container = container
+        self._waiting: dict[int, deque[av.packet.Packet]] = {s.index: deque() for s in streams if s is not None}
+        self._source = container.demux([s for s in streams if s is not None])
+
+    @overload
+    def frames(self, stream: av.VideoStream) -> Iterator[tuple[av.VideoFrame, float]]: ...
+    @overload
+    def frames(self, stream: av.AudioStream) -> Iterator[tuple[av.AudioFrame, float]]: ...
+    def frames(self, stream: av.VideoStream | av.AudioStream) -> Iterator[tuple[av.VideoFrame | av.AudioFrame, float]]:
+        """The decodable frames of one of the streams, with their times."""
+        return _timed(self._container, stream, self._packets(stream.index))
+
+    def dropped(self, stream: av.VideoStream | av.AudioStream) -> None:
+        self._waiting.pop(stream.index, None)
+
+    def _packets(self, index: int) -> Iterator[av.packet.Packet]:
+        while index in self._waiting:
+            if self._waiting[index]:
+                yield self._waiting[index].popleft()
+            elif (packet := next(self._source, None)) is None:
+                return
+            elif packet.stream.index in self._waiting:
+                self._waiting[packet.stream.index].append(packet)
+
+
+@overload
+def frames_from(
+    container: av.container.InputContainer, stream: av.VideoStream, start: float
+) -> Iterator[tuple[av.VideoFrame, float]] | None: ...
+@overload
+def frames_from(
+    container: av.container.InputContainer, stream: av.AudioStream, start: float
+) -> Iterator[tuple[av.AudioFrame, float]] | None: ...
+def frames_from(
+    container: av.container.InputContainer, stream: av.VideoStream | av.AudioStream, start: float
+) -> Iterator[tuple[av.VideoFrame | av.AudioFrame, float]] | None:
+    """Frames of an open file from where it stands or, for a `start` above 0, from the one at or before `start`.
+
+    None where the file cannot be sought, or the seek overshoots: only reading all of it, opened anew, gives them.
+    """
+    if start > 0 and not _sought(container, stream, start):
+        return None
+    timed = _timed(container, stream, container.demux(stream))
+    first = next(timed, None)
+    if start > 0 and (first is None or first[1] > start + EPS):
+        return None
+    return timed if first is None else chain((first,), timed)
 
 
 def _sought(container: av.container.InputContainer, stream: av.stream.Stream, start: float) -> bool:
@@ -246,14 +302,17 @@ def _heard_and_seen(container: av.container.InputContainer) -> list[av.VideoStre
 
 
 def _timed(
-    container: av.container.InputContainer, stream: av.VideoStream | av.AudioStream
+    container: av.container.InputContainer,
+    stream: av.VideoStream | av.AudioStream,
+    packets: Iterator[av.packet.Packet],
 ) -> Iterator[tuple[av.VideoFrame | av.AudioFrame, float]]:
     """Decodable frames, each with a time after the one before."""
-    stream.codec_context.thread_type = "NONE"  # work is spread over clips; threads inside one would contend
+    if not stream.codec_context.is_open:
+        stream.codec_context.thread_type = "NONE"  # work is spread over clips; threads inside one would contend
     origin, previous, step, skipped = origin_of(container), -math.inf, 0.04, 0.0
     if isinstance(stream, av.VideoStream) and stream.average_rate:
         step = float(1 / stream.average_rate)
-    for packet in container.demux(stream):
+    for packet in packets:
         try:
             decoded = stream.decode(packet)
         except av.error.FFmpegError:

@@ -21,10 +21,12 @@ from lacuna.media import PICTURES, PIXELS, shared
 from lacuna.media.container import (
     EPS,
     TOLERANCE,
+    Beginnings,
     MediaInfo,
     decode_alone,
     decoded,
     end_of,
+    frames_from,
     has_index,
     lacks_bytes,
     length_of,
@@ -36,7 +38,7 @@ from lacuna.media.container import (
     streams_of,
     tick_of,
 )
-from lacuna.media.sound import audio, sound, track_of
+from lacuna.media.sound import Track, audio, heard_in, sound, track_of
 from lacuna.types import MalformedInput
 
 if TYPE_CHECKING:
@@ -58,19 +60,20 @@ def check(path: Path, start: float = 0.0, end: float | None = None) -> tuple[str
 
     MalformedInput unless the span has pictures at its start and the file has packets up to its end.
     """
-    next(frames(path, start, end))
     with opened(path) as container:
         stream, tracks = _pictures_of(container, path), len(streams_of(container, "audio"))
         heard = stream_of(container, "audio")
         floats = heard is not None and heard.codec_context.name.startswith("pcm_f")
-        own = own_length_of(container, stream)
+        own = own_length_of(container, stream)  # some demuxers say otherwise once they have read
         length = own or length_of(container)
+        track = _beginnings(container, stream, path, (start, end))
         if end is not None and length and end > length + TOLERANCE:
             raise MalformedInput(f"{path}: expected a span within its {length:.2f} s, got an end of {end} s")
         goal = (length if end is None else min(end, length)) - TOLERANCE
         # Without an index, the length is that of what is there.
         reached = _reached(container, stream, goal, bool(own)) if length and has_index(container) else goal
-    if lacks_bytes(path):
+        short = container.format.name == "asf" and lacks_bytes(path)
+    if short:
         raise MalformedInput(f"{path}: expected as many bytes as its header says (was the file cut short?)")
     if reached < goal - EPS:
         said = f"{length:.2f} s of video as its header says"
@@ -78,7 +81,7 @@ def check(path: Path, start: float = 0.0, end: float | None = None) -> tuple[str
     if floats:  # as they were written: decoding is mere reading, and NaN passes
         _read_through(audio_pieces(path, start, end))
     remarks = ["several audio tracks, of which the default one is heard"] if tracks > 1 else []
-    if tracks and track_of(path).opposed:
+    if track.opposed:
         remarks.append("channels that cancel each other, of which the difference is heard")
     return tuple(remarks)
 
@@ -97,6 +100,22 @@ def audio_pieces(path: Path, start: float, end: float | None) -> Iterator[np.nda
 def _read_through(pieces: Iterator[object]) -> None:
     for _ in pieces:
         pass
+
+
+def _beginnings(
+    container: av.container.InputContainer, stream: av.VideoStream, path: Path, span: tuple[float, float | None]
+) -> Track:
+    """What is heard at the file's beginning, in one pass where it can be. MalformedInput: the span has no picture."""
+    screen, sound, start = _Screen.of(stream), stream_of(container, "audio"), span[0]
+    both = Beginnings(container, stream, sound)
+    if start == 0 or not has_index(container):
+        next(_upright(path, screen, both.frames(stream), span))
+    both.dropped(stream)
+    track = heard_in(both.frames(sound)) if sound is not None else Track(0)
+    if start > 0 and has_index(container):
+        shown = frames_from(container, stream, start)
+        next(_upright(path, screen, decode_alone(path, "video", start) if shown is None else shown, span))
+    return track
 
 
 def _pictures_of(container: av.container.InputContainer, path: Path) -> av.VideoStream:
@@ -129,8 +148,20 @@ def frames(path: Path, start: float = 0.0, end: float | None = None, fps: float 
     """
     with opened(path) as container:
         screen = _Screen.of(_pictures_of(container, path))
+    yield from _upright(path, screen, decoded(path, "video", start), (start, end), fps)
+
+
+def _upright(
+    path: Path,
+    screen: _Screen,
+    decoded: Iterator[tuple[av.VideoFrame, float]],
+    span: tuple[float, float | None],
+    fps: float | None = None,
+) -> Iterator[Frame]:
+    """What is shown of decoded pictures within a span."""
+    start, end = span
     count, length, upright = 0, math.inf if end is None else end - start, None
-    shown = ((frame, time - start) for frame, time in decoded(path, "video", start))
+    shown = ((frame, time - start) for frame, time in decoded)
     for frame, time in _within(shown, length) if fps is None else _sampled(shown, length, fps):
         upright = upright or _orientation(frame)
         count += 1

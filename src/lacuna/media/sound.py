@@ -6,7 +6,7 @@ Sound is cut before it is resampled, and comes in pieces: memory does not grow w
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, lru_cache
@@ -79,8 +79,7 @@ class Track:
 def track_of(path: Path, rate: int = 0) -> Track:
     """What the decoder finds at a track's beginning, because headers understate the rate of some AAC.
 
-    Of several channels as much as tells whether some are others upside down (a microphone wired so): added, they would
-    be silence. `rate` is that of a track without a sample.
+    `rate` is that of a track without a sample.
     """
     told = Path(path).stat()
     return _track_of(path, rate, told.st_mtime_ns, told.st_size)
@@ -88,8 +87,17 @@ def track_of(path: Path, rate: int = 0) -> Track:
 
 @lru_cache(maxsize=64)
 def _track_of(path: Path, rate: int, *_: int) -> Track:
+    return heard_in(decode_alone(path, "audio", 0.0), rate)
+
+
+def heard_in(frames: Iterable[tuple[av.AudioFrame, float]], rate: int = 0) -> Track:
+    """What a track's first frames tell of it.
+
+    Of several channels as much is heard as tells whether some are others upside down (a microphone wired so): added,
+    they would be silence.
+    """
     found, heard, products, weights = 0, 0.0, np.zeros((1, 1)), np.ones(1)
-    for frame, _ in decode_alone(path, "audio", 0.0):
+    for frame, _ in frames:
         found = found or frame.sample_rate
         samples = _planes(frame)
         if len(samples) < 2 or heard > LISTENED or not np.isfinite(samples).all():

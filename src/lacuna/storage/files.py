@@ -41,9 +41,9 @@ _UMASK = os.umask(0)
 os.umask(_UMASK)  # the only way to ask is to set
 
 
-def digest_of_file(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes, read in blocks."""
-    digest = hashlib.sha256()
+def digest_of_file(path: Path, algorithm: str = "sha256") -> str:
+    """SHA-256 (hex), or another digest, of a file's bytes, read in blocks."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     with Path(path).open("rb") as file:
         while block := file.read(_BLOCK):
             digest.update(block)
@@ -115,12 +115,17 @@ def _writing_in(folder: Path) -> Iterator[None]:
     try:
         if locked(held, fcntl.LOCK_EX | fcntl.LOCK_NB):
             for name in os.listdir(held):
-                if _TEMPORARY.fullmatch(name):
+                if is_temporary(folder / name):
                     _remove(folder / name)
         locked(held, fcntl.LOCK_SH)
         yield
     finally:
         os.close(held)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file is being written, or was when its writer was killed."""
+    return _TEMPORARY.fullmatch(path.name) is not None
 
 
 def _remove(path: Path) -> None:
@@ -171,7 +176,7 @@ def known_digest(path: Path) -> str:
     return _digest_at(path.absolute(), state.st_size, state.st_mtime_ns, state.st_ino)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def _digest_at(path: Path, *_: int) -> str:
     return digest_of_file(path)
 

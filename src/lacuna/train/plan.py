@@ -80,6 +80,22 @@ def digests_of(processed: Path, features: Sequence[str]) -> dict[str, str]:
 
 def write_plan(processed: Path, made: Plan) -> None:
     """`settings/<model>.json`: the plan, and what its features files hold, so that others may change as they like."""
-    told = made.values() | {"read": digests_of(processed, made.inputs.features)}
-    with replacing(processed / "settings" / f"{made.name}.json") as temporary:
-        temporary.write_text(json.dumps(told, indent=1, sort_keys=True), encoding="utf-8")
+    with replacing(_place(processed, made)) as temporary:
+        temporary.write_text(_told(processed, made), encoding="utf-8")
+
+
+def check_plan(processed: Path, made: Plan) -> None:
+    """MalformedInput unless the plan on disk is what stage `models` would write now."""
+    path = _place(processed, made)
+    if not path.is_file() or path.read_text(encoding="utf-8") != _told(processed, made):
+        raise MalformedInput(
+            f"{path}: expected the plan of today's code, settings and features (run `dvc repro models`)"
+        )
+
+
+def _place(processed: Path, made: Plan) -> Path:
+    return processed / "settings" / f"{made.name}.json"
+
+
+def _told(processed: Path, made: Plan) -> str:
+    return json.dumps(made.values() | {"read": digests_of(processed, made.inputs.features)}, indent=1, sort_keys=True)

@@ -19,7 +19,7 @@ from lacuna.compute.device import device_of
 from lacuna.compute.workers import Engine, Lost, map_items, progress
 from lacuna.data.heard import Heard
 from lacuna.storage.cache import Cache, digest_of
-from lacuna.storage.files import digest_of_file
+from lacuna.storage.files import known_digest
 from lacuna.transcribe import engines
 from lacuna.types import Clip, MalformedInput, Reject
 
@@ -49,7 +49,7 @@ class Hearing:
 
     def _key(self, clip: Clip) -> str:
         known = {"engine": self.settings.engine, "language": self.settings.language, "device": self._device}
-        return digest_of("heard", known, self._versions, digest_of_file(Path(str(clip.path))), clip.start, clip.end)
+        return digest_of("heard", known, self._versions, known_digest(Path(str(clip.path))), clip.start, clip.end)
 
     @property
     def _device(self) -> str:
