@@ -31,10 +31,11 @@ def last_real(x_BTW: Tensor, lengths_B: Tensor) -> Tensor:
     return x_BTW[torch.arange(len(x_BTW), device=x_BTW.device), lengths_B - 1]
 
 
-def both_ways(layer: nn.LSTM | nn.GRU, x_BTW: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+def both_ways(layer: nn.RNNBase, x_BTW: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
     """States (B, T, 2 H) of a bidirectional layer, and the final ones (B, 2 H): of the last real frame, and backward of
     the first. What stands on padding has no meaning."""
-    one = type(layer)(layer.input_size, layer.hidden_size, batch_first=True, device="meta")
+    kind = {"LSTM": nn.LSTM, "GRU": nn.GRU}[layer.mode]
+    one = kind(layer.input_size, layer.hidden_size, batch_first=True, device="meta")
     states, final = [], []
     for suffix in ("", "_reverse"):
         weights = {name: getattr(layer, name + suffix) for name in _WEIGHTS}
