@@ -52,7 +52,8 @@ def predict_variants(
     same = {(seed, level): variants.identity(level, seed) for seed, level in pairs}
     first = {name: pair for pair, name in reversed(same.items())}
     told: dict[str, list[dict[str, Tensor]]] = {name: [] for name in first}
-    groups = np.split(order, range(BATCH, len(order), BATCH))
+    groups = np.split(order, range(BATCH, len(order), BATCH))[::-1]  # the longest first: all others fit where it was
+    order = np.concatenate(groups)
     for places in groups:
         lossy = Lossy(read.select(places.tolist()), spec, variants, device)
         for seed, level in (pair for pair in pairs if first[same[pair]] == pair):
