@@ -169,6 +169,6 @@ def test_the_matrix_of_train_and_test_rates(tmp_path):
         path.write_text(json.dumps(record))
         paths.append(path)
     head, rows = matrix(paths, "mae")
-    assert head == ["Model", "Learnt under", "0 % lost", "50 % lost", "Mean"]
+    assert head == ["Model", "Learnt under", "0 %", "50 %", "Mean"]
     assert [row[:2] for row in rows] == [["a", "frames 0.3"], ["b", "frames 0.7"], ["c", "mixed"]]
     assert float(rows[0][4]) == pytest.approx((float(rows[0][2]) + float(rows[0][3])) / 2, abs=1e-3)
