@@ -243,7 +243,8 @@ def compare(
     from lacuna.evaluate.matrix import matrix as matrix_of
 
     if matrix:
-        _table("train rate × test rate", *matrix_of(files_of(scores), (metric or ["mae"])[0]))
+        key = (metric or ["mae"])[0]
+        _table(f"{key} by what was learnt under, and by the share of frames lost", *matrix_of(files_of(scores), key))
         return
     tables = compare_scores(scores, metric or ())
     for one in tables:

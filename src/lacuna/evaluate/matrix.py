@@ -22,7 +22,7 @@ def matrix(paths: Sequence[Path], metric: str, pattern: str = "frames") -> tuple
         over = (record.over_rates.get(pattern, {}).get(metric) or {}).get("mean")
         told = ["–" if value is None else f"{value:.3f}" for value in (*values, over)]
         rows.append([record.model, _learnt(record.learnt_under), *told])
-    return ["Model", "Learnt under", *(f"{100 * float(rate):.0f} % lost" for rate in rates), "Mean"], rows
+    return ["Model", "Learnt under", *(f"{100 * float(rate):.0f} %" for rate in rates), "Mean"], rows
 
 
 def _learnt(under: dict[str, object]) -> str:

@@ -8,7 +8,7 @@ in turn. B samples, T frames, K learnt tokens, D model width, M modalities.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -153,7 +153,7 @@ class Model(nn.Module):
         self.embeddings = nn.ModuleDict(
             {m: Embedding(widths[m], spec.lengths[m], s.tokens, block, s.depth) for m in self.modalities}
         )
-        self.variational = nn.ModuleDict({m: Variational(s) for m in self.modalities})
+        self.variational: Any = nn.ModuleDict({m: Variational(s) for m in self.modalities})
         self.reconstructors = nn.ModuleDict(
             {m: Transformer(s.tokens, 0, *block, s.reconstructor_depth) for m in self.modalities}
         )

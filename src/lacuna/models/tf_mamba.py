@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -152,7 +152,7 @@ class Model(nn.Module):
         self.project = nn.Sequential(nn.LayerNorm(widths[self.guide], EPS), nn.Linear(widths[self.guide], s.width))
         steps = spec.lengths[self.guide]
         self.mixing = nn.ModuleDict({m: Mixing(s.width, m, widths, steps) for m in self.others})
-        self.pairs = nn.ModuleList(
+        self.pairs: Any = nn.ModuleList(
             nn.ModuleDict({m: Layer(["other", "guide"], shape) for m in self.others}) for _ in range(s.pair_depth)
         )
         self.asking = Asking(s)
