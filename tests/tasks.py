@@ -47,7 +47,7 @@ def counting(item: tuple[int, str]) -> int:
     if number:
         Path(folder, str(number)).touch()
         return number
-    count, since = -1, 0.0
+    count, since = -1, time.monotonic()
     while count < 300 and time.monotonic() - since < 5:
         found = len(os.listdir(folder))
         count, since = found, time.monotonic() if found != count or not found else since

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def cluster(tmp_path_factory):
         patch.setenv("RAY_health_check_period_ms", "1000")
         tests = Path(__file__).parent
         patch.setenv("PYTHONPATH", os.pathsep.join([str(tests), str(tests.parent / "src")]))
+        Path(tempfile.gettempdir(), "ray").mkdir(exist_ok=True)  # where Ray notes the cluster
         made = Cluster()
         for _ in range(3):
             made.add_node(num_cpus=1, temp_dir=str(tmp_path_factory.mktemp("n")), include_dashboard=False)

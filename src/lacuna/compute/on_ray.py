@@ -62,7 +62,10 @@ class Ray(AbstractContextManager):
         held = self._ray.put(pickle.dumps(function))
         # The reference is wrapped: Ray would fetch a bare one for each task, and each task would load weights.
         self._given = (held.hex(), _Place(os.getcwd(), os.path.relpath(mark)), engine.limit, [held])
-        options = {"num_cpus": 1, "num_gpus": int(engine.gpu and self._ray.cluster_resources().get("GPU", 0) > 0)}
+        options: dict[str, Any] = {
+            "num_cpus": 1,
+            "num_gpus": int(engine.gpu and self._ray.cluster_resources().get("GPU", 0) > 0),
+        }
         options |= {"max_retries": engine.retries, "retry_exceptions": [DiedError], "scheduling_strategy": "SPREAD"}
         self._task = self._ray.remote(_on_cluster).options(**options)
 

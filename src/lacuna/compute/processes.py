@@ -19,11 +19,16 @@ from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
-from multiprocessing.context import BaseContext
 from types import TracebackType
+from typing import TYPE_CHECKING, TypeAlias
 
 from lacuna.compute.engine import Engine, lost, too_slow
 from lacuna.types import MalformedInput
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
+
+    Context: TypeAlias = ForkServerContext | SpawnContext
 
 
 class Processes(AbstractContextManager):
@@ -81,7 +86,7 @@ class Processes(AbstractContextManager):
         _await_fork_server()
 
 
-def starting(preload: Sequence[str] = ()) -> BaseContext:
+def starting(preload: Sequence[str] = ()) -> Context:
     """How workers start: each anew, because children forked from this process would inherit its threads in mid-step.
 
     Where there are modules to `preload`, which start no thread, workers are forked from a process that imports them
@@ -119,7 +124,7 @@ class DiedError(Exception):
 class Worker:
     """A process that holds the function; when it has died, the next item starts another. For one thread."""
 
-    def __init__(self, packed: bytes, context: BaseContext) -> None:
+    def __init__(self, packed: bytes, context: Context) -> None:
         self._packed, self._context = packed, context
         self._process: multiprocessing.process.BaseProcess | None = None
         self._line: Connection | None = None
