@@ -67,7 +67,9 @@ def test_the_table_holds_complete_and_mean_scores(pair):
 def test_one_seed_has_no_deviation(tmp_path, pair):
     path = write_scores(tmp_path, "alone", 0.3)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"seeds": {"train": [1]}}))
-    shown = {row[0].removesuffix(" †"): row[2] for row in cells(compare([path, *pair], ["mae"])[0])[1] if row[1] == "nothing"}
+    shown = {
+        row[0].removesuffix(" †"): row[2] for row in cells(compare([path, *pair], ["mae"])[0])[1] if row[1] == "nothing"
+    }
     assert [name for name, value in shown.items() if "±" in value] == ["good", "bad_one"] and len(shown) == 3
 
 
