@@ -191,6 +191,8 @@ class View:
             self.said = ui.label("").classes("text-sm italic")
             self.parts = ui.echart(_bars({})).classes("w-full h-44")
             self.curve = ui.echart(_curve(None)).classes("w-full h-44")
+            for chart in (self.parts, self.curve):  # nothing to show yet
+                chart.set_visibility(False)
             self.notes = ui.column().classes("gap-0 text-sm")
 
     def _say(self, text: str) -> None:
@@ -269,6 +271,7 @@ class View:
         for chart, options in ((self.parts, _bars(answer.contributions)), (self.curve, _curve(answer))):
             chart.options.clear()
             chart.options.update(options)
+            chart.set_visibility(True)
             chart.update()
         self.notes.clear()
         with self.notes:

@@ -34,7 +34,7 @@ class Tracking:
     def __call__(self, progress: Progress) -> None:
         """All rows at first: a run that was killed goes on with the whole of its curve."""
         for row in progress.history.rows[self._told :]:
-            named = {name.replace("_", "/", 1) if "_loss" in name else name: value for name, value in row.items()}
+            named = {_grouped(name): value for name, value in row.items()}
             step = int(named.pop("epoch"))
             for tracker in self._trackers:
                 tracker.log(named, step=step)
@@ -63,6 +63,11 @@ def _tracker(name: str, folder: Path) -> Any:  # noqa: ANN401 (accelerate's)
         "dvclive": {"dir": str(folder), "dvcyaml": None, "save_dvc_exp": False},
     }
     return tracking.LOGGER_TYPE_TO_CLASS[name](**options[name])
+
+
+def _grouped(name: str) -> str:
+    """A column of history.csv as trackers group them: train/adv beside valid/adv."""
+    return name.replace("_", "/", 1) if name.startswith(("train_", "valid_")) else name
 
 
 def _flat(settings: Mapping[str, object]) -> dict[str, str | int | float | bool]:
