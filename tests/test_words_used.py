@@ -97,7 +97,7 @@ def test_the_python_api_and_the_page_show_the_same(folder, checkpoint, clip, pre
 def test_heard_words_are_shown(predictor, clip, monkeypatch):
     from lacuna.data.heard import Heard, HeardWord
 
-    said = Heard(SAID, "en", tuple(HeardWord(w, i / 4, (i + 1) / 4) for i, w in enumerate(SAID.split())))
+    said = Heard(SAID, "en", tuple(HeardWord(w, i / 4, (i + 1) / 4, 1.0) for i, w in enumerate(SAID.split())))
     monkeypatch.setattr(predicting.engines, "engine", lambda *_: lambda sound: said)
     assert predictor(clip, asr="sphinx").text == SAID
     monkeypatch.setattr(predicting.engines, "engine", lambda *_: lambda sound: Heard())
