@@ -186,7 +186,7 @@ def test_a_pickle_without_labels_is_refused_before_it_is_copied(run, tmp_path, v
     with (tmp_path / "b.pkl").open("wb") as file:
         pickles.dumps_to(file, content)
     status, _, err = run("import-mmsa", "b.pkl", "--dataset", "mine")
-    assert status == 1 and f"b.pkl: regression_labels: {told}" in err and not (tmp_path / "raw").exists()
+    assert status == 1 and f"regression_labels: {told}" in err and "b.pkl: " in err and not (tmp_path / "raw").exists()
 
 
 def test_a_pickle_does_not_join_another_dataset(run, tmp_path):
