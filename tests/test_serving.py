@@ -175,7 +175,7 @@ def test_how_long_a_file_may_take_is_an_option(checkpoint, monkeypatch, words, p
     page, given = importlib.import_module("lacuna.predict.page"), []
     monkeypatch.setattr(page, "serve", lambda *values: given.append(values))
     done = CliRunner().invoke(app, ["serve", "--checkpoint", str(checkpoint), *words])
-    assert done.exit_code == 0 and given == [(checkpoint, 8080, Limits(patience=patience), "auto", "", {})]
+    assert done.exit_code == 0 and given[0][:5] == (checkpoint, 8080, Limits(patience=patience), "auto", "")
 
 
 def test_an_uploads_name_is_not_trusted(desk):
