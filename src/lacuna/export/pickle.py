@@ -128,7 +128,8 @@ class Dump:
             given = self._counted(kind, self._everyone)
             for i in np.flatnonzero((given != 0) & (given != wanted)):
                 clip = self.samples.clips[self._everyone[i]].id
-                raise MalformedInput(f"clip {clip}: expected {wanted[i]} frames of aligned {kind}, got {given[i]}")
+                told = f"clip {clip}: expected {wanted[i]} frames of aligned {kind}, got {given[i]}"
+                raise MalformedInput(f"{told} (one a token; text needs the `source` and `max_length` of tokens)")
 
     def _lengths(self) -> dict[str, int]:
         """Most frames kept of each kind; text's tokens and embeddings have the same, and so has all that is aligned."""
