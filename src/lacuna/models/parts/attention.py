@@ -170,7 +170,7 @@ class _Dropped(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     @torch.amp.custom_bwd(device_type="cpu")
-    def backward(ctx: Any, gradient_BHTE: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 (see `forward`)  # type: ignore[override]  # decorated, its signature is lost
+    def backward(ctx: Any, gradient_BHTE: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # noqa: ANN401
         q, k, v, allowed_BHTS, bytes_BHTS, read = ctx.saved_tensors
         tables = _Tables(q, k, (allowed_BHTS, bytes_BHTS), ctx.how)
         gradient = _wide(gradient_BHTE)
