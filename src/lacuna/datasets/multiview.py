@@ -117,8 +117,8 @@ def _classes(told: np.ndarray, where: str) -> np.ndarray:
 
 def _checked(view: np.ndarray | scipy.sparse.spmatrix, rows: int, where: str) -> np.ndarray:
     """(N, D) or (D, N) float64."""
-    if isinstance(view, scipy.sparse.spmatrix | scipy.sparse.sparray) and np.prod(view.shape, dtype=float) <= CELLS:
-        view = view.toarray()
+    if scipy.sparse.issparse(view) and np.prod(view.shape, dtype=float) <= CELLS:
+        view = scipy.sparse.csc_matrix(view).toarray()
     if not isinstance(view, np.ndarray):
         raise MalformedInput(f"{where}: expected a matrix of at most {CELLS} numbers, got {type(view).__name__}")
     if view.ndim != 2 or rows not in view.shape or view.dtype.kind not in "fiu" or not view.size:
