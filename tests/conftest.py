@@ -1,10 +1,11 @@
-"""First of all, each test process has a temporary folder within pytest's own, and the examples as plug-ins.
+"""First of all, each test process has a temporary folder of its own, and the examples as plug-ins.
 
 It also sees librosa compiled: two processes that compile at once spoil what is kept on disk.
 """
 
 import importlib
 import os
+import shutil
 import tempfile
 
 import numpy as np
@@ -16,9 +17,10 @@ from lacuna.extractors.librosa import compiling
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):
-    """What tests, and processes that they start, leave in the temporary folder is removed with pytest's own."""
-    folder = config._tmp_path_factory.mktemp("temporary")  # it has no public name before the first test
-    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    """What tests, and processes that they start, leave in the temporary folder goes with them."""
+    folder = tempfile.mkdtemp(prefix="t")  # a short name: Ray puts sockets there, whose paths may not be long
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
     importlib.import_module("examples")  # adds them to the rooms, before tests are collected
 
 

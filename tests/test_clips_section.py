@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,12 +11,16 @@ import numpy as np
 import pytest
 
 from lacuna.data.samples import write_clips
+from lacuna.evaluate.scores import Scores
 from lacuna.figures.clips_data import clips_section, read_answers
 from lacuna.figures.drawing import drawing
 from lacuna.figures.sections.clips import Shown, Told, section
 from lacuna.types import Clip
 
 ANSWERS = {"a": (1.0, 0.5), "b<i>": (-2.0, 0.0), "c": (0.0, 0.0)}
+SCORES = Scores(
+    dataset="made", model="lnln", protocol="validation", task="regression", scale="", patterns={}, over_rates={}
+)
 LABELS = {"a": 1.5, "b<i>": 2.0, "c": 0.25}
 
 
@@ -47,13 +52,13 @@ def test_the_section_of_a_dataset(tmp_path: Path) -> None:
     _npz(tmp_path / "scores/lnln.npz")
     clips = [_clip("t", "train"), *(_clip(name) for name in ANSWERS)]
     write_clips(tmp_path / "clips.jsonl", clips)
-    made = clips_section("made", tmp_path, clips, [{"model": "lnln", "task": "regression"}])
+    made = clips_section("made", tmp_path, clips, [SCORES])
     names = re.findall(r'<th scope="row" data-v="([^"]*)"', made.body)
     assert names == ["b&lt;i&gt;", "a", "c", "t"]  # errors 4, 0.5, 0.25 and none
     assert '<td class="n" data-v="4.0000">4.00</td>' in made.body
     assert '<td>0.5</td><td class="n">+0.50</td>' in made.body and 'data-split="train"' in made.body
     assert '<polyline points="0,19.0 60,10.0"/>' in made.body  # from -2, the largest there is, to 0
-    assert clips_section("made", tmp_path, clips, [{"model": "rcml", "task": "polarity"}]) is None
+    assert clips_section("made", tmp_path, clips, [replace(SCORES, model="rcml", task="polarity")]) is None
 
 
 class _Tags(HTMLParser):

@@ -113,7 +113,7 @@ def no_permission(folder, monkeypatch):
     def denied(path):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr(sys.modules["lacuna.extract.cached"], "digest_of_file", denied)
+    monkeypatch.setattr(sys.modules["lacuna.extract.cached"], "known_digest", denied)
 
 
 def no_memory(folder, monkeypatch):
@@ -142,7 +142,7 @@ def test_the_machines_errors_stop_the_stage_and_refuse_no_clip(project, monkeypa
 class Deadly(Extraction):
     """An extraction whose every worker is killed, as the kernel does when memory runs out."""
 
-    def fill(self, clip):
+    def fill(self, clip, key):
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -19,7 +19,7 @@ PARAMS = {
     "seeds": [1],
     "workers": 1,
     "extract": {"extractors": ["view0", "view1", "view2"]},
-    "mask": {"patterns": ["modality", "noise", "conflict"], "rates": [0.0, 0.4], "seeds": [1]},
+    "mask": {"patterns": ["modality", "noise", "conflict"], "rates": [0.0, 0.9], "seeds": [1]},
     "export": {"features": []},
     "train": {
         "features": ["view0", "view1", "view2"],
@@ -57,7 +57,10 @@ def scores(tmp_path_factory):
             if name != "demo":
                 stage(name, *item.values())
         assert Path("processed/report/index.html").is_file()
-        yield {m: json.loads(Path("processed", NAME, "scores", f"{m}.json").read_text()) for m in PARAMS["models"]}
+        told = Path("processed", NAME, "scores")
+        yield {
+            m: json.loads((told / f"{m}.json").read_text()) | dict(np.load(told / f"{m}.npz")) for m in PARAMS["models"]
+        }
 
 
 @pytest.mark.parametrize("model", ["rcml", "ridge"])
@@ -72,6 +75,8 @@ def test_views_are_learnt_from_and_lost(scores, model):
 def test_views_are_disturbed_by_the_patterns_of_rcml(scores, pattern):
     """Noise is as wide as a view's own columns spread; conflict takes a view of another class."""
     for record in scores.values():
-        clean, spoilt = (record["patterns"][pattern][level]["accuracy"]["mean"] for level in ("0.0", "0.4"))
+        clean, spoilt = (record["patterns"][pattern][level]["accuracy"]["mean"] for level in ("0.0", "0.9"))
         assert clean == record["patterns"]["modality"]["0.0"]["accuracy"]["mean"]
-        assert spoilt < clean
+        assert spoilt < clean if pattern == "conflict" else spoilt <= clean  # noise may leave the classes apart
+        answers = [record[f"{pattern}/{level}/1/1/prediction"] for level in ("0.0", "0.9")]
+        assert np.abs(answers[0] - answers[1]).max() > 0.01

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import examples  # noqa: F401 (also where this module is imported by another process)
 import pytest
@@ -52,7 +52,7 @@ def without_dropout(model: nn.Module) -> nn.Module:
         elif isinstance(module, nn.MultiheadAttention):
             module.dropout = 0.0
         elif hasattr(module, "shape"):
-            rates = ("attention_dropout", "relu_dropout", "residual_dropout", "embed_dropout")
+            rates = [field.name for field in fields(module.shape) if field.name.endswith("dropout")]
             module.shape = replace(module.shape, **dict.fromkeys(rates, 0.0))
     if hasattr(getattr(model, "settings", None), "text_dropout"):
         model.settings = replace(model.settings, text_dropout=0.0)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +25,7 @@ from lacuna.demo.performance import perform
 from lacuna.demo.portrait import dressed
 from lacuna.demo.script import Line, write_script
 from lacuna.media.encode import write_video
+from lacuna.storage.files import replacing
 from lacuna.types import MalformedInput
 
 COLUMNS = ("video_id", "clip_id", "text", "label", "label_T", "label_A", "label_V", "annotation", "mode")
@@ -77,7 +77,8 @@ def make_clip(root: Path, settings: Settings, line: Line) -> Path:
     portrait = dressed(np.array(line.speaker.backdrop), np.array(line.speaker.light))
     frames = (shown(express(portrait, face), pose, settings.size) for face, pose in performance.moments)
     path = root / "Raw" / line.speaker.video / f"{line.clip}.mp4"
-    write_video(path, frames, settings.fps, performance.samples, voice.RATE)
+    with replacing(path) as temporary:
+        write_video(temporary, frames, settings.fps, performance.samples, voice.RATE)
     return path
 
 
@@ -93,7 +94,5 @@ def _table(lines: list[Line]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -72,7 +72,7 @@ def check(path: Path, start: float = 0.0, end: float | None = None) -> tuple[str
         goal = (length if end is None else min(end, length)) - TOLERANCE
         # Without an index, the length is that of what is there.
         reached = _reached(container, stream, goal, bool(own)) if length and has_index(container) else goal
-        short = container.format.name == "asf" and lacks_bytes(path)
+        short = container.format.name in ("asf", "gif") and lacks_bytes(path)
     if short:
         raise MalformedInput(f"{path}: expected as many bytes as its header says (was the file cut short?)")
     if reached < goal - EPS:

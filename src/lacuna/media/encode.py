@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
@@ -23,15 +22,10 @@ def write_video(
 
     `crf` is x264's quality, lower is better; no samples, no sound. OSError: the disk is full, or may not be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".lacuna-{secrets.token_hex(8)}.tmp")
     try:
-        _encode(unfinished, frames, fps, (samples, rate), crf)
-        os.replace(unfinished, path)
+        _encode(path, frames, fps, (samples, rate), crf)
     except av.error.FFmpegError as error:  # the input is our own: what fails is the disk
         raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _encode(path: Path, frames: Iterable[np.ndarray], fps: int, sound: tuple[np.ndarray | None, int], crf: int) -> None:
