@@ -3,6 +3,7 @@
 import os
 import socket
 from dataclasses import fields, replace
+from unittest.mock import patch
 
 import examples  # noqa: F401 (also where this module is imported by another process)
 import pytest
@@ -59,6 +60,7 @@ def without_dropout(model: nn.Module) -> nn.Module:
     return model
 
 
+@patch("torch.randn_like", torch.zeros_like)  # as dropout: what a variational model draws is each process's own
 def trained(name: str, form: str, change: dict) -> dict:
     """History, predictions and the gradients of the first step."""
     module, classes = plugin("models", name), 3 if name in CLASSES else 0
@@ -115,6 +117,6 @@ def test_two_processes_learn_what_one_learns(by_two, index):
         whole = torch.cat([g.flatten() for g in wanted["gradients"].values()]).norm()
         for name, gradient in wanted["gradients"].items():
             error = float((told["gradients"][name] - gradient).norm())
-            assert error <= 1e-4 * float(gradient.norm()) + 1e-6 * float(whole), name
+            assert error <= 1e-4 * float(gradient.norm()) + 5e-6 * float(whole), name
         for row, expected in zip(told["rows"], wanted["rows"], strict=True):
             assert row == pytest.approx(expected, rel=1e-3, abs=1e-4)
