@@ -50,7 +50,7 @@ TRAINING = {  # what a few clips need: as many steps as let the validation loss 
     ("demo", "dmd"): {"epochs": 20, "learning_rate": 5e-4},
     ("mosi_utterance", "lnln"): {"learning_rate": 2e-4, "early_stop": 0},
     ("mosi_utterance", "quorum"): {"learning_rate": 2e-3},
-    ("mosi_utterance", "tfn"): {"epochs": 16, "early_stop": 4},  # their encoder is not tuned
+    ("mosi_utterance", "tfn"): {"epochs": 16, "early_stop": 4},  # slower to learn
     ("mosi_utterance", "lmf"): {"epochs": 16, "early_stop": 4},
 }
 COMMON = {
