@@ -24,6 +24,7 @@ from lacuna.evaluate import metrics
 from lacuna.evaluate.judged import Judged
 from lacuna.mask.mask import Level
 from lacuna.mask.variants import Variants
+from lacuna.models.parts.remembered import remembering
 from lacuna.types import TOKEN_COLUMNS, FeatureSequence
 
 BATCH = 64
@@ -43,7 +44,8 @@ def predict_variants(
     Beside the model's outputs stands `kept`, the share of each clip that is left.
 
     Each batch is read once and asked under every variant, so that no more than one is in memory; of what the model
-    tells, the outputs named in `kept` (None: all) are held. Variants that are the same are asked once.
+    tells, the outputs named in `kept` (None: all) are held. Variants that are the same are asked once, and so are the
+    texts of a batch that are.
     """
     model.to(device).eval()
     read = Samples.of(samples)
@@ -56,11 +58,11 @@ def predict_variants(
     order = np.concatenate(groups)
     for places in groups:
         lossy = Lossy(read.select(places.tolist()), spec, variants, device)
-        for seed, level in (pair for pair in pairs if first[same[pair]] == pair):
-            with linear.fast(device):
+        with remembering(model), linear.fast(device):
+            for seed, level in (pair for pair in pairs if first[same[pair]] == pair):
                 outputs = _asked(model, lossy.whole, lossy(level, seed))
-            chosen = outputs if kept is None else {n: outputs[n] for n in (*kept, "kept") if n in outputs}
-            told[same[seed, level]].append({name: value.float().cpu() for name, value in chosen.items()})
+                chosen = outputs if kept is None else {n: outputs[n] for n in (*kept, "kept") if n in outputs}
+                told[same[seed, level]].append({name: value.float().cpu() for name, value in chosen.items()})
     back, sizes = np.argsort(order), [len(places) for places in groups]
     joined = {name: _joined(outputs, sizes, back) for name, outputs in told.items()}
     for seed, level in pairs:

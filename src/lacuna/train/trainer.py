@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from lacuna.compute.device import autocast, dtype_of, keep_memory
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.data.samples import Sample, Samples
 from lacuna.mask.together import TOGETHER
+from lacuna.models.parts.remembered import Remembered, remembering
 from lacuna.train.average import Average, learnt
 from lacuna.train.feed import NONE, Feed, Loss
 from lacuna.train.states import states_of
@@ -167,6 +169,9 @@ class _Trainer:
         self.schedule = _schedule(self.optimizer, settings, steps)
         self.average = Average(model, settings.average, steps) if settings.average else None
         self.train, self.valid = self._feed(data.train), self._feed(data.valid)
+        encoder = getattr(model, "text_encoder", None)
+        keeps = encoder is not None and encoder.frozen and device.type == "cpu"
+        self.remembered = Remembered() if keeps else None  # what validation's texts, always the same, are encoded to
 
     def _feed(self, split: Sequence[Sample]) -> Feed:
         samples = Samples.of(split)
@@ -252,8 +257,9 @@ class _Trainer:
         """Loss terms under the same kind of loss as in training, with masks that stay the same over epochs."""
         self.model.eval()
         terms, order = _Means(self.device), self._in_order(feed)
-        for places, (lossy, whole) in zip(order, feed(order)):
-            terms.add(self._loss(lossy, whole, len(places), epoch), len(places))
+        with nullcontext() if self.remembered is None else remembering(self.model, self.remembered):
+            for places, (lossy, whole) in zip(order, feed(order)):
+                terms.add(self._loss(lossy, whole, len(places), epoch), len(places))
         return terms.means()
 
     def _in_order(self, feed: Feed) -> list[range]:

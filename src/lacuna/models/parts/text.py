@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lacuna.compute import linear
 from lacuna.data.batches import InputSpec, Padded
 from lacuna.data.samples import LOST_TOKEN
+from lacuna.models.parts.remembered import Remembered
 from lacuna.storage import pretrained
 from lacuna.types import MalformedInput
 
@@ -74,6 +75,7 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.finetune = finetune
         self.encoder: nn.Module | None = None
+        self.remembered: Remembered | None = None  # set by `remembering`
         self.frames = spec.lengths.get("text", 0)
         self.source = source if isinstance(source, str) else str(source["source"])
         self.portable: Source = source  # put this in the settings that are saved
@@ -123,6 +125,9 @@ class TextEncoder(nn.Module):
         return states_BTD.index_copy(0, text.changed.to(states_BTD.device, non_blocking=True), lost_KTD)
 
     def encode(self, text: Padded) -> Tensor:
+        return self._encode(text) if self.remembered is None else self.remembered(self._encode, text)
+
+    def _encode(self, text: Padded) -> Tensor:
         if self.encoder is None:
             raise MalformedInput("text: expected token ids to encode, got embeddings")
         real_BT = text.real
