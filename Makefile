@@ -1,8 +1,10 @@
 # make repro: the demo, from raw video to report.  make test: the tests.  make lint: ruff and mypy.  All make .venv from the locked set if needed.
 PYTHON ?= python3
 BIN := .venv/bin
-# Without bytecode of all 18 000 modules: the third of them that is used is compiled at first use.
+# Without bytecode of all 18 000 modules: the third of them that is used is compiled at first use, and kept,
+# or every stage would compile torch anew.
 PIP := $(BIN)/pip install --quiet --progress-bar off --no-compile
+export PYTHONDONTWRITEBYTECODE :=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: repro test test-slow lint lock clean

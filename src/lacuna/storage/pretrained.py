@@ -55,10 +55,16 @@ def import_timm() -> ModuleType:
 
 @cache
 def import_transformers() -> ModuleType:
-    """transformers, quiet, after torchvision has been made importable."""
+    """transformers, quiet, after torchvision has been made importable, which its networks import."""
+    import_torchvision()
+    return _import_transformers()
+
+
+@cache
+def _import_transformers() -> ModuleType:
+    """The same for what needs no network: without torchvision and its compiler, which take seconds."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    import_torchvision()
     transformers = importlib.import_module("transformers")
     transformers.utils.logging.disable_progress_bar()
     return transformers
@@ -99,7 +105,7 @@ def load(factory: Any, source: str, **options: object) -> Any:  # noqa: ANN401 (
 
 def tokenizer(source: str) -> Any:  # noqa: ANN401 (transformers' own class)
     """The fast tokenizer of a source."""
-    return load(import_transformers().AutoTokenizer, source)
+    return load(_import_transformers().AutoTokenizer, source)
 
 
 def encoder(source: str, dtype: torch.dtype = torch.float32) -> Any:  # noqa: ANN401 (a module with its `config`)
@@ -121,7 +127,7 @@ def fingerprint(source: str) -> str:
 
 def architecture(source: str) -> dict[str, object]:
     """What builds a source's encoder with fresh weights: a text encoder's `portable`, without its vocabulary."""
-    config = load(import_transformers().AutoConfig, source)
+    config = load(_import_transformers().AutoConfig, source)
     told = config.to_diff_dict() | {"model_type": config.model_type}
     return {"source": source, "config": told, "unknown": 0, "padding": 0}
 
