@@ -121,6 +121,31 @@ def test_a_missing_column_is_named(tmp_path):
         prepared(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("video_id", "clip_id", "file"),
+    [
+        ("caf\u00e9", "1", "cafe\u0301/1.mp4"),  # as macOS writes it, and as everyone else does
+        ("cafe\u0301", "1", "caf\u00e9/1.mp4"),
+        ("\u30d0", "1", "\u30cf\u3099/1.mp4"),
+        ("v", "\u00fc", "v/u\u0308.mp4"),
+        ("Video", "Clip", "video/clip.MP4"),
+        ("a/B", "1", "A/b/1.mp4"),
+    ],
+)
+def test_ids_are_found_however_the_disk_spells_them(tmp_path, video_id, clip_id, file):
+    row = {"video_id": video_id, "clip_id": clip_id}
+    clips, rejects = prepared(dataset(tmp_path, [row], videos=(file,)))
+    assert not rejects and [clip.path for clip in clips] == [tmp_path / "Raw" / file]
+
+
+@pytest.mark.parametrize("clip_id", ["1", "1.0", "l"])
+def test_a_video_that_is_not_there_is_told_with_those_that_are(tmp_path, clip_id):
+    """1 for 0001, or 1.0, is what spreadsheets make of an id."""
+    row = {"video_id": "V", "clip_id": clip_id}
+    reject = only_reject(dataset(tmp_path, [row], videos=("v/0001.mp4", "v/0002.mp4")))
+    assert reject.reason.endswith(f"/V/{clip_id}.* (there are 0001.mp4, 0002.mp4)")
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xff\xff\x00\x81"])
 def test_a_label_csv_that_is_no_table(tmp_path, content):
     (dataset(tmp_path, [{}]) / "label.csv").write_bytes(content)

@@ -83,6 +83,26 @@ def test_accents_are_not_taken_for_garbled(text):
     assert garbled(text) == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("na\ufffdve", "words like 'na\ufffdve', garbled before it was saved"),
+        ("\ufffd", "words like '\ufffd', garbled before it was saved"),
+        ("salt &amp; pepper", "words like '&amp;', as they stand"),
+        ("I&#39;m", "words like '&#39;', as they stand"),
+        ("&#x1F600;", "words like '&#x1F600;', as they stand"),
+    ],
+)
+def test_words_that_a_program_spoilt_are_told(tmp_path, text, told):
+    read = table(tmp_path, ROWS.replace("not bad", text))
+    assert read.guessed == (told,) and read.rows[1][1]["text"] == text
+
+
+@pytest.mark.parametrize("text", ["R&D", "AT&T; Bell", "me & you", "&", "&co"])
+def test_an_ampersand_is_no_escape(tmp_path, text):
+    assert table(tmp_path, ROWS.replace("not bad", text)).guessed == ()
+
+
 FIRST = "00:00:00,000 --> 00:00:01,000"
 
 

@@ -74,6 +74,7 @@ def read_table(path: Path, required: Sequence[str], encoding: str = "") -> Table
     guessed = [f"fields parted by {_SPOKEN.get(delimiter, delimiter)}"] * (delimiter != ",")
     guessed += ["decimal commas"] * (decimal == ",") + ([] if encoding or found == "utf-8-sig" else [found])
     guessed += [f"words like {twice!r}, garbled before it was saved"] if (twice := text_files.garbled(text)) else []
+    guessed += [f"words like {escape!r}, as they stand"] if (escape := text_files.escaped(text)) else []
     return Table(path, rows, ragged, tuple(guessed), decimal)
 
 
@@ -204,13 +205,28 @@ class Videos:
                 raise MalformedInput(f"expected one video, found {', '.join(path.name for path in found)}")
             if found:
                 return found[0]
-        raise MalformedInput(f"expected a video, found none at {' or '.join(f'{p.as_posix()}.*' for p in looked)}")
+        places = " or ".join(f"{p.as_posix()}.*" for p in looked)
+        raise MalformedInput(f"expected a video, found none at {places}{self._instead(looked[0].parent)}")
 
     def _named(self, place: Path) -> list[Path]:
-        entries = self._entries(place.parent)
-        name = unicodedata.normalize("NFC", place.name)  # macOS writes accents as two characters
-        exact = entries.get(name, [])
-        return exact or [path for other, paths in entries.items() if other.lower() == name.lower() for path in paths]
+        return _spelled(self._entries(self._folder(place.parent)), place.name)
+
+    def _folder(self, folder: Path) -> Path:
+        """The folder as the disk spells it; as it is given where none is like it, or several are."""
+        if folder == self.root or folder.is_dir():
+            return folder
+        found: dict[str, list[Path]] = {}
+        parent = self._folder(folder.parent)
+        for path in parent.iterdir() if parent.is_dir() else ():
+            if path.is_dir():
+                found.setdefault(unicodedata.normalize("NFC", path.name), []).append(path)
+        alike = _spelled(found, folder.name)
+        return alike[0] if len(alike) == 1 else folder
+
+    def _instead(self, folder: Path) -> str:
+        """What is there: a spreadsheet may have made 1 of 0001."""
+        names = dict.fromkeys(path.name for paths in self._entries(self._folder(folder)).values() for path in paths)
+        return f" (there are {', '.join(list(names)[:3])}{' …' * (len(names) > 3)})" if names else ""
 
     def _entries(self, folder: Path) -> dict[str, list[Path]]:
         """{name with and without suffix: videos} of one folder, read once."""
@@ -222,3 +238,10 @@ class Videos:
                         entries.setdefault(unicodedata.normalize("NFC", name), []).append(path)
             self._folders[folder] = entries
         return self._folders[folder]
+
+
+def _spelled(entries: Mapping[str, list[Path]], name: str) -> list[Path]:
+    """Those of a name, macOS writing accents as two characters; where there is none, those in other letters' case."""
+    name = unicodedata.normalize("NFC", name)
+    exact = entries.get(name, [])
+    return exact or [path for other, paths in entries.items() if other.lower() == name.lower() for path in paths]

@@ -33,6 +33,8 @@ _USUAL = re.compile("[\t-\r -~\u00a0-\u1fff\u2010-\u2026\u3000-\u30ff\uac00-\ud7
 
 # Utf-8 that was read as cp1252 and saved again: "trÃ¨s", "donâ€™t", "Ð¿Ñ€Ð¸", "æˆ‘å¾ˆ".
 _HIGH = "[" + re.escape(bytes(range(0x80, 0xC0)).decode("cp1252", "ignore")) + "\x81\x8d\x8f\x90\x9d]"
+_REPLACED = re.compile(r"[^\s,;\t]*\ufffd[^\s,;\t]*")  # what a decoder writes for bytes that it cannot read
+_ESCAPED = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|#\d{1,6}|#x[\da-fA-F]{1,5});")
 _TWICE = re.compile(rf"\S*(?:(?:[ÂÃ]|â€){_HIGH}|(?:[Ä-ß]{_HIGH}){{2,}}|(?:[à-ï]{_HIGH}{{2}}){{2,}})\S*")
 
 # About the 700 most frequent characters of simplified Chinese, speech and reviews first: 85 % of running text, and a
@@ -124,7 +126,13 @@ def _is_utf_7(shifted: bytes) -> bool:
 
 def garbled(text: str) -> str:
     """The first word that was read in a wrong code page before it was saved as utf-8; "" where none looks like it."""
-    found = _TWICE.search(text)
+    found = _TWICE.search(text) or _REPLACED.search(text)
+    return found[0][:_SHOWN] if found else ""
+
+
+def escaped(text: str) -> str:
+    """The first word with a character escaped as HTML does it (&amp;); "" where there is none."""
+    found = _ESCAPED.search(text)
     return found[0][:_SHOWN] if found else ""
 
 
