@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lacuna.storage.files import is_temporary
 from lacuna.types import MalformedInput
 
 HEAD = ["room", "entries", "size", "oldest", "newest"]
@@ -47,8 +46,8 @@ def rooms(root: Path) -> dict[str, list[Entry]]:
 
 def _entries(folder: Path) -> Iterator[Entry]:
     for path in sorted(folder.iterdir()):
-        if is_temporary(path):
-            continue  # someone writes it; what the killed left, the next writer sweeps
+        if path.name.startswith("."):
+            continue  # someone writes it, or waits; what the killed left, the next writer sweeps
         if path.is_dir() and not _KEY.fullmatch(path.name):
             yield from _entries(path)
             continue
