@@ -14,7 +14,8 @@ import torch
 
 from lacuna.data.batches import Batch, Padded
 
-WIDTHS = {"text": 3, "vision": 20, "audio": 5}
+WIDTHS = {"text": 3, "vision": 20, "audio": 5}  # of text: ids, mask and segments
+STATES = WIDTHS | {"text": 768}  # text as hidden states, which no encoder need make
 ALIGNED = {"text": 50, "vision": 50, "audio": 50}
 UNALIGNED = {"text": 50, "vision": 500, "audio": 375}
 FULL, POOL = 4, 16  # how many batches: full ones all cost the same
@@ -41,7 +42,7 @@ def _batch(
         shape = (len(shares), int(own.max()))
         seen = torch.arange(shape[1]) < own[:, None]
         values = torch.from_numpy(rng.normal(size=(*shape, widths[modality])).astype(np.float32))
-        if modality == "text":
+        if widths[modality] == 3:
             ids = torch.from_numpy(rng.integers(1000, 30000, shape))
             values = torch.stack([ids, torch.ones_like(ids), torch.zeros_like(ids)], -1)
         modalities[modality] = Padded(values * seen[..., None], torch.zeros(shape), seen, own)

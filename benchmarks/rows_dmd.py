@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 
 import torch
-from noise import ALIGNED, FULL, POOL, UNALIGNED, WIDTHS, batches
+from noise import ALIGNED, FULL, POOL, STATES, UNALIGNED, WIDTHS, batches
 from plain_dmd import DMD
-from rows_lnln import BERT, ENCODER
+from rows_lnln import ENCODER, plain_bert
 from torch import Tensor, nn
 
 from lacuna.compute import linear
@@ -21,7 +21,6 @@ from lacuna.compute.device import keep_memory
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.models import dmd
 from lacuna.models.parts.text import pad_to
-from lacuna.storage import pretrained
 from lacuna.train.trainer import Settings, _optimizer
 
 LETTERS = {"l": "text", "v": "vision", "a": "audio"}
@@ -36,6 +35,11 @@ class Row:
     real_lengths: bool = False
     bf16: bool = False
     aligned: bool = True
+    encoded: bool = True  # here, from token ids; else text is hidden states
+
+    @property
+    def widths(self) -> dict[str, int]:
+        return WIDTHS if self.encoded else STATES
 
     @property
     def lengths(self) -> dict[str, int]:
@@ -48,6 +52,10 @@ ROWS = {
     "mended": Row("ours, defaults, full length", dmd.Settings()),
     "real": Row("ours, defaults, real lengths, bucketed", dmd.Settings(), real_lengths=True),
     "real-bf16": Row("  the same in bf16", dmd.Settings(), real_lengths=True, bf16=True),
+    "states": Row("plain published form, text as hidden states (no encoder), full length", encoded=False),
+    "states-published": Row("  ours, published settings", dmd.PUBLISHED, encoded=False),
+    "states-mended": Row("  ours, defaults", dmd.Settings(), encoded=False),
+    "states-real": Row("  ours, defaults, real lengths, bucketed", dmd.Settings(), True, encoded=False),
     "unaligned": Row("plain published form, unaligned, full length", aligned=False),
     "unaligned-mended": Row("ours, defaults, unaligned, full length", dmd.Settings(), aligned=False),
     "unaligned-real": Row("ours, defaults, unaligned, real lengths", dmd.Settings(), True, aligned=False),
@@ -56,7 +64,7 @@ ROWS = {
 
 def base(name: str) -> str:
     """The row that a row's ratio is to."""
-    return "plain" if ROWS[name].aligned else "unaligned"
+    return "unaligned" if not ROWS[name].aligned else "plain" if ROWS[name].encoded else "states"
 
 
 def step(name: str, size: int, device: str) -> Callable[[], int]:
@@ -66,7 +74,7 @@ def step(name: str, size: int, device: str) -> Callable[[], int]:
     model, loss = (_ours if row.settings else _plain)(row, device)
     plain = torch.optim.Adam(model.parameters(), 1e-4)
     optimizer = _optimizer(model, Settings(**dmd.TRAINING)) if row.settings else plain
-    data = cycle([batch.to(device) for batch in batches(row.lengths, size, row.real_lengths)])
+    data = cycle([batch.to(device) for batch in batches(row.lengths, size, row.real_lengths, row.widths)])
 
     def run() -> int:
         batch = next(data)
@@ -90,8 +98,8 @@ def steps(name: str) -> int:
 
 def _ours(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch], Tensor]]:
     keep_memory()  # as the trainer does
-    spec = InputSpec(WIDTHS, row.lengths, tokens=True, clips=1284)
-    model = dmd.Model(replace(row.settings, encoder=ENCODER), spec).to(device).train()
+    spec = InputSpec(row.widths, row.lengths, tokens=row.encoded, clips=1284)
+    model = dmd.Model(replace(row.settings, encoder=ENCODER if row.encoded else "embedded"), spec).to(device).train()
 
     def loss(batch: Batch) -> Tensor:
         with linear.fast(torch.device(device)):
@@ -101,13 +109,14 @@ def _ours(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch], Tensor]]:
 
 
 def _plain(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch], Tensor]]:
-    transformers = pretrained.import_transformers()
-    bert = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**BERT), attn_implementation="eager")
+    bert = plain_bert() if row.encoded else None
     lengths = {letter: row.lengths[m] for letter, m in LETTERS.items()}
     model = DMD({"l": 768, "v": 20, "a": 5}, lengths, bert).to(device).train()
 
     def loss(batch: Batch) -> Tensor:
         inputs = {letter: pad_to(batch[m], row.lengths[m]).values for letter, m in LETTERS.items()}
-        return model.loss(inputs | {"l": inputs["l"].transpose(1, 2)}, batch.labels["M"])["loss"]
+        if bert:
+            inputs["l"] = inputs["l"].transpose(1, 2)
+        return model.loss(inputs, batch.labels["M"])["loss"]
 
     return model, loss

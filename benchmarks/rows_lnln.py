@@ -34,7 +34,7 @@ from lacuna.types import Clip, FeatureSequence
 
 WIDTHS = {"text": 3, "audio": 5, "vision": 20}
 LENGTHS = {"text": 50, "audio": 375, "vision": 500}
-SPEC = InputSpec(WIDTHS, LENGTHS, tokens=True, clips=1284)
+STATES = WIDTHS | {"text": 768}  # text as hidden states, which no encoder need make
 LETTERS = {"l": "text", "v": "vision", "a": "audio"}
 BERT = {
     "model_type": "bert",
@@ -62,6 +62,7 @@ class Row:
     real_lengths: bool = False
     bf16: bool = False
     pattern: ModuleType = mixed
+    encoded: bool = True  # here, from token ids; else text is hidden states
     products: bool = True  # of `compute.linear`, where they gain
 
 
@@ -75,13 +76,17 @@ ROWS = {
     "mended-bf16": Row("  the same in bf16", bf16=True),
     "real": Row("ours, defaults, real lengths, bucketed", real_lengths=True),
     "real-bf16": Row("  the same in bf16", real_lengths=True, bf16=True),
+    "states": Row("plain published form, text as hidden states (no encoder), full length", "plain", encoded=False),
+    "states-published": Row("  ours, published settings", settings=lnln.PUBLISHED, encoded=False),
+    "states-mended": Row("  ours, defaults", encoded=False),
+    "states-real": Row("  ours, defaults, real lengths, bucketed", real_lengths=True, encoded=False),
 }
 FULL = 4  # batches of a full-length row, which all cost the same
 
 
 def base(name: str) -> str:
     """The row that a row's ratio is to."""
-    return "plain"
+    return "plain" if ROWS[name].encoded else "states"
 
 
 def step(name: str, size: int, device: str) -> Callable[[], int]:
@@ -112,7 +117,9 @@ def steps(name: str) -> int:
 
 def _ours(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch, Batch], Tensor]]:
     keep_memory()  # as the trainer does
-    model = lnln.Model(replace(row.settings, encoder=ENCODER), SPEC).to(device).train()
+    spec = InputSpec(WIDTHS if row.encoded else STATES, LENGTHS, tokens=row.encoded, clips=1284)
+    settings = replace(row.settings, encoder=ENCODER if row.encoded else "embedded")
+    model = lnln.Model(settings, spec).to(device).train()
     if not row.products:
         linear.SMALL = sys.maxsize
 
@@ -124,9 +131,7 @@ def _ours(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch, Batch], Te
 
 
 def _plain(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch, Batch], Tensor]]:
-    transformers = pretrained.import_transformers()
-    kind = "eager" if row.form == "plain" else "sdpa"
-    bert = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**BERT), attn_implementation=kind)
+    bert = plain_bert("eager" if row.form == "plain" else "sdpa") if row.encoded else None
     plain_lnln.attention = attention if row.form == "plain" else _fused
     model = LNLN({"l": 768, "v": 20, "a": 5}, {x: LENGTHS[m] for x, m in LETTERS.items()}, bert).to(device).train()
 
@@ -137,15 +142,23 @@ def _plain(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch, Batch], T
     return model, loss
 
 
+def plain_bert(attention: str = "eager") -> nn.Module:
+    """The encoder of the plain forms."""
+    transformers = pretrained.import_transformers()
+    return transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**BERT), attn_implementation=attention)
+
+
 def _fused(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
 def _inputs(batch: Batch) -> dict[str, Tensor]:
-    """What published code is given: full lengths, text as (B, 3, T)."""
+    """What published code is given: full lengths, token ids as (B, 3, T)."""
     padded = {letter: pad_to(batch[m], LENGTHS[m]) for letter, m in LETTERS.items()}
     values = {letter: p.values for letter, p in padded.items()}
+    if values["l"].shape[2] != WIDTHS["text"]:
+        return values
     text = values["l"].transpose(1, 2)
     return values | {"l": text.masked_fill(text == LOST_TOKEN, 100)}
 
@@ -154,7 +167,7 @@ def _batches(row: Row, size: int) -> list[tuple[Batch, Batch]]:
     """(lossy, complete) pairs; real lengths are sorted within a pool, as training does."""
     rng = np.random.default_rng(0)
     count = POOL * size if row.real_lengths else FULL * size
-    samples = [_sample(rng, i, row.real_lengths) for i in range(count)]
+    samples = [_sample(rng, i, row) for i in range(count)]
     if row.real_lengths:
         samples.sort(key=lambda s: sum(len(f) for f in s.features.values()))
     parts = [samples[i : i + size] for i in range(0, count, size)]
@@ -162,20 +175,20 @@ def _batches(row: Row, size: int) -> list[tuple[Batch, Batch]]:
     return [pairs[i] for i in rng.permutation(len(pairs))]
 
 
-def _sample(rng: np.random.Generator, index: int, real: bool) -> Sample:
-    lengths = LENGTHS
-    if real:
+def _sample(rng: np.random.Generator, index: int, row: Row) -> Sample:
+    lengths, widths = LENGTHS, WIDTHS if row.encoded else STATES
+    if row.real_lengths:
         seconds = float(rng.lognormal(1.2, 0.65))  # mean 4.1, a tenth above 7.6, as MOSI's segments
         most = {"text": 2 + 3.4 * seconds, "audio": 22.5 * seconds, "vision": 30 * seconds}
         lengths = {m: int(np.clip(n, 3, LENGTHS[m])) for m, n in most.items()}
     features = {}
     for modality, length in lengths.items():
         times, seen = np.arange(length) / 30, np.ones(length, bool)
-        if modality == "text":
+        if widths[modality] == len(TOKEN_COLUMNS):
             ids = rng.integers(1000, 30000, length)
             values = np.stack([ids, np.ones(length), np.zeros(length)], 1).astype(np.int64)
             features[modality] = FeatureSequence(values, times, seen, TOKEN_COLUMNS)
         else:
-            values = rng.normal(size=(length, WIDTHS[modality])).astype(np.float32)
-            features[modality] = FeatureSequence(values, times, seen, tuple(map(str, range(WIDTHS[modality]))))
+            values = rng.normal(size=(length, widths[modality])).astype(np.float32)
+            features[modality] = FeatureSequence(values, times, seen, tuple(map(str, range(widths[modality]))))
     return Sample(Clip(str(index), "noise", "train", "", {"M": float(rng.normal())}), features)

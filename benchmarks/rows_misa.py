@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from itertools import cycle
 
 import torch
-from noise import FULL, POOL, UNALIGNED, WIDTHS, batches
+from noise import FULL, POOL, STATES, UNALIGNED, WIDTHS, batches
 from plain_misa import MISA
-from rows_lnln import BERT, ENCODER
+from rows_lnln import ENCODER, plain_bert
 from torch import Tensor, nn
 
 from lacuna.compute import linear
@@ -17,7 +17,6 @@ from lacuna.compute.device import keep_memory
 from lacuna.data.batches import Batch, InputSpec
 from lacuna.models import misa
 from lacuna.models.parts.text import pad_to
-from lacuna.storage import pretrained
 from lacuna.train.trainer import Settings, _optimizer
 
 FACE = WIDTHS | {"vision": 709}
@@ -41,6 +40,10 @@ ROWS = {
     "published-real": Row("ours, published settings (the same maths), real lengths", misa.PUBLISHED, True),
     "real": Row("ours, defaults, real lengths", misa.Settings(), real_lengths=True),
     "real-bf16": Row("  the same in bf16", misa.Settings(), real_lengths=True, bf16=True),
+    "states": Row("plain published form, text as hidden states (no encoder), full length", widths=STATES),
+    "states-published": Row("  ours, published settings", misa.PUBLISHED, widths=STATES),
+    "states-mended": Row("  ours, defaults", misa.Settings(), widths=STATES),
+    "states-real": Row("  ours, defaults, real lengths", misa.Settings(), True, widths=STATES),
     "face": Row("plain published form, 709 columns of a face, full length", widths=FACE),
     "face-published": Row("ours, published settings, 709 columns, full length", misa.PUBLISHED, widths=FACE),
     "face-mended": Row("ours, defaults, 709 columns, full length", misa.Settings(), widths=FACE),
@@ -50,7 +53,7 @@ ROWS = {
 
 def base(name: str) -> str:
     """The row that a row's ratio is to."""
-    return "face" if ROWS[name].widths == FACE else "plain"
+    return {FACE["vision"]: "face", STATES["text"]: "states"}.get(max(ROWS[name].widths.values()), "plain")
 
 
 def step(name: str, size: int, device: str) -> Callable[[], int]:
@@ -84,11 +87,10 @@ def steps(name: str) -> int:
 
 def _ours(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch], Tensor]]:
     keep_memory()  # as the trainer does
-    model = (
-        misa.Model(replace(row.settings, encoder=ENCODER), InputSpec(row.widths, UNALIGNED, tokens=True, clips=1284))
-        .to(device)
-        .train()
-    )
+    tokens = row.widths != STATES
+    spec = InputSpec(row.widths, UNALIGNED, tokens=tokens, clips=1284)
+    settings = replace(row.settings, encoder=ENCODER if tokens else "embedded")
+    model = misa.Model(settings, spec).to(device).train()
 
     def loss(batch: Batch) -> Tensor:
         with linear.fast(torch.device(device)):
@@ -98,13 +100,12 @@ def _ours(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch], Tensor]]:
 
 
 def _plain(row: Row, device: str) -> tuple[nn.Module, Callable[[Batch], Tensor]]:
-    transformers = pretrained.import_transformers()
-    bert = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**BERT), attn_implementation="eager")
+    bert = None if row.widths == STATES else plain_bert()
     model = MISA({"t": 768, "v": row.widths["vision"], "a": row.widths["audio"]}, bert).to(device).train()
 
     def loss(batch: Batch) -> Tensor:
         padded = {m: pad_to(batch[m], most) for m, most in UNALIGNED.items()}
-        inputs = {m[0]: p.values.transpose(1, 2) if m == "text" else p.values for m, p in padded.items()}
+        inputs = {m[0]: p.values.transpose(1, 2) if m == "text" and bert else p.values for m, p in padded.items()}
         return model.loss(inputs, padded["text"].real.float(), batch.labels["M"])["loss"]
 
     return model, loss

@@ -24,29 +24,36 @@ import sys
 import time
 from pathlib import Path
 
+LEAST = 2.0  # s
 HERE = Path(__file__).parent
 MODELS = tuple(sorted(p.stem.removeprefix("rows_") for p in HERE.glob("rows_*.py")))
 
 
 def measure(model: str, row: str, batch: int, device: str, clock: str) -> dict[str, float]:
-    """Samples/s of one fair measurement after a warm-up step, and the peak memory of this process (GB)."""
+    """Samples/s of fair measurements, as many as take `LEAST` seconds, after as long a warm-up; peak memory (GB)."""
     import torch
 
     torch.set_num_threads(1)
     rows = importlib.import_module(f"rows_{model}")
     run = rows.step(row, batch, device)
-    run()
     now = time.process_time if clock == "cpu" else time.perf_counter
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    wait()
-    start = now()
-    samples = sum(run() for _ in range(rows.steps(row)))
-    wait()
-    seconds = now() - start
+
+    def rate(steps: int) -> float:
+        wait()
+        start, samples, seconds = now(), 0, 0.0
+        while seconds < LEAST:
+            samples += sum(run() for _ in range(steps))
+            wait()
+            seconds = now() - start
+        return samples / seconds
+
+    rate(1)
+    told = {"rate": rate(rows.steps(row))}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # told in KiB
     if device == "cuda":
         peak = torch.cuda.max_memory_allocated() / 1e9
-    return {"rate": samples / seconds, "peak": peak}
+    return told | {"peak": peak}
 
 
 def in_own_process(model: str, row: str, arguments: argparse.Namespace) -> dict[str, float]:

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -17,9 +17,6 @@ from lacuna import __version__
 from lacuna.commands import doctor as diagnosis
 from lacuna.stages import shown, tell_what_is_done, told_in_one_line
 from lacuna.types import MalformedInput
-
-if TYPE_CHECKING:
-    from lacuna.evaluate.scores import Scores
 
 app = typer.Typer(
     name="lacuna",
@@ -103,36 +100,14 @@ def info(path: Path) -> None:
 @app.command()
 def scores(metric: Annotated[str, typer.Option(help="default: the task's main metrics")] = "") -> None:
     """The scores under processed/*/scores, by model and missing rate."""
+    from lacuna.commands.scores import table
     from lacuna.evaluate.scores import read_scores
 
     files = sorted(Path("processed").glob("*/scores/*.json"))
     if not files:
         raise MalformedInput("processed/*/scores: expected scores, found none (run `dvc repro`)")
     for file in files:
-        _print_scores(read_scores(file), metric)
-
-
-def _print_scores(record: Scores, metric: str) -> None:
-    regression = record.task == "regression"
-    usual = ["mae", "corr", "acc2" if record.scale == "sims" else "has0_acc2"]
-    names = [metric] if metric else (usual if regression else ["accuracy", "macro_f1"])
-    clips = record.clips["test"]
-    chosen = "chosen on validation" if record.protocol == "validation" else "SELECTED ON TEST, one checkpoint a metric"
-    table = Table(title=f"{record.dataset}: {record.model} on {clips} test clips, {chosen}")
-    for column in ("pattern", "missing", *names):
-        table.add_column(column)
-    for name, values in record.baselines.items():
-        table.add_row(name, "-", *(_number(values.get(n)) for n in names), style="dim")
-    for pattern, levels in record.patterns.items():
-        for level, values in levels.items():
-            if any(n not in values for n in names):
-                raise MalformedInput(f"{metric}: expected one of {', '.join(values)}")
-            table.add_row(pattern, level, *(_number(values[n]["mean"]) for n in names))
-    console.print(table)
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
+        _table(*table(read_scores(file), metric))
 
 
 @app.command()
@@ -363,6 +338,23 @@ def push(
 
     files = push_folder(folder, repository, private)
     _say([f"{repository}: {', '.join(files)}"])
+
+
+@app.command()
+def cache(
+    clear: Annotated[list[str] | None, typer.Option(help="empty this room of it; may be repeated")] = None,
+    older: Annotated[str, typer.Option(help="with --clear: only what was made longer ago than 12h, 30d, 2w")] = "",
+) -> None:
+    """What the cache (.cache/lacuna, or $LACUNA_CACHE) holds, by room; with --clear, remove what a room holds."""
+    from lacuna.commands import cache as cached
+    from lacuna.storage.cache import default_root
+
+    if older and not clear:
+        raise MalformedInput("--older: expected beside --clear <room>, found alone")
+    if clear:
+        _say(cached.clear(default_root(), clear, older))
+    else:
+        _table(str(default_root()), cached.HEAD, cached.rows(default_root()))
 
 
 @app.command()

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 OPERATOR = "_linear_pointwise"
-SMALL = 1 << 22  # multiplications below which the call costs more than it saves
+SMALL = 1 << 25  # multiplications below which the call costs more than it saves
 
 
 def _product(a_MK: Tensor, b_NK: Tensor, bias_N: Tensor | None = None) -> Tensor:

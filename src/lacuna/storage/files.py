@@ -123,6 +123,35 @@ def _writing_in(folder: Path) -> Iterator[None]:
         os.close(held)
 
 
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Within it, no other process that asks for `path` makes it, where the file system knows locks.
+
+    The lock is on a file beside `path`, which the last to hold it removes; the system ends a killed process's lock.
+    """
+    if fcntl is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    turn = path.with_name(f".{path.name}.turn")
+    while True:
+        with turn.open("ab") as held:
+            if locked(held.fileno(), fcntl.LOCK_EX) and not _stands_at(held.fileno(), turn):
+                continue  # who held it removed it: the next one may hold another file
+            try:
+                yield
+            finally:
+                turn.unlink(missing_ok=True)
+            return
+
+
+def _stands_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 def is_temporary(path: Path) -> bool:
     """Whether a file is being written, or was when its writer was killed."""
     return _TEMPORARY.fullmatch(path.name) is not None

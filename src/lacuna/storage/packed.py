@@ -21,7 +21,7 @@ import numpy as np
 
 from lacuna.storage.cache import default_root
 from lacuna.storage.features import FeatureFile, Origin
-from lacuna.storage.files import CONTENT, beside, digest_of_file, filling, known_digest
+from lacuna.storage.files import CONTENT, alone, beside, digest_of_file, filling, known_digest
 from lacuna.types import FeatureSequence, MalformedInput, empty_sequence
 
 MARK = np.dtype([("time", "<f8"), ("seen", "?")])
@@ -123,10 +123,12 @@ def packed(index: Index, blocks: Iterable[tuple[np.ndarray, np.ndarray]], root: 
     """The packed folder of an index, made of (values, marks) blocks if there is no whole one in the cache."""
     folder = (root or default_root()) / "packed" / index.key
     if not _whole(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        with filling(folder) as temporary:
-            _write(temporary, index, blocks)
-        _forget_others(folder, index.path)
+        with alone(folder):  # of runs that begin together one unpacks, and the others find it done
+            if not _whole(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                with filling(folder) as temporary:
+                    _write(temporary, index, blocks)
+                _forget_others(folder, index.path)
     return Packed(folder)
 
 

@@ -1,8 +1,9 @@
 """Attention whose weights are dropped out, and dropout itself. In: queries, keys, values. Out: what the queries read.
 
 On a CPU torch fuses attention only where nothing is dropped; otherwise it keeps several (B, H, T, S) tables for the
-backward pass. Here the table is made a few queries at a time, in the cache, and again for the gradient; keys that no
-query of a group may see are left out. B samples, H heads, T queries, S keys, E width of a head.
+backward pass. Here the table is made a few queries at a time, in the cache, and again for the gradient, unless there
+are few queries in all; keys that no query of a group may see are left out. B samples, H heads, T queries, S keys, E
+width of a head.
 """
 
 from __future__ import annotations
@@ -95,12 +96,23 @@ class _Tables:
     Heads are so narrow that products are fast only with the width first: queries, keys and values are (B, H, E, ·).
     """
 
-    def __init__(self, q_BHET: Tensor, k_BHES: Tensor, hides: tuple[Tensor | None, Tensor | None], how: _How) -> None:
+    def __init__(
+        self,
+        q_BHET: Tensor,
+        k_BHES: Tensor,
+        hides: tuple[Tensor | None, Tensor | None],
+        how: _How,
+        made: Tensor | None = None,
+    ) -> None:
+        """`made`: the whole weights (B, H, T, S) that an earlier call left in `whole`, where there are few queries."""
         self._q, self._k, self._how = q_BHET, k_BHES, how
         self._allowed, self._bytes = hides
         self.groups = list(_groups(q_BHET.shape, k_BHES.shape[3], how.ahead))
         most = max(self._shape(group).numel() for group in self.groups)
         self._memory = q_BHET.new_empty(3, most)
+        self.whole, self._made = made, made is not None
+        if made is None and q_BHET.shape[3] <= _QUERIES:
+            self.whole = q_BHET.new_empty(*q_BHET.shape[:2], q_BHET.shape[3], self.groups[0].keys)
 
     def _shape(self, group: _Group) -> torch.Size:
         rows, _, queries = group.of_queries(self._q).shape
@@ -112,21 +124,25 @@ class _Tables:
 
     def weights(self, group: _Group) -> tuple[Tensor, Tensor]:
         """Softmax of the scores that are allowed, whole and with what is lost."""
-        q, k = group.of_queries(self._q), group.of_keys(self._k)
-        scores = self.product(q, k, group)
-        if self._allowed is None:
-            own = scores[..., group.queries]
-            own += torch.full(own.shape[1:], -torch.inf).triu(1)
-        else:
-            hidden = torch.where(group.of_table(self._allowed), 0.0, -torch.inf)
-            scores.view(-1, self._q.shape[1], *scores.shape[1:]).add_(hidden)
-        weights = torch.softmax(scores, -1, out=self._table(1, group))
+        weights = self._table(1, group) if self.whole is None else self.whole[group.samples].flatten(0, 1)
+        if not self._made:
+            self._fill(weights, group)
         if self._bytes is None:
             return weights, weights
         # A byte less the last one that loses, cut at 0 and 1, is 0 or 1: fewer cycles than a comparison takes.
         kept = self._table(2, group)
         kept.view(-1, self._q.shape[1], *kept.shape[1:]).copy_(group.of_table(self._bytes))
         return weights, kept.sub_(self._how.lost - 1).clamp_(0, 1).mul_(weights)
+
+    def _fill(self, weights: Tensor, group: _Group) -> None:
+        scores = self.product(group.of_queries(self._q), group.of_keys(self._k), group)
+        if self._allowed is None:
+            own = scores[..., group.queries]
+            own += torch.full(own.shape[1:], -torch.inf).triu(1)
+        else:
+            hidden = torch.where(group.of_table(self._allowed), 0.0, -torch.inf)
+            scores.view(-1, self._q.shape[1], *scores.shape[1:]).add_(hidden)
+        torch.softmax(scores, -1, out=weights)
 
     def product(self, x: Tensor, y: Tensor, group: _Group) -> Tensor:
         """(G, E, t) and (G, E, s) -> (G, t, s)."""
@@ -164,15 +180,15 @@ class _Dropped(torch.autograd.Function):
             group.of_queries(read).copy_(group.of_keys(v) @ lossy.transpose(1, 2))
         read *= _scale(how.lost)
         ctx.how = how
-        ctx.save_for_backward(q, k, v, allowed_BHTS, bytes_BHTS, read)
+        ctx.save_for_backward(q, k, v, allowed_BHTS, bytes_BHTS, read, tables.whole)
         return read.transpose(2, 3)
 
     @staticmethod
     @once_differentiable
     @torch.amp.custom_bwd(device_type="cpu")
     def backward(ctx: Any, gradient_BHTE: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # noqa: ANN401
-        q, k, v, allowed_BHTS, bytes_BHTS, read = ctx.saved_tensors
-        tables = _Tables(q, k, (allowed_BHTS, bytes_BHTS), ctx.how)
+        q, k, v, allowed_BHTS, bytes_BHTS, read, whole = ctx.saved_tensors
+        tables = _Tables(q, k, (allowed_BHTS, bytes_BHTS), ctx.how, whole)
         gradient = _wide(gradient_BHTE)
         # The mean gradient that a softmax subtracts is known from what was read.
         mean = (gradient * read).sum(2, keepdim=True)
