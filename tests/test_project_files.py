@@ -45,7 +45,7 @@ def test_editors_find_the_schema_in_the_clone_and_in_a_new_project(tmp_path: Pat
 
 @pytest.mark.parametrize("place", ["", "own", "inside", "without"])
 def test_a_new_project_is_under_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
-    """So that `dvc exp` works, and nothing of DVC's cache or of the data is ever added; where there is no git, neither is."""
+    """So that `dvc exp` works, and nothing of DVC's cache or of the data is ever added."""
     folder = tmp_path / "repository" / "mine"
     if place in ("own", "inside"):
         subprocess.run(["git", "init", "-q", folder if place == "own" else folder.parent], check=True)
