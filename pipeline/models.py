@@ -11,7 +11,7 @@ def main(dataset: str, model: str) -> None:
     params = load_params()
     made = plan(params.train, model, dataset, params.prepare.of(dataset).label_range)
     write_plan(Path("processed", dataset), made)
-    print(f"{dataset}: {model} is src/lacuna/models/{made.file}.py")
+    print(f"{dataset}: {model} is models/{made.file}.py")
 
 
 if __name__ == "__main__":

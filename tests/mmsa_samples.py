@@ -76,6 +76,22 @@ def samples_of(
     return Made(samples, DictOfTokens(tokens), origins)
 
 
+def other_words(made: Made) -> Made:
+    """The same with text in tokens of another kind, one more a clip, as a language model of its own has them."""
+
+    def longer(sample: Sample) -> Sample:
+        text = sample.features["text"]
+        more = FeatureSequence(
+            text.values[[0, *range(len(text))]],
+            np.arange(len(text) + 1) / 7,
+            text.seen[[0, *range(len(text))]],
+            text.columns,
+        )
+        return Sample(sample.clip, sample.features | {"text": more})
+
+    return Made([longer(sample) for sample in made.samples], made.tokens, made.origins)
+
+
 def _tokens(rng: np.random.Generator, length: int, vocabulary: int) -> FeatureSequence:
     values = np.stack([rng.integers(1000, vocabulary, length), np.ones(length, int), np.zeros(length, int)], 1)
     values[[0, -1], 0] = 101, 102

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from lacuna.data.samples import specials
-from lacuna.extract.cached import Extraction
+from lacuna.extract.run import Job
 from lacuna.storage import pretrained
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
@@ -138,10 +138,27 @@ def test_bfloat16_is_near_float32(folder: Path) -> None:
     assert 0 < np.abs(rounded - exact).max() < 0.05
 
 
-@pytest.mark.parametrize("word", ["image", "vision"])
-def test_pictures_may_be_told_to_be_vision(folder: Path, tmp_path: Path, word: str) -> None:
-    extraction = Extraction("image", {"source": str(folder / "vit"), "modality": word}, tmp_path)
-    assert extraction.origin.modality == word
+@pytest.mark.parametrize(
+    ("files", "told", "expected"),
+    [
+        (("a.mp4", "b.mkv"), "auto", "vision"),
+        (("a.png", "b.webp"), "auto", "image"),
+        (("a.jpg", None), "auto", "image"),  # a post that has lost its picture
+        (("a.mp4", "b.jpg"), "auto", "vision"),  # a still among videos
+        (("a.mp4", None), "auto", "vision"),
+        (("a.mp4",), "image", "image"),
+        (("a.png",), "vision", "vision"),
+    ],
+)
+@pytest.mark.parametrize("room", ["image", "resnet50"])
+def test_frames_of_videos_are_vision_and_pictures_are_images(
+    folder: Path, tmp_path: Path, room: str, files: tuple[str | None, ...], told: str, expected: str
+) -> None:
+    """As MMSA and MMSA-FET name them: pickles have what comes of frames under `vision`."""
+    weights = {"image": {"source": str(folder / "vit")}, "resnet50": {"weights": "random", "size": 32}}[room]
+    clips = [Clip(f"v$_${i}", "made", "train", "", path=Path(file) if file else None) for i, file in enumerate(files)]
+    job = Job("made", tmp_path, clips, room, weights | {"modality": told}, tmp_path)
+    assert job.extraction.origin.modality == expected == job.extraction.origin.settings["modality"]
 
 
 @pytest.mark.parametrize(

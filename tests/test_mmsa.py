@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmsa_samples import samples_of
+from mmsa_samples import other_words, samples_of
 
 from lacuna.data.samples import LOST_TOKEN, TOKEN_COLUMNS, Sample
 from lacuna.datasets import mmsa_pickle
@@ -110,6 +110,18 @@ def test_aligned_files_have_no_lengths_and_one_length(tmp_path):
     broken = samples_of(aligned=False)
     with pytest.raises(MalformedInput, match=r"clip .* expected \d+ frames of aligned audio, got"):
         mmsa.dump(tmp_path / "b.pkl", broken.whole, broken.all_origins, mmsa.Settings(aligned=True))
+
+
+def test_words_of_another_tokeniser_are_left_out_of_an_aligned_file_and_kept_in_the_other(tmp_path):
+    made = other_words(samples_of(aligned=True))
+    written = mmsa.dump(tmp_path / "a.pkl", made.whole, made.all_origins, mmsa.Settings(aligned=True))
+    train = mmsa.load(tmp_path / "a.pkl").splits["train"]
+    assert "text" not in train and train["text_bert"].shape[2] == train["audio"].shape[1] == train["vision"].shape[1]
+    assert any("left out" in note for note in written.notes)
+    assert mmsa.load(tmp_path / "a.pkl").own["notes"] == list(written.notes[:1])
+    whole = mmsa.dump(tmp_path / "u.pkl", made.whole, made.all_origins, mmsa.Settings())
+    assert not any("left out" in note for note in whole.notes)
+    assert mmsa.load(tmp_path / "u.pkl").splits["train"]["text"].shape[2] == 8
 
 
 def incomplete(made, rate=0.5):

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from mmsa_samples import samples_of
+from mmsa_samples import other_words, samples_of
 
 from lacuna.data.samples import Sample
 from lacuna.export import pickle as mmsa
@@ -98,6 +98,12 @@ def sims():
 SHAPES = {
     "unaligned": (of, {}, "mosi", {}),
     "aligned": (lambda: of(aligned=True), {"aligned": True}, "mosi", {"need_data_aligned": True}),
+    "aligned, words of another tokeniser": (
+        lambda: other_words(of(aligned=True)),
+        {"aligned": True},
+        "mosi",
+        {"need_data_aligned": True},
+    ),
     "incomplete": (incomplete, {"incomplete": True}, "mosi", {}),
     "sims": (sims, {"lengths": {"text": 39, "audio": 400, "vision": 55}}, "sims", {}),
 }

@@ -43,6 +43,30 @@ def test_editors_find_the_schema_in_the_clone_and_in_a_new_project(tmp_path: Pat
         assert (folder / first.removeprefix("# yaml-language-server: $schema=")).read_bytes() == STORED.read_bytes()
 
 
+@pytest.mark.parametrize("place", ["", "own", "inside", "without"])
+def test_a_new_project_is_under_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """So that `dvc exp` works, and nothing of DVC's cache or of the data is ever added."""
+    folder = tmp_path / "repository" / "mine"
+    if place in ("own", "inside"):
+        subprocess.run(["git", "init", "-q", folder if place == "own" else folder.parent], check=True)
+    with monkeypatch.context() as without:
+        if place == "without":
+            without.setattr("shutil.which", lambda name: None)
+        init(folder)
+    assert (folder / ".git").exists() is (place in ("", "own"))
+    assert ("no_scm" in (folder / ".dvc/config").read_text()) is (place == "without")
+    for file in ("raw/mine/label.csv", ".dvc/cache/files/md5/00/1", ".dvc/tmp/lock", "processed/mine/clips.jsonl"):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text("")
+    subprocess.run(["git", "init", "-q", folder], check=True)  # by hand, later
+    subprocess.run(["git", "-C", folder, "add", "-A"], check=True)
+    told = subprocess.check_output(["git", "-C", folder, "ls-files"], text=True).split()
+    assert {f.split("/")[0] for f in told} == {
+        *(".dvc", ".dvcignore", ".gitignore", "README.md", "dvc.yaml", "params.schema.json", "params.yaml", "pipeline")
+    }
+    assert {f for f in told if f.startswith(".dvc/")} == {".dvc/.gitignore", ".dvc/config"}
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [

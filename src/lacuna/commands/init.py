@@ -6,6 +6,7 @@ The files are those of Lacuna's own repository, which the wheel carries in lacun
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 from lacuna.params.plugins import ROOMS
@@ -25,6 +26,7 @@ A Lacuna project. Run the pipeline with `dvc repro`.
 - `processed/`: features, masks, pickles for MMSA, models, scores and `report/index.html`.
 - `pipeline/`, `dvc.yaml`: the stages. You need not change them.
 """
+DVC_IGNORED = "/config.local\n/tmp\n/cache\n"
 IGNORED = "/raw/*\n/processed/*\n/live/\n/.cache/\n"
 
 
@@ -58,7 +60,22 @@ def project_files() -> Path:
 def _init_dvc(folder: Path) -> None:
     from dvc.repo import Repo  # takes a second to import
 
-    with Repo.init(str(folder), no_scm=not (folder / ".git").exists()) as repo, repo.config.edit("repo") as config:
+    git = _under_git(folder)
+    with (
+        Repo.init(str(folder), no_scm=not git, subdir=git and not (folder / ".git").exists()) as repo,
+        repo.config.edit("repo") as config,
+    ):
         config["core"] |= {"analytics": False, "check_update": False}
-        if (folder / ".git").exists():
+        if git:
             config["core"]["autostage"] = True
+    (folder / ".dvc/.gitignore").write_text(DVC_IGNORED, encoding="utf-8")  # DVC writes it only under git
+
+
+def _under_git(folder: Path) -> bool:
+    """Whether the folder is in a git repository, its own one if it was in none; `dvc exp` works in no other folder."""
+    if shutil.which("git") is None:
+        return False
+    git = ("git", "-C", str(folder))
+    if subprocess.run([*git, "rev-parse", "--git-dir"], capture_output=True).returncode:
+        subprocess.run([*git, "init", "--quiet"], check=True)
+    return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -95,6 +95,7 @@ class Dump:
             raise MalformedInput(f"{path}: expected token ids for text_bert, got {tokens.columns[0]}, …")
         self._everyone = [i for members in self.places.values() for i in members]
         if settings.aligned:
+            self._leave_out_other_words()
             self._check_aligned()
         self.lengths = self._lengths()
         self._content = {split: self._split(members) for split, members in self.places.items()}
@@ -122,6 +123,15 @@ class Dump:
         """(N,) frames before any cut."""
         return self.samples.stores[kind].lengths[np.asarray(places)]
 
+    def _leave_out_other_words(self) -> None:
+        """Text of other tokens (a language model's own) has no place beside frames that are one a token."""
+        if "text" not in self.origins:
+            return
+        given, wanted = (self._counted(kind, self._everyone) for kind in ("text", "tokens"))
+        if ((given != 0) & (given != wanted)).any():
+            told = f"text: {self.origins.pop('text').extractor} has other tokens than `tokens` (another `source` or "
+            self.settings = replace(self.settings, notes=(*self.settings.notes, f"{told}`max_length`): left out"))
+
     def _check_aligned(self) -> None:
         wanted = self._counted("tokens", self._everyone)
         for kind in self.origins:
@@ -129,7 +139,7 @@ class Dump:
             for i in np.flatnonzero((given != 0) & (given != wanted)):
                 clip = self.samples.clips[self._everyone[i]].id
                 told = f"clip {clip}: expected {wanted[i]} frames of aligned {kind}, got {given[i]}"
-                raise MalformedInput(f"{told} (one a token; text needs the `source` and `max_length` of tokens)")
+                raise MalformedInput(f"{told} (one a token: run `dvc repro align`)")
 
     def _lengths(self) -> dict[str, int]:
         """Most frames kept of each kind; text's tokens and embeddings have the same, and so has all that is aligned."""

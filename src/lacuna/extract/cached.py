@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache, partial
 from itertools import chain
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,12 @@ def _libraries(_: int) -> ThreadpoolController:
     return ThreadpoolController()
 
 
+def modality_of(module: ModuleType, settings: object) -> str:
+    """What an extractor's features are: its own MODALITY, unless its settings name another."""
+    named = getattr(settings, "modality", "auto")
+    return str(module.MODALITY) if named == "auto" else str(named)
+
+
 @dataclass
 class Extraction:
     """An extractor with a cache before it: picklable, so that each worker builds its own extractor on first need."""
@@ -87,7 +94,7 @@ class Extraction:
         module = plugin("extractors", self.name)
         return Origin(
             extractor=self.name,
-            modality=getattr(self.extractor, "modality", module.MODALITY),  # `image` may be told to be vision
+            modality=modality_of(module, self._settings),
             columns=tuple(self.extractor.columns),
             settings=asdict(self._settings),
             versions={"lacuna_extractor": str(module.VERSION), **_own_code(self.name), **self.extractor.versions()},
@@ -297,6 +304,6 @@ def _results(
 
 
 def _unseen(modality: str, frames: int) -> str:
-    if modality == "vision" and frames:
-        return f"no face in any of {frames} frames: kept without vision"
+    if modality in ("vision", "image") and frames:
+        return f"no face in any of {frames} frames: kept without {modality}"
     return f"nothing to extract: kept without {modality}"

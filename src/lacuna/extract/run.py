@@ -16,7 +16,7 @@ from typing import TypeVar
 from lacuna.compute.workers import Engine, Lost, expect_work, map_items, progress
 from lacuna.extract.cached import Extraction, Together, Work, extract, preloaded
 from lacuna.media import decode
-from lacuna.params import FINETUNED, TUNED_FILES, plugin
+from lacuna.params import FINETUNED, TUNED_FILES, plugin, plugin_settings
 from lacuna.prepare.rejects import write_rejects
 from lacuna.prepare.run import check_within, given_features
 from lacuna.storage.features import NOTHING, Origin, write_features
@@ -46,8 +46,20 @@ class Job:
     def lacked(self) -> str:
         """The extractor's modality where no clip of the dataset can have it: sound or video of still pictures."""
         modality = plugin("extractors", self.extractor).MODALITY
-        still = bool(self.clips) and all(decode.is_picture(clip.path) for clip in self.clips)
-        return modality if still and modality in ("audio", "vision") else ""
+        return modality if self._still and modality in ("audio", "vision") else ""
+
+    @cached_property
+    def _still(self) -> bool:
+        """Whether there are pictures and nothing else (texts apart)."""
+        media = [clip.path for clip in self.clips if clip.path is not None]
+        return bool(media) and all(map(decode.is_picture, media))
+
+    def _resolved(self) -> dict[str, object]:
+        """The settings; where features of pictures are what the clips make of them, that is said."""
+        known = plugin_settings("extractors", self.extractor, self.settings)
+        if getattr(known, "modality", "") != "auto":
+            return self.settings
+        return self.settings | {"modality": "image" if self._still else "vision"}
 
     @cached_property
     def extraction(self) -> Extraction:
@@ -62,7 +74,7 @@ class Job:
                     f"extract.{self.extractor}.{key}: expected weights tuned on {self.dataset}, found none at {value} "
                     f"(name {network} in finetune.networks, then `dvc repro finetune`)"
                 )
-        return Extraction(self.extractor, self.settings, self.cache)
+        return Extraction(self.extractor, self._resolved(), self.cache)
 
 
 def _not_yet_tuned(file: Path) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from lacuna.types import Clip, FeatureSequence, MalformedInput
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 CROPS = ("frame", "face")
+
+Modality = Literal["auto", "image", "vision"]  # auto: video is vision, pictures are image
 
 Image = np.ndarray | None  # (H, W, 3) uint8; None where there is no face
 Prepare = Callable[[np.ndarray], np.ndarray]  # to the network's size at once, so that a long clip holds small pictures

@@ -26,14 +26,15 @@ VERSION = 2
 class Settings(_encoders.EncoderSettings):
     """output: pooled is one row a picture, what the encoder itself makes of it (layers -1) or the mean over its
     places; places is a row for each place of the picture; level: frame, or utterance, the mean over the clip; crop:
-    frame or face (videos); fps: pictures a second (videos); modality: what models are to take it for.
+    frame or face (videos); fps: pictures a second (videos); modality: what models and exports take it for, auto:
+    vision of videos, image of pictures.
     """
 
     output: Literal["pooled", "places"] = "pooled"
     level: Literal["frame", "utterance"] = "frame"
     crop: Literal["frame", "face"] = "frame"
     fps: float = 1.0
-    modality: Literal["image", "vision"] = "image"
+    modality: _pictures.Modality = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,7 +46,7 @@ class Extractor:
     """A clip's pictures as the encoder's states, (T, D) float32."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings, self.modality = settings, settings.modality
+        self.settings = settings
         self._encoder = _encoders.Encoder(settings, tower="vision_model")
         factory = pretrained.import_transformers().AutoImageProcessor
         self._processor: Any = pretrained.load(factory, settings.source)

@@ -27,7 +27,8 @@ VERSION = 2
 @dataclass(frozen=True)
 class Settings:
     """weights: "imagenet", "random" (seeded, no training at all) or a file of ours or torchvision's; output: "global"
-    or "regions"; crop: "frame" or "face" (videos); fps: pictures a second (videos); size: px fed to the network.
+    or "regions"; crop: "frame" or "face" (videos); fps: pictures a second (videos); size: px fed to the network;
+    modality: what models and exports take it for, auto: vision of videos, image of pictures.
     """
 
     weights: str = "imagenet"
@@ -35,6 +36,7 @@ class Settings:
     crop: str = "frame"
     fps: float = 1.0
     size: int = 224
+    modality: _pictures.Modality = "auto"
     seed: int = 0
     precision: str = "bfloat16"
     batch_size: int = 16

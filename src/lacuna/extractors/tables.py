@@ -52,7 +52,7 @@ class Extractor:
     """The chosen columns of each clip's file (T, D) float32; all files have the columns of the first."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings, self.modality = settings, settings.modality
+        self.settings = settings
         self._files = sorted(Path(settings.folder).rglob("*.csv"))
         if not self._files:
             raise MalformedInput(f"folder: expected CSV files in {settings.folder}, found none")

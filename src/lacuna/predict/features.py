@@ -103,10 +103,11 @@ def _shortened(text: str) -> str:
 
 def _lack(modality: str, sequence: FeatureSequence) -> str:
     if not sequence.seen.any():
-        what = {"audio": "no sound", "vision": "no face", "text": "no words"}.get(modality, "nothing")
-        return f"{modality}: {what} found"
+        pictures = "face" if len(sequence) else "picture"
+        what = {"audio": "sound", "vision": pictures, "image": pictures, "text": "words"}.get(modality, "frames")
+        return f"{modality}: no {what} found"
     share = 1 - sequence.seen.mean()
-    return f"{modality}: no face in {share:.0%} of the frames" if modality == "vision" and share else ""
+    return f"{modality}: no face in {share:.0%} of the frames" if modality in ("vision", "image") and share else ""
 
 
 def _changed(modality: str, wanted: Origin, made: Origin) -> str:

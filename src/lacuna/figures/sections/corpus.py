@@ -143,6 +143,7 @@ def _words(clips: Sequence[Clip]) -> Picture | None:
 
 def _faces(measured: Sequence[Measured]) -> Picture | None:
     filmed = [m for m in measured if m.modality == "vision" and m.frames.any()]
+    filmed = [m for m in filmed if m.settings.get("crop", "face") == "face"]  # the others look for none
     video = [m for m in filmed if not m.extractor.startswith("aligned_")]  # whose frames are words
     if not video:
         return None
