@@ -14,7 +14,7 @@ def main(dataset: str, model: str, other: str) -> None:
     judged = Other(Path("processed", other), section.features, params.prepare.of(other).label_range, patterns)
     scores = judge_across(folders, judged, section.device)
     write_across(out / "across" / f"{model}.{other}.json", scores)
-    print(f"{model} of {dataset} judged on {scores['clips']['test']} test clips of {other}: {', '.join(patterns)}")
+    print(f"{model} of {dataset} judged on {scores.clips['test']} test clips of {other}: {', '.join(patterns)}")
 
 
 if __name__ == "__main__":

@@ -210,9 +210,9 @@ def test_scores_across_are_those_of_the_model_on_the_others_clips(tmp_path: Path
     scores = judge_across([tmp_path / "mosi/models/lnln/1"], other, "cpu")
     told = predict(network.eval(), Samples.of(made).scaled(scaler), spec, "cpu")["prediction"]
     expected = regression(told, np.array([s.clip.label for s in made]))
-    assert scores["patterns"]["frames"]["0.0"]["mae"]["mean"] == pytest.approx(expected["mae"], rel=1e-5)
-    assert (scores["dataset"], scores["judged_on"], scores["clips"]) == ("mosi", "mosei", {"test": 12})
-    assert scores["patterns"]["frames"]["0.5"]["mae"]["mean"] != scores["patterns"]["frames"]["0.0"]["mae"]["mean"]
+    assert scores.patterns["frames"]["0.0"]["mae"]["mean"] == pytest.approx(expected["mae"], rel=1e-5)
+    assert (scores.dataset, scores.judged_on, scores.clips) == ("mosi", "mosei", {"test": 12})
+    assert scores.patterns["frames"]["0.5"]["mae"]["mean"] != scores.patterns["frames"]["0.0"]["mae"]["mean"]
 
 
 @pytest.mark.parametrize(

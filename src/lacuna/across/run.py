@@ -36,7 +36,21 @@ class Other:
     patterns: Sequence[str]
 
 
-def judge_across(folders: Sequence[Path], other: Other, device: str = "auto") -> dict[str, object]:
+@dataclass(frozen=True)
+class Across:
+    """What across/<model>.<other>.json holds: summaries by pattern, level and metric as in scores, and every run."""
+
+    dataset: str
+    judged_on: str
+    model: str
+    task: str
+    clips: dict[str, int]  # by split of the dataset that was judged on
+    patterns: dict[str, dict[str, dict[str, dict[str, float | None]]]]
+    over_rates: dict[str, dict[str, dict[str, float | None]]]
+    runs: list[Run]
+
+
+def judge_across(folders: Sequence[Path], other: Other, device: str = "auto") -> Across:
     """Scores of checkpoints (one a seed) on the other dataset's test split, by pattern and level."""
     samples, origins = read_samples(other.folder, other.features)
     test = samples.of_split("test")
@@ -47,16 +61,9 @@ def judge_across(folders: Sequence[Path], other: Other, device: str = "auto") ->
         _check(card, other, origins)
     runs = [run for folder in folders for run in _runs(folder, test, other, device)]
     patterns = summary(runs)
-    return {
-        "dataset": cards[0].dataset,
-        "judged_on": other.folder.name,
-        "model": folders[0].parent.name,
-        "task": cards[0].task,
-        "clips": {"test": len(test)},
-        "patterns": patterns,
-        "over_rates": {name: over_rates(levels) for name, levels in patterns.items()},
-        "runs": [asdict(run) for run in runs],
-    }
+    rates = {name: over_rates(levels) for name, levels in patterns.items()}
+    card, model, clips = cards[0], folders[0].parent.name, {"test": len(test)}
+    return Across(card.dataset, other.folder.name, model, card.task, clips, patterns, rates, runs)
 
 
 def _check(card: Card, other: Other, origins: dict[str, Origin]) -> None:
@@ -81,7 +88,7 @@ def _runs(folder: Path, test: Samples, other: Other, device: str) -> Iterator[Ru
             yield Run(pattern, level, seed, card.seed, Judged.by(task).scores(outputs["prediction"], seen.labels))
 
 
-def write_across(path: Path, scores: dict[str, object]) -> None:
-    """The scores as JSON."""
+def write_across(path: Path, scores: Across) -> None:
+    """The record as JSON."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(scores, indent=1), encoding="utf-8")
+        temporary.write_text(json.dumps(asdict(scores), indent=1), encoding="utf-8")
