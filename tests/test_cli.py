@@ -16,6 +16,7 @@ from small_checkpoint import write_checkpoint
 from test_comparing import write_scores
 
 from lacuna import cli
+from lacuna.across.run import Across, write_across
 from lacuna.commands import doctor
 from lacuna.data.batches import InputSpec
 from lacuna.models import misa
@@ -171,6 +172,18 @@ def test_scores_say_what_chose_them(run, tmp_path, protocol, told):
     record = json.loads(path.read_text()) | {"clips": {"test": 60}, "baselines": {}}
     path.write_text(json.dumps(record))
     assert told in run("scores")[1]
+
+
+def test_scores_on_other_datasets_are_printed_too(run, tmp_path):
+    values = {name: {"mean": value, "std": None} for name, value in (("mae", 1.25), ("corr", 0.5), ("acc2", None))}
+    record = Across("mine", "mosei", "lnln", "regression", {"test": 12}, {"frames": {"0.3": values}}, {}, [])
+    path = write_scores(tmp_path / "processed/mine/scores", "lnln", 0.3)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"clips": {"test": 60}, "baselines": {}}))
+    write_across(tmp_path / "processed/mine/across/lnln.mosei.json", record)
+    told = run("scores")[1]
+    assert "mine: lnln judged on 12 test clips of mosei" in " ".join(told.split())
+    cells = [line.replace("│", " ").replace("|", " ").split() for line in told.splitlines()]
+    assert ["frames", "0.3", "1.250", "0.500", "undefined"] in cells
 
 
 @pytest.mark.parametrize(("limit", "told"), [(1.0, "[-1, 1]"), (0.5, "[-1, 1]"), (2.0, "[-3, 3]"), (5.0, "[-5, 5]")])

@@ -6,6 +6,7 @@ transcript tables that scripts of CMU-MOSEI read, IEMOCAP's EmoEvaluation lines,
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from builders import samples, variants_file
 from media_files import Video, write_video
 from small_checkpoint import MODELS
 
-from lacuna.across.run import Other, judge_across
+from lacuna.across.run import Other, judge_across, read_across, write_across
 from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Samples, write_clips
 from lacuna.data.scaler import Scaler
@@ -213,6 +214,8 @@ def test_scores_across_are_those_of_the_model_on_the_others_clips(tmp_path: Path
     assert scores.patterns["frames"]["0.0"]["mae"]["mean"] == pytest.approx(expected["mae"], rel=1e-5)
     assert (scores.dataset, scores.judged_on, scores.clips) == ("mosi", "mosei", {"test": 12})
     assert scores.patterns["frames"]["0.5"]["mae"]["mean"] != scores.patterns["frames"]["0.0"]["mae"]["mean"]
+    write_across(tmp_path / "lnln.mosei.json", scores)
+    assert asdict(read_across(tmp_path / "lnln.mosei.json")) == json.loads(json.dumps(asdict(scores)))
 
 
 @pytest.mark.parametrize(

@@ -99,15 +99,11 @@ def info(path: Path) -> None:
 
 @app.command()
 def scores(metric: Annotated[str, typer.Option(help="default: the task's main metrics")] = "") -> None:
-    """The scores under processed/*/scores, by model and missing rate."""
-    from lacuna.commands.scores import table
-    from lacuna.evaluate.scores import read_scores
+    """The scores under processed/*/scores, and those on other datasets, by model and missing rate."""
+    from lacuna.commands.scores import tables
 
-    files = sorted(Path("processed").glob("*/scores/*.json"))
-    if not files:
-        raise MalformedInput("processed/*/scores: expected scores, found none (run `dvc repro`)")
-    for file in files:
-        _table(*table(read_scores(file), metric))
+    for title, head, rows in tables(Path("processed"), metric):
+        _table(title, head, rows)
 
 
 @app.command()

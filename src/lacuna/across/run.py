@@ -10,16 +10,19 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lacuna.data.samples import Samples, polarity, read_samples
 from lacuna.data.task import Task
 from lacuna.evaluate.judged import Judged
+from lacuna.evaluate.scores import Means
 from lacuna.evaluate.under_loss import Run, over_rates, predict_variants, summary
 from lacuna.mask.variants import Variants
+from lacuna.params import checked
 from lacuna.storage.features import Origin
-from lacuna.storage.files import replacing
+from lacuna.storage.files import read_json, replacing
 from lacuna.train import checkpoint
 from lacuna.train.checkpoint import Card
 from lacuna.train.trainer import choose_device
@@ -45,9 +48,9 @@ class Across:
     model: str
     task: str
     clips: dict[str, int]  # by split of the dataset that was judged on
-    patterns: dict[str, dict[str, dict[str, dict[str, float | None]]]]
-    over_rates: dict[str, dict[str, dict[str, float | None]]]
-    runs: list[Run]
+    patterns: dict[str, dict[str, Means]]
+    over_rates: dict[str, Means]
+    runs: list[dict[str, Any]]  # each `under_loss.Run`
 
 
 def judge_across(folders: Sequence[Path], other: Other, device: str = "auto") -> Across:
@@ -63,7 +66,9 @@ def judge_across(folders: Sequence[Path], other: Other, device: str = "auto") ->
     patterns = summary(runs)
     rates = {name: over_rates(levels) for name, levels in patterns.items()}
     card, model, clips = cards[0], folders[0].parent.name, {"test": len(test)}
-    return Across(card.dataset, other.folder.name, model, card.task, clips, patterns, rates, runs)
+    return Across(
+        card.dataset, other.folder.name, model, card.task, clips, patterns, rates, [asdict(run) for run in runs]
+    )
 
 
 def _check(card: Card, other: Other, origins: dict[str, Origin]) -> None:
@@ -92,3 +97,11 @@ def write_across(path: Path, scores: Across) -> None:
     """The record as JSON."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(asdict(scores), indent=1), encoding="utf-8")
+
+
+def read_across(path: Path) -> Across:
+    """The record in a file; MalformedInput where it holds something else."""
+    record = read_json(path, "delete it and run `dvc repro across`")
+    if not isinstance(record, dict) or "judged_on" not in record:
+        raise MalformedInput(f"{path}: expected scores on another dataset, got other JSON")
+    return checked(Across, record, str(path))
