@@ -10,6 +10,8 @@ from builders import stage
 from small_project import DATASET, changed, paths, settings
 
 from lacuna.cli import app
+from lacuna.commands import runs
+from lacuna.params import load_params
 from lacuna.storage.cache import default_root
 from lacuna.storage.runs import Run
 from lacuna.types import MalformedInput
@@ -151,3 +153,22 @@ def test_runs_that_dvc_yaml_does_not_have(copy):
     assert run.name == "train@other-lnln-1" and not run.done() and not run.place(default_root())
     with pytest.raises(MalformedInput, match=r"processed/source/other/train.json: expected what stage train reads"):
         run.key()
+
+
+@pytest.mark.parametrize(
+    ("device", "engine", "gpu", "workers"),
+    [
+        ("cpu", "ray", False, 3),
+        ("auto", "ray", True, 3),  # Ray gives one where the cluster has any: tests/test_cluster.py
+        ("cuda", "ray", True, 3),
+        ("cuda:1", "ray", True, 3),
+        ("cuda", "local", True, 1),  # one at a time
+        ("cpu", "local", False, 3),
+    ],
+)
+def test_a_training_asks_for_a_gpu_unless_it_is_told_the_cpu(tmp_path, monkeypatch, device, engine, gpu, workers):
+    monkeypatch.chdir(tmp_path)
+    values = changed(settings(workers=3, compute={"engine": engine}), "train.device", device)
+    Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    told = runs._engine(load_params(), [DATASET])
+    assert (told.kind, told.gpu, told.workers) == (engine, gpu, workers)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 
@@ -63,10 +64,16 @@ def read_clips(path: Path) -> list[Clip]:
     path, remedy = Path(path), "delete it and run `dvc repro prepare`"
     check_digest(path, remedy)
     with reading(path, "a clip's record in each line", remedy), path.open(encoding="utf-8") as file:
-        records = [json.loads(line) for line in file]
-        clips = [Clip(**r | {"path": None if r["path"] is None else Path(r["path"])}) for r in records]
+        clips = [Clip(**_fields(json.loads(line))) for line in file]
     heard = read_heard(path.with_name(HEARD))
     return [replace(c, text=heard[c.id].text) if c.id in heard and not c.text.strip() else c for c in clips]
+
+
+def _fields(record: dict[str, Any]) -> dict[str, Any]:
+    """A clip's fields; of words that all clips share there is one in memory."""
+    shared = {name: sys.intern(record[name]) for name in ("dataset", "split")}
+    labels = {sys.intern(name): value for name, value in record["labels"].items()}
+    return record | shared | {"labels": labels, "path": None if record["path"] is None else Path(record["path"])}
 
 
 class Samples(Sequence[Sample]):

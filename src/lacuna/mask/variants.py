@@ -38,7 +38,7 @@ from lacuna.storage.files import damaged, reading, replacing
 from lacuna.storage.hdf5 import created, opened, require_room
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
-WRITE_BYTES = 1 << 26  # of masks gathered before a write, which packs whole chunks
+WRITE_BYTES = 1 << 23  # of masks gathered before a write, which packs whole chunks
 
 REMEDY = "delete it and run `dvc repro mask`"
 
