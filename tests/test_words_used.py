@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import lacuna
 from lacuna.cli import app
+from lacuna.data.heard import Heard, HeardWord
 from lacuna.extractors import glove, tokens
 from lacuna.predict import run as predicting
 from lacuna.predict.answers import Question
@@ -95,12 +96,24 @@ def test_the_python_api_and_the_page_show_the_same(folder, checkpoint, clip, pre
         desk.close()
 
 
-def test_heard_words_are_shown(predictor, clip, monkeypatch):
-    from lacuna.data.heard import Heard, HeardWord
+WORDS = tuple(HeardWord(word, i / 4, i / 4 + 0.2, 0.93) for i, word in enumerate(SAID.split()))
+TOLD = {  # what engines tell beside the words: language and confidence, the language alone, neither
+    "(en, confidence 93%)": Heard(SAID, "en", 0.93, WORDS),
+    "(en)": Heard(SAID, "en"),
+    "": Heard(SAID),
+}
 
-    said = Heard(SAID, "en", tuple(HeardWord(w, i / 4, (i + 1) / 4, 1.0) for i, w in enumerate(SAID.split())))
-    monkeypatch.setattr(predicting.engines, "engine", lambda *_: lambda sound: said)
-    assert predictor(clip, asr="sphinx").text == SAID
+
+@pytest.mark.parametrize("sure", TOLD)
+def test_heard_words_are_shown_as_heard(predictor, clip, monkeypatch, sure):
+    monkeypatch.setattr(predicting.engines, "engine", lambda *_: lambda sound: TOLD[sure])
+    answer = predictor(clip, asr="sphinx")
+    assert answer.text == SAID and ("heard", SAID) in answer.lines() and ("text", SAID) not in answer.lines()
+    assert (("", sure) in answer.lines()) is bool(sure) and answer.as_dict()["heard"]["text"] == SAID
+    assert predictor(clip, text=SAID).heard is None and ("text", SAID) in predictor(clip, text=SAID).lines()
+
+
+def test_a_recogniser_that_hears_nothing_says_so(predictor, clip, monkeypatch):
     monkeypatch.setattr(predicting.engines, "engine", lambda *_: lambda sound: Heard())
     answer = predictor(clip, asr="sphinx")
     assert answer.text == "" and answer.notes == ("text: no words were heard",)

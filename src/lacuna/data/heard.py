@@ -34,6 +34,12 @@ class Heard:
     confidence: float = 0.0
     words: tuple[HeardWord, ...] = ()
 
+    @property
+    def sure(self) -> str:
+        """The language, and how sure the engine is, as far as it tells them: "(en, confidence 93%)"."""
+        told = [self.language, f"confidence {self.confidence:.0%}" if self.confidence else ""]
+        return f"({', '.join(filter(None, told))})" if any(told) else ""
+
     @classmethod
     def of(cls, record: dict) -> Heard:
         """From plain values."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from lacuna.data.heard import Heard
 from lacuna.types import MalformedInput
 
 
@@ -63,14 +64,16 @@ class Moment:
 class Answer:
     """What the model says of a clip.
 
-    score: the sentiment, or the probability of the named class for classifiers; sentiment: that class; probabilities:
-    of all classes (empty for scores); uncertainty: where the model tells one; contributions: by how much the score
-    would be lower without the modality; seen: share of frames of each modality that it saw; notes: what was missing.
+    text: the words that were used; heard: what the recogniser told, where they are its; score: the sentiment, or the
+    probability of the named class for classifiers; sentiment: that class; probabilities: of all classes (empty for
+    scores); uncertainty: where the model tells one; contributions: by how much the score would be lower without the
+    modality; seen: share of frames of each modality that it saw; notes: what was missing.
     """
 
     file: str
     model: str
     text: str
+    heard: Heard | None
     score: float
     sentiment: str
     probabilities: dict[str, float]
@@ -84,10 +87,16 @@ class Answer:
         """Plain values for JSON."""
         return asdict(self)
 
+    @property
+    def source(self) -> str:
+        """Where its words come from."""
+        return "text" if self.heard is None else "heard"
+
     def lines(self) -> list[tuple[str, str]]:
         """(name, value) lines for a screen."""
         told = [("file", self.file), ("model", self.model)]
-        told += [("text", self.text)] if self.text else []
+        told += [(self.source, self.text)] if self.text else []
+        told += [("", self.heard.sure)] if self.text and self.heard is not None and self.heard.sure else []
         told += [("sentiment", f"{self.sentiment} ({self.score:+.2f})")]
         told += [(f"  {name}", f"{share:.0%}") for name, share in self.probabilities.items()]
         if self.uncertainty is not None:

@@ -20,6 +20,7 @@ from lacuna.train.checkpoint import Card, check_features
 from lacuna.types import Clip, FeatureSequence, MalformedInput, empty_sequence
 
 if TYPE_CHECKING:
+    from lacuna.data.heard import Heard
     from lacuna.figures.overlay import Preview  # which draws with what an answer alone does not need
 
 
@@ -30,13 +31,14 @@ SHOWN = 80  # characters of words that are not read
 class Given:
     """A clip's features, unscaled; what they lack; when each frame (or token) of a modality is, s; its length, s.
 
-    `preview`: a small copy to play, where one was asked for.
+    `heard`: what a recogniser told, where the words are its; `preview`: a small copy to play, where one was asked for.
     """
 
     sample: Sample
     notes: tuple[str, ...]
     middles: dict[str, np.ndarray]
     seconds: float
+    heard: Heard | None = None
     preview: Preview | None = None
 
 
@@ -80,7 +82,7 @@ def features_of(clip: Clip, transcript: Transcript, card: Card, extractions: Map
     seconds = _seconds(clip, features)
     worded = {m for m in origins if m == "text" or "aligned" in origins[m].settings}
     middles = {m: _middles(sequence, m in worded, spans, seconds) for m, sequence in features.items()}
-    return Given(Sample(clip, features), tuple(notes), middles, seconds)
+    return Given(Sample(clip, features), tuple(notes), middles, seconds, transcript.heard)
 
 
 def _extracted(clip: Clip, modality: str, origin: Origin, extraction: Extraction) -> tuple[FeatureSequence, list[str]]:

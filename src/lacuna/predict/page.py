@@ -267,7 +267,8 @@ class View:
         self.sentiment.set_text(answer.sentiment)
         told = f"probability {answer.score:.2f}" if answer.probabilities else f"score {answer.score:+.2f}"
         self.detail.set_text(told + ("" if answer.uncertainty is None else f", uncertainty {answer.uncertainty:.2f}"))
-        self.said.set_text(f"“{answer.text}”" if answer.text else "")
+        said = "Heard, not given " + answer.heard.sure if answer.heard is not None else "Given"
+        self.said.set_text(f"{said.rstrip()}: “{answer.text}”" if answer.text else "")
         for chart, options in ((self.parts, _bars(answer.contributions)), (self.curve, _curve(answer))):
             chart.options.clear()
             chart.options.update(options)

@@ -121,6 +121,7 @@ class Predictor:
             file=str(given.sample.clip.path),
             model=self.card.model,
             text=given.sample.clip.text,
+            heard=given.heard,
             score=float(scores[0]),
             sentiment=names[chosen] if names else self._named(float(scores[0])),
             probabilities=dict(zip(names, told[0].tolist())) if names else {},
@@ -164,7 +165,7 @@ def _heard(path: Path, question: Question) -> Transcript:
     recogniser = engines.engine(engines.engine_for(question.asr), question.asr)
     heard = engines.hear(path, recogniser, question.start, question.end)
     cues = tuple(Cue(word.text, word.start, word.end) for word in heard.words)
-    return Transcript(heard.text, cues, () if heard.text else ("text: no words were heard",))
+    return Transcript(heard.text, cues, () if heard.text else ("text: no words were heard",), heard)
 
 
 def _lossy(sample: Sample, question: Question) -> Sample:

@@ -15,6 +15,7 @@ import numpy as np
 
 from lacuna.align.word_files import filled
 from lacuna.align.words import Aligner, Settings, proportional, token_words, words_of
+from lacuna.data.heard import Heard
 from lacuna.extractors._text import cleaned
 from lacuna.predict.cues import Cue, is_timed, parse
 from lacuna.storage import text as text_files
@@ -32,11 +33,13 @@ _OTHERS = {
 
 @dataclass(frozen=True)
 class Transcript:
-    """What is said; `cues` is empty where nobody noted when. `notes`: what its reader should know."""
+    """What is said; `cues` is empty where nobody noted when. `notes`: what its reader should know; `heard`: where a
+    recogniser wrote it."""
 
     text: str
     cues: tuple[Cue, ...] = ()
     notes: tuple[str, ...] = ()
+    heard: Heard | None = None
 
 
 def read_transcript(path: Path, start: float = 0.0, end: float | None = None, encoding: str = "") -> Transcript:

@@ -63,8 +63,8 @@ def section(dataset: str, scene: Scene) -> Section:
     if clip.text:
         body += f"<blockquote>{escape(clip.text)}</blockquote>\n"
     if scene.heard is not None and scene.heard.text == clip.text:
-        sure = f"{scene.heard.language}, confidence {scene.heard.confidence:.0%}"
-        body += paragraph(f"These words were not given: a speech recogniser heard them ({sure}).")
+        told = f"These words were not given: a speech recogniser heard them {scene.heard.sure}"
+        body += paragraph(f"{told.rstrip()}.")
     told = table(["Sentiment", "Value"], facts) if facts else ""
     if scene.video and scene.shots:
         told = f'<div class="beside">{_player(scene.video, scene)}{told}</div>\n'
