@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,15 @@ def test_a_plain_import_is_light_and_functions_are_no_rooms() -> None:
     code += "print(before, all(callable(getattr(lacuna, name)) for name in lacuna.__all__))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.strip() == "[] True"
+
+
+@pytest.mark.parametrize(("given", "then"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_give_their_core_away_unless_told_otherwise(given, then):
+    code = "import lacuna, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    others = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    env = others if given is None else others | {"OMP_WAIT_POLICY": given}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [then, "False"]  # in time: torch reads it when it comes
 
 
 @pytest.mark.parametrize("name", lacuna.__all__)
