@@ -31,10 +31,11 @@ _UTF_7 = re.compile(rb"\+(?![A-Z]?[a-z]+\b|[A-Z]+\b)([A-Za-z0-9+/]{3,})")
 _HZ = re.compile(rb"~\{((?:[!-w][!-~])+)~\}")
 _USUAL = re.compile("[\t-\r -~\u00a0-\u1fff\u2010-\u2026\u3000-\u30ff\uac00-\ud7a3]")
 
-# Utf-8 that was read as cp1252 and saved again: "trÃ¨s", "donâ€™t", "Ð¿Ñ€Ð¸", "æˆ‘å¾ˆ".
-_HIGH = "[" + re.escape(bytes(range(0x80, 0xC0)).decode("cp1252", "ignore")) + "\x81\x8d\x8f\x90\x9d]"
 _REPLACED = re.compile(r"[^\s,;\t]*\ufffd[^\s,;\t]*")  # what a decoder writes for bytes that it cannot read
 _ESCAPED = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|#\d{1,6}|#x[\da-fA-F]{1,5});")
+
+# Utf-8 that was read as cp1252 and saved again: "trÃ¨s", "donâ€™t", "Ð¿Ñ€Ð¸", "æˆ‘å¾ˆ".
+_HIGH = "[" + re.escape(bytes(range(0x80, 0xC0)).decode("cp1252", "ignore")) + "\x81\x8d\x8f\x90\x9d]"
 _TWICE = re.compile(rf"\S*(?:(?:[ÂÃ]|â€){_HIGH}|(?:[Ä-ß]{_HIGH}){{2,}}|(?:[à-ï]{_HIGH}{{2}}){{2,}})\S*")
 
 # About the 700 most frequent characters of simplified Chinese, speech and reviews first: 85 % of running text, and a
