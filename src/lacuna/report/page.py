@@ -35,7 +35,7 @@ WORDS = (
 # What is wider than the screen can be pushed sideways with the keyboard too; what is not is no stop on the way.
 REACH = """\
 const reach = () => {
-  for (const e of document.querySelectorAll(".scroll")) if (e.scrollWidth > e.clientWidth) e.tabIndex = 0;
+  for (const e of document.querySelectorAll(".scroll, pre")) if (e.scrollWidth > e.clientWidth) e.tabIndex = 0;
 };
 addEventListener("resize", reach); document.addEventListener("toggle", reach, true); reach();
 """
