@@ -63,5 +63,5 @@ docs: .venv-docs/.installed
 
 .venv-docs/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/pip install --quiet --progress-bar off "mkdocs-material>=9.5" "mkdocstrings[python]>=0.27"
+	.venv-docs/bin/pip install --quiet --progress-bar off "mkdocs-material>=9.5" "mkdocstrings[python]>=0.27" ruff
 	touch $@

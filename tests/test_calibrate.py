@@ -29,6 +29,24 @@ def test_the_correction_is_found_again(how, shift, shrink):
     assert np.abs(found(told.prediction, told.kept) - told.labels).mean() < 0.1
 
 
+@pytest.mark.parametrize("how", ["shift", "shrink", "both"])
+@pytest.mark.parametrize("spread", [1e-4, 0.01, 1.0])
+def test_no_correction_within_the_bounds_is_better(how, spread):
+    """Three clips whose answers hardly differ, as of a model that learnt little: a grid finds nothing better, and test
+    answers stay where labels are."""
+    kept, told = np.repeat([1.0, 0.7, 0.3], 3), 0.5 + spread * np.tile([1.0, 0.2, -1.0], 3)
+    answers = Answers(told, kept, np.tile([-1.5, 1.0, 2.0], 3))
+    found = fit(how, answers)
+
+    def error(correction):
+        return ((correction(told, kept) - answers.labels) ** 2).sum()
+
+    shifts, shrinks = np.linspace(-4, 4, 81) * (how != "shrink"), np.linspace(0, 1, 21) * (how != "shift")
+    best = min(error(Correction(shift, shrink, found.center)) for shift in shifts for shrink in shrinks)
+    assert error(found) <= best + 1e-9 and 0 <= found.shrink <= 1
+    assert np.abs(found(np.array([0.4, 0.6]), np.zeros(2))).max() < 3
+
+
 def test_what_lost_nothing_is_never_moved():
     told = np.array([1.0, -2.0])
     assert Correction(0.5, 0.9, (0.3,))(told, np.ones(2)).tolist() == told.tolist()

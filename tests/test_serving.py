@@ -317,7 +317,9 @@ def test_a_video_is_dropped_and_parts_of_it_are_taken_away(server, folder, clip)
         assert "score" in browser.until("score") and "text: none was given" not in before
         score = next(line for line in browser.text().splitlines() if line.startswith("score"))
         wait(lambda: browser.run("document.querySelector('video')?.readyState > 0"), 60)
-        browser.press_right('[aria-label="lost share of audio"] [tabindex]', 20)
+        browser.press_right(
+            '[aria-label="lost share of audio"] [tabindex]', 40
+        )  # of 20 steps: on a crowded machine some come too fast
         browser.until("audio: left out, as asked")
         assert score not in browser.text()
         if shots := os.environ.get("LACUNA_SHOTS"):

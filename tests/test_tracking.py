@@ -11,7 +11,7 @@ from unittest.mock import MagicMock
 import pytest
 from accelerate import tracking as trackers
 
-from lacuna.train.track import ROOT, Tracking
+from lacuna.train.track import REFUSALS, ROOT, Tracking
 from lacuna.train.trainer import History, Progress
 from lacuna.types import MalformedInput
 
@@ -103,6 +103,26 @@ def test_trackers_that_are_services(name, tmp_path, monkeypatch):
         assert client.log_metrics.call_args.args == (told,) and client.log_metrics.call_args.kwargs == {"step": 2}
         assert client.start_run.call_args.kwargs["run_name"] == "mine/lnln/1"
         assert os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:///")  # MLflow 3 refuses folders
+
+
+@pytest.mark.parametrize("name", ["dvclive", "wandb", "mlflow"])
+def test_a_tracker_that_cannot_start_says_why_in_one_line(name, tmp_path, monkeypatch):
+    """A repository without a commit (really one); nobody logged in; a server that does not answer."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(trackers, "get_available_trackers", lambda: list(trackers.LoggerType))
+    said = "Empty git repo"
+    if name == "dvclive":
+        for words in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+            subprocess.run(words, check=True)
+    else:
+        module, _, kind = REFUSALS[name].rpartition(".")
+        refusal, said = type(kind, (Exception,), {}), "No API key configured."
+        monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{kind: refusal}))
+        broken = MagicMock()
+        broken.return_value.start.side_effect = refusal(f"{said}\nUse `wandb login`")
+        monkeypatch.setitem(trackers.LOGGER_TYPE_TO_CLASS, name, broken)
+    with pytest.raises(MalformedInput, match=f"train.track: expected {name} to start, it said: {said}"):
+        tracking(name, tmp_path / "live" / "mine" / "lnln" / "1")
 
 
 def test_a_tracker_that_is_not_installed_is_named(tmp_path, monkeypatch):

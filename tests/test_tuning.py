@@ -136,3 +136,15 @@ def test_what_is_like_a_variant_stays_like_its_file(project: Path) -> None:
     train = type(train)(**(train.model_dump() | {"mine": {"like": "concat", "model": {"size": 9}}}))
     found = like(train, "mine", {"training.epochs": 3, "model.dropout": 0.5})
     assert found == {"like": "concat", "training": {"epochs": 3}, "model": {"size": 9, "dropout": 0.5}}
+
+
+@pytest.mark.parametrize("words", ["model.no_such=1,2", "training.epochz=1..9", "training.learning_rate=a,b"])
+def test_a_setting_that_there_is_not_stops_before_the_first_trial(
+    project: Path, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = CliRunner().invoke(app, ["tune", "made", "concat", "--trials", "1", "--vary", words])
+    assert isinstance(done.exception, MalformedInput) and words.partition("=")[0].partition(".")[2] in str(
+        done.exception
+    )
+    assert not list(project.rglob("*.journal"))
+    assert "Traceback" not in capsys.readouterr().err

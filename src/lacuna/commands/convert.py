@@ -65,7 +65,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # What torch says of other pickles is how to run them: no advice to pass on.
+        plain = str(error) and not isinstance(error, pickle.UnpicklingError)
+        said = str(error).splitlines()[0] if plain else f"it holds something else ({type(error).__name__})"
         raise MalformedInput(f"{path}: expected a state dict of tensors, as torch.save writes it: {said}") from error
     for key in NESTED:
         if isinstance(content, dict) and isinstance(content.get(key), dict):

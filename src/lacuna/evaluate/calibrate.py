@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.optimize import lsq_linear
 from scipy.stats import norm
 
 from lacuna.types import MalformedInput
@@ -73,9 +74,11 @@ def fit(how: How, told: Answers) -> Correction:
     found = dict.fromkeys(columns, 0.0)
     if names and lost.any():
         matrix = np.stack([columns[name] for name in names], 1)
-        weights = np.linalg.lstsq(matrix, told.labels - told.prediction, rcond=None)[0]
-        found |= dict(zip(names, weights.tolist()))
-    return Correction(found["shift"], float(np.clip(found["shrink"], 0, 1)), (center,))
+        # Both within the bounds at once: where answers hardly differ, a shrink cut afterwards leaves a wild shift.
+        low = [0.0 if name == "shrink" else -np.inf for name in names]
+        high = [1.0 if name == "shrink" else np.inf for name in names]
+        found |= dict(zip(names, lsq_linear(matrix, told.labels - told.prediction, (low, high)).x.tolist()))
+    return Correction(found["shift"], found["shrink"], (center,))
 
 
 def _fit_classes(how: How, told: Answers) -> Correction:

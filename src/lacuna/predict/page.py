@@ -26,6 +26,13 @@ HOST = "127.0.0.1"
 FORM = 100_000  # bytes that a form adds to the file in it
 USUAL = Limits()
 Message = MutableMapping[str, Any]
+# What a screen reader says, where the page's parts do not: its language, and what the file field is for.
+SPOKEN = """<script>
+document.documentElement.lang = "en";
+new MutationObserver(() => {
+  for (const e of document.querySelectorAll(".q-uploader__input, .q-uploader .q-btn")) e.ariaLabel = "Choose a video";
+}).observe(document, {childList: true, subtree: true});
+</script>"""
 
 
 def serve(
@@ -127,9 +134,9 @@ class View:
         ui = self.ui
         ui.colors(primary="#00588a")
         ui.query("body").style("background: #f5f7f9")
-        ui.add_head_html(f"<script>{overlay.script()}</script>")
+        ui.add_head_html(f"<script>{overlay.script()}</script>{SPOKEN}")
         with ui.header().classes("items-baseline"):
-            ui.label("Lacuna").classes("text-2xl font-bold")
+            ui.label("Lacuna").classes("text-2xl font-bold").props("role=heading aria-level=1")
             card = self.desk.predictor.card
             ui.label(f"{card.model}, trained on {card.dataset}, seed {card.seed}").classes("opacity-80")
         with ui.row().classes("w-full max-w-6xl mx-auto gap-4 items-start"):
@@ -142,9 +149,9 @@ class View:
     def _ask(self) -> None:
         ui, limits = self.ui, self.desk.limits
         with ui.card().classes("w-full"):
-            ui.label("1. A video").classes("text-lg font-bold")
+            self._heading("1. A video")
             hint = "heard by the speech model if left empty" if self.asr else "missing if left empty"
-            self.words = ui.textarea(f"What is said in it ({hint})").classes("w-full").props("autogrow rows=2")
+            self.words = ui.textarea("What is said in it").classes("w-full").props(f'autogrow rows=2 hint="{hint}"')
             self.upload = ui.upload(
                 label=f"Drop a video here: at most {limits.megabytes:g} MB and {limits.seconds:g} s",
                 auto_upload=True,
@@ -159,6 +166,9 @@ class View:
                 self.busy.set_visibility(False)
                 self.status = ui.label("The file is deleted as soon as it has been read.").classes("text-sm opacity-80")
 
+    def _heading(self, text: str) -> None:
+        self.ui.label(text).classes("text-lg font-bold").props("role=heading aria-level=2")
+
     def _offer(self) -> None:
         """A button for each example."""
         ui = self.ui
@@ -171,7 +181,7 @@ class View:
     def _take_away(self) -> None:
         ui = self.ui
         with ui.card().classes("w-full"):
-            ui.label("2. Take parts of it away").classes("text-lg font-bold")
+            self._heading("2. Take parts of it away")
             for modality in self.desk.predictor.modalities:
                 with ui.row().classes("w-full items-center no-wrap"):
                     ui.label(modality).classes("w-16")
@@ -184,7 +194,7 @@ class View:
     def _show(self) -> None:
         ui = self.ui
         with ui.card().classes("w-full"):
-            ui.label("3. What the model says").classes("text-lg font-bold")
+            self._heading("3. What the model says")
             self.player = ui.column().classes("w-full max-w-sm")
             self.sentiment = ui.label("Nothing yet.").classes("text-3xl font-bold text-primary")
             self.detail = ui.label("").classes("text-sm opacity-80")

@@ -32,6 +32,15 @@ WORDS = (
 )
 
 
+# What is wider than the screen can be pushed sideways with the keyboard too; what is not is no stop on the way.
+REACH = """\
+const reach = () => {
+  for (const e of document.querySelectorAll(".scroll, pre")) if (e.scrollWidth > e.clientWidth) e.tabIndex = 0;
+};
+addEventListener("resize", reach); document.addEventListener("toggle", reach, true); reach();
+"""
+
+
 def page(title: str, fragments: Mapping[str, str], making: Section) -> str:
     """`fragments` is {data set: the HTML of its sections}; `making` tells how it all was made."""
     body = "".join(f'<h2 id="{escape(name)}">{escape(name)}</h2>\n{html}' for name, html in fragments.items())
@@ -46,7 +55,8 @@ def page(title: str, fragments: Mapping[str, str], making: Section) -> str:
         '<a class="skip" href="#content">To the content</a>\n'
         f'<header class="top"><h1>{escape(title)}</h1><p>{escape(LEAD)}</p></header>\n'
         f'<div class="layout">\n<nav aria-label="Sections">{links}</nav>\n<main id="content">\n{body}'
-        f"<h2>Reading and repeating</h2>\n{_words().html()}{making.html()}</main>\n</div>\n</body>\n</html>\n"
+        f"<h2>Reading and repeating</h2>\n{_words().html()}{making.html()}</main>\n</div>\n"
+        f"<script>\n{REACH}</script>\n</body>\n</html>\n"
     )
 
 

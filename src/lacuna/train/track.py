@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ from lacuna.types import MalformedInput
 
 ROOT = Path("live")
 PROJECT = "lacuna"
+# What they raise where nobody is logged in, no server answers, or a repository has no commit.
+REFUSALS = {
+    "wandb": "wandb.errors.Error",
+    "mlflow": "mlflow.exceptions.MlflowException",
+    "dvclive": "scmrepo.exceptions.SCMError",
+}
 
 
 class Tracking:
@@ -25,11 +32,7 @@ class Tracking:
     def __init__(self, names: Sequence[str], folder: Path, told: Mapping[str, str], fitting: Fitting) -> None:
         """`told`: what the run is, and where its scores will be: shown as its settings."""
         self._told, self._folder = 0, folder
-        self._trackers = [_tracker(name, folder) for name in names]
-        for tracker in self._trackers:
-            if hasattr(tracker, "start"):
-                tracker.start()
-            tracker.store_init_configuration({**told, **_flat(fitting.card.training)})
+        self._trackers = [_started(name, folder, {**told, **_flat(fitting.card.training)}) for name in names]
 
     def __call__(self, progress: Progress) -> None:
         """All rows at first: a run that was killed goes on with the whole of its curve."""
@@ -44,6 +47,20 @@ class Tracking:
         """The run is over."""
         for tracker in self._trackers:
             tracker.finish()
+
+
+def _started(name: str, folder: Path, told: Mapping[str, str | int | float | bool]) -> Any:  # noqa: ANN401 (accelerate's)
+    tracker = _tracker(name, folder)
+    module, _, kind = REFUSALS.get(name, "builtins.ConnectionError").rpartition(".")
+    try:
+        if hasattr(tracker, "start"):
+            tracker.start()
+        tracker.store_init_configuration(told)
+    except getattr(import_module(module), kind) as error:
+        said = str(error).splitlines()[0]
+        hint = " (git add -A && git commit -m start)" if name == "dvclive" else ""
+        raise MalformedInput(f"train.track: expected {name} to start, it said: {said}{hint}") from error
+    return tracker
 
 
 def _tracker(name: str, folder: Path) -> Any:  # noqa: ANN401 (accelerate's)

@@ -80,7 +80,8 @@ def _protocol(card: Card) -> Iterator[str]:
 
 
 def _scores(record: Scores) -> str:
-    names = METRICS.get(record.task, METRICS[""])
+    known = {name for levels in record.patterns.values() for values in levels.values() for name in values}
+    names = [name for name in METRICS.get(record.task, METRICS[""]) if name in known]  # Acc-2 is of one scale each
     rows = []
     for pattern, levels in record.patterns.items():
         for level, values in levels.items():

@@ -61,6 +61,7 @@ class Search:
 def tune(search: Search, trials: int) -> Any:  # noqa: ANN401
     """The Optuna study after `trials` trials in all; each minimises the validation loss."""
     optuna = _optuna()
+    search.trial({one.key: one.first for one in search.space})  # a setting that there is not stops here
     study = optuna.create_study(
         storage=_storage(optuna, search),
         study_name=_name(search),
@@ -68,7 +69,7 @@ def tune(search: Search, trials: int) -> Any:  # noqa: ANN401
         sampler=optuna.samplers.TPESampler(seed=search.seeds[0]),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3),
     )
-    left = trials - len([trial for trial in study.trials if trial.state.is_finished()])
+    left = trials - len([trial for trial in study.trials if trial.state.name in ("COMPLETE", "PRUNED")])
     if left > 0:
         study.optimize(partial(_tried, search), n_trials=left)
     return study
@@ -79,7 +80,7 @@ def _optuna() -> Any:  # noqa: ANN401
         import optuna
     except ImportError as error:
         raise MalformedInput("tune: expected the package optuna (pip install 'lacuna[tune]'), found none") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what stops a trial is told in one line
     return optuna
 
 

@@ -24,6 +24,11 @@ class Choice:
     key: str
     values: tuple[Value, ...]
 
+    @property
+    def first(self) -> Value:
+        """One that it may be."""
+        return self.values[0]
+
     def draw(self, trial: Any) -> Value:  # noqa: ANN401 (an Optuna trial)
         return trial.suggest_categorical(self.key, self.values)
 
@@ -35,6 +40,11 @@ class Range:
     key: str
     low: float
     high: float
+
+    @property
+    def first(self) -> Value:
+        """One that it may be."""
+        return self.low
 
     def draw(self, trial: Any) -> float:  # noqa: ANN401 (an Optuna trial)
         log = self.low > 0 and self.high / self.low >= DECADE
