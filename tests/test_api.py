@@ -28,11 +28,13 @@ def test_a_plain_import_is_light_and_functions_are_no_rooms() -> None:
     assert told.strip() == "[] True"
 
 
-@pytest.mark.parametrize(("given", "then"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_threads_that_wait_give_their_core_away_unless_told_otherwise(given, then):
-    code = "import lacuna, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
-    others = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
-    env = others if given is None else others | {"OMP_WAIT_POLICY": given}
+@pytest.mark.parametrize(
+    ("given", "then"),
+    [({}, "800"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+)
+def test_threads_wait_for_a_short_while_unless_told_otherwise(given, then):
+    code = "import lacuna, os, sys; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    env = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")} | given
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [then, "False"]  # in time: torch reads it when it comes
 

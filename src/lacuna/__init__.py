@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["collate", "extract", "load", "mask", "metrics", "open", "predict"]
 
-# Before torch comes: its threads wait for each other awake by default, and where other work shares the cores, each
-# keeps the one that it waits for from running (LNLN with one busy core of two: 38 s instead of 11).
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before torch comes: its threads wait for each other awake, and where other work shares the cores, each keeps the one
+# that it waits for from running. A short wait costs nothing on an idle machine (docs/scaling.md).
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "800")
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # who uses the library decides what is told
 
