@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lacuna.across.run import read_across
-from lacuna.evaluate.scores import Means, read_scores
+from lacuna.evaluate.scores import Means, main_metrics, read_scores
 from lacuna.types import MalformedInput
 
 Table = tuple[str, list[str], list[list[str]]]
@@ -23,22 +23,14 @@ def tables(processed: Path, metric: str = "") -> Iterator[Table]:
         honest = record.protocol == "validation"
         chosen = "chosen on validation" if honest else "SELECTED ON TEST, one checkpoint a metric"
         title = f"{record.dataset}: {record.model} on {record.clips['test']} test clips, {chosen}"
-        names = [metric] if metric else _main(record.task, record.patterns)
+        names = [metric] if metric else main_metrics(record.task, record.patterns)
         rows = [[name, "-", *(_number(values.get(n)) for n in names)] for name, values in record.baselines.items()]
         yield title, ["pattern", "missing", *names], rows + _rows(record.patterns, names)
     for file in sorted(processed.glob("*/across/*.json")):
         other = read_across(file)
         title = f"{other.dataset}: {other.model} judged on {other.clips['test']} test clips of {other.judged_on}"
-        names = [metric] if metric else _main(other.task, other.patterns)
+        names = [metric] if metric else main_metrics(other.task, other.patterns)
         yield title, ["pattern", "missing", *names], _rows(other.patterns, names)
-
-
-def _main(task: str, patterns: dict[str, dict[str, Means]]) -> list[str]:
-    """The metrics that papers print for a task; CH-SIMS has another Acc-2."""
-    if task != "regression":
-        return ["accuracy", "macro_f1"]
-    told = {name for levels in patterns.values() for values in levels.values() for name in values}
-    return ["mae", "corr", "has0_acc2" if "has0_acc2" in told else "acc2"]
 
 
 def _rows(patterns: dict[str, dict[str, Means]], names: list[str]) -> list[list[str]]:

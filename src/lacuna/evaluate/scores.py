@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from lacuna.params import checked
 from lacuna.storage.files import read_json, replacing
 from lacuna.types import MalformedInput
 
+MAIN = {"regression": ("mae", "corr", "has0_acc2", "acc2"), "": ("accuracy", "macro_f1")}  # by task
 Means = dict[str, dict[str, float | None]]  # {metric: {"mean", "std"}}; over the rates {metric: {"mean", "auilc"}}
 REMEDY = "delete it and run `dvc repro evaluate`"
 
@@ -60,3 +61,9 @@ def read_scores(path: Path) -> Scores:
     if not isinstance(record, dict) or "patterns" not in record:
         raise MalformedInput(f"{path}: expected the scores of a model, got other JSON")
     return checked(Scores, record, str(path))
+
+
+def main_metrics(task: str, patterns: Mapping[str, Mapping[str, Means]]) -> list[str]:
+    """The metrics that papers print for a task, of those that the scores have: Acc-2 is another on each scale."""
+    told = {name for levels in patterns.values() for values in levels.values() for name in values}
+    return [name for name in MAIN.get(task, MAIN[""]) if name in told]

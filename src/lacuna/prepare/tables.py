@@ -184,6 +184,7 @@ class Videos:
 
     root: Path
     _folders: dict[Path, dict[str, list[Path]]] = field(default_factory=dict, repr=False)
+    _spellings: dict[Path, Path] = field(default_factory=dict, repr=False)
 
     def find(self, video_id: str, clip_id: str, spans: bool) -> Path:
         """Raw/<video_id>/<clip_id>.<suffix>; for a span also Raw/<video_id>.<suffix>; MalformedInput where none is."""
@@ -213,8 +214,12 @@ class Videos:
 
     def _folder(self, folder: Path) -> Path:
         """The folder as the disk spells it; as it is given where none is like it, or several are."""
-        if folder == self.root or folder.is_dir():
-            return folder
+        if folder not in self._spellings:
+            there = folder == self.root or folder.is_dir()
+            self._spellings[folder] = folder if there else self._alike(folder)
+        return self._spellings[folder]
+
+    def _alike(self, folder: Path) -> Path:
         found: dict[str, list[Path]] = {}
         parent = self._folder(folder.parent)
         for path in parent.iterdir() if parent.is_dir() else ():

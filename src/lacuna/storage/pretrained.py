@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from torch import library
 
 from lacuna.types import MalformedInput
 
@@ -36,14 +37,14 @@ def import_torchvision() -> ModuleType:
             raise
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
-    library = torch.library.Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _KEPT.append(library)  # its definitions live as long as the object
+    definitions = library.Library("torchvision", "DEF")
+    definitions.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    definitions.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _KEPT.append(definitions)  # they live as long as the object
     return importlib.import_module("torchvision")
 
 
-_KEPT: list[torch.library.Library] = []
+_KEPT: list[library.Library] = []
 
 
 @cache

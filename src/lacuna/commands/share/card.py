@@ -6,10 +6,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from lacuna.evaluate.scores import Scores, read_scores
+from lacuna.evaluate.scores import Scores, main_metrics, read_scores
 from lacuna.train.checkpoint import Card
 
-METRICS = {"regression": ("mae", "corr", "has0_acc2", "acc2"), "": ("accuracy", "macro_f1")}
 LIMITS = """## Limits
 
 - The scores are those of the data set named above, its language, its cameras and its people. Elsewhere, measure first.
@@ -80,8 +79,7 @@ def _protocol(card: Card) -> Iterator[str]:
 
 
 def _scores(record: Scores) -> str:
-    known = {name for levels in record.patterns.values() for values in levels.values() for name in values}
-    names = [name for name in METRICS.get(record.task, METRICS[""]) if name in known]  # Acc-2 is of one scale each
+    names = main_metrics(record.task, record.patterns)
     rows = []
     for pattern, levels in record.patterns.items():
         for level, values in levels.items():
