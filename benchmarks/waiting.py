@@ -18,7 +18,9 @@ from pathlib import Path
 
 WAYS = {  # of waiting, and how many threads
     "torch's default": {"OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": ""},
-    "GOMP_SPINCOUNT=800 (Lacuna's)": {"OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": "800"},
+    "GOMP_SPINCOUNT=10000": {"OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": "10000"},
+    "GOMP_SPINCOUNT=3000 (Lacuna's)": {"OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": "3000"},
+    "GOMP_SPINCOUNT=800": {"OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": "800"},
     "OMP_WAIT_POLICY=PASSIVE": {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }

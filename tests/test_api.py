@@ -30,7 +30,7 @@ def test_a_plain_import_is_light_and_functions_are_no_rooms() -> None:
 
 @pytest.mark.parametrize(
     ("given", "then"),
-    [({}, "800"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+    [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
 )
 def test_threads_wait_for_a_short_while_unless_told_otherwise(given, then):
     code = "import lacuna, os, sys; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"

@@ -32,9 +32,9 @@ __version__ = "0.1.0"
 __all__ = ["collate", "extract", "load", "mask", "metrics", "open", "predict"]
 
 # Before torch comes: its threads wait for each other awake, and where other work shares the cores, each keeps the one
-# that it waits for from running. A short wait costs little on an idle machine (docs/scaling.md).
+# that it waits for from running. A short wait costs nothing on an idle machine (docs/scaling.md).
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "800")
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # who uses the library decides what is told
 

@@ -101,7 +101,7 @@ def train_model(
 ) -> tuple[Card, History]:
     """Train one model with one seed on `processed` and write its checkpoint and history.csv into `folder`.
 
-    A run that was killed goes on after its last whole epoch and ends with the same numbers.
+    A run that was killed goes on after the last epoch that was kept and ends with the same numbers.
     """
     place, inputs = distributed.join(choose_device(device)), made.inputs
     corpus = read_corpus(processed, inputs)
