@@ -30,13 +30,18 @@ LIBROSA = {"features": ["zero_crossing_rate", "rms"]}
 
 @contextmanager
 def room_for(size):
-    """Within it, no file of this process grows beyond so many bytes: for whoever writes, as a full disk is."""
+    """Within it, no file of this process grows beyond so many bytes: for whoever writes, as a full disk is.
+
+    No bytecode is written either: many a Python keeps a .pyc that was cut short, and fails on it from then on.
+    """
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "dont_write_bytecode", True)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.fixture
@@ -85,7 +90,8 @@ def test_a_full_disk_ends_a_stage_in_one_line(project):
     def small():
         resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
 
-    done = subprocess.run(words, cwd=project, env=environment(), preexec_fn=small, capture_output=True, text=True)
+    env = environment(PYTHONDONTWRITEBYTECODE="1")  # see room_for
+    done = subprocess.run(words, cwd=project, env=env, preexec_fn=small, capture_output=True, text=True)
     lines = [line for line in done.stderr.splitlines() if line.startswith("extract: ")]
     assert done.returncode == 1 and "Traceback" not in done.stderr and len(lines) == 1
     assert "this machine: " in lines[0] and "File too large" in lines[0]

@@ -108,6 +108,7 @@ def _become(folder: str, words: list[str], limit: int | None, stderr: int) -> No
     for stream, place in ((nothing, 0), (nothing, 1), (stderr, 2)):
         os.dup2(stream, place)
     if limit is not None:
+        sys.dont_write_bytecode = True  # see test_machine.room_for
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     sys.argv, sys.path[0] = words, str(Path(words[0]).parent)
     runpy.run_path(words[0], run_name="__main__")
