@@ -12,6 +12,7 @@ from tasks import counting
 
 from lacuna.compute import workers
 from lacuna.compute.workers import Engine, Lost, map_items
+from lacuna.storage.files import replacing
 from lacuna.types import MalformedInput
 
 PARENT = """
@@ -51,6 +52,17 @@ def lingering(folder: str) -> str:
     (Path(folder) / f"{child.pid}.pid").touch()
     time.sleep(600)
     return folder
+
+
+def half_written(item: tuple[str, str]) -> None:
+    """One is in the middle of a file when the other meets a full disk, or when its own time is over."""
+    kind, folder = item
+    with replacing(Path(folder, f"{kind}.h5")) as temporary:
+        temporary.write_bytes(b"half")
+        if kind == "disk":
+            wait_until(lambda: len(list(Path(folder).glob(".lacuna-*"))) == 2)
+            raise OSError(28, "No space left", "here")
+        time.sleep(600)
 
 
 def alive(pid: int) -> bool:
@@ -136,6 +148,17 @@ def test_what_takes_too_long_is_ended_with_what_it_started(tmp_path):
     assert isinstance(results[0], Lost) and not results[0].machine and "given up after 3 s" in results[0].reason
     wait_until(lambda: not any(alive(int(file.stem)) for file in tmp_path.glob("*.pid")))
     assert len(list(tmp_path.glob("*.pid"))) == 2
+
+
+def test_the_error_of_one_leaves_nothing_half_written_of_another(tmp_path):
+    with pytest.raises(OSError, match="No space left"):
+        list(map_items(half_written, [("disk", str(tmp_path)), ("writing", str(tmp_path))], 2))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_takes_too_long_leaves_nothing_half_written(tmp_path):
+    assert isinstance(next(map_items(half_written, [("writing", str(tmp_path))], Engine(limit=2))), Lost)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("window", "passed"), [(workers.WINDOW, 300), (8, 7)])

@@ -157,9 +157,11 @@ class Worker:
         process, line, self._process, self._line = self._process, self._line, None, None
         if process is None or line is None:
             return None
-        if not at_once:
+        if at_once:
+            process.terminate()  # it removes what it was writing
+        else:
             line.close()  # it reads no further item
-            process.join(5)
+        process.join(5)
         kill(process)
         process.join()
         line.close()
@@ -174,6 +176,23 @@ class _Raised:
 def _serve(line: Connection, packed: bytes) -> None:
     """A worker: items in, results out. What is no fault of an item or the machine ends it, with its traceback."""
     die_with_parent()
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        _answer(line, packed)
+    except _TerminatedError:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)  # for whoever asks how it ended
+
+
+class _TerminatedError(BaseException):
+    """The process was asked to end: what it was writing is removed on the way out."""
+
+
+def _end(*_: object) -> None:
+    raise _TerminatedError
+
+
+def _answer(line: Connection, packed: bytes) -> None:
     failed: _Raised | None = None
     try:
         function = pickle.loads(packed)
