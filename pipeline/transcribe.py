@@ -9,7 +9,6 @@ from lacuna.params import load_params
 from lacuna.prepare.rejects import write_rejects
 from lacuna.stages import run_stage
 from lacuna.storage.cache import default_root
-from lacuna.transcribe.run import Settings, transcribe
 from lacuna.types import Reject
 
 
@@ -17,6 +16,8 @@ def main(dataset: str) -> None:
     params, out = load_params(), Path("processed", dataset)
     section, rejects, heard = params.transcribe.of(dataset), list[Reject](), []
     if section.engine != "none":
+        from lacuna.transcribe.run import Settings, transcribe  # torch, which a corpus with words does without
+
         settings = Settings(**section.model_dump(exclude={"per_dataset"}))
         (out / FILE).unlink(missing_ok=True)  # what was heard before is not what came with the clips
         clips = read_clips(out / "clips.jsonl")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from lacuna.demo.sentences import sentence
 
@@ -72,7 +72,7 @@ def _meant(clips: int, rng: np.random.Generator) -> np.ndarray:
     """
     levels = (np.arange(clips) + 0.5) / clips
     mood = rng.permutation(6 * levels - 3)
-    own = np.stack([rng.permutation(norm.ppf(levels)) for _ in range(3)], axis=1)
+    own = np.stack([rng.permutation(ndtri(levels)) for _ in range(3)], axis=1)
     return np.clip(0.55 * mood[:, None] + 1.2 * own, -3, 3)
 
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import lsq_linear
-from scipy.stats import norm
+import scipy
 
 from lacuna.types import MalformedInput
 
@@ -77,7 +76,8 @@ def fit(how: How, told: Answers) -> Correction:
         # Both within the bounds at once: where answers hardly differ, a shrink cut afterwards leaves a wild shift.
         low = [0.0 if name == "shrink" else -np.inf for name in names]
         high = [1.0 if name == "shrink" else np.inf for name in names]
-        found |= dict(zip(names, lsq_linear(matrix, told.labels - told.prediction, (low, high)).x.tolist()))
+        solved = scipy.optimize.lsq_linear(matrix, told.labels - told.prediction, (low, high))
+        found |= dict(zip(names, solved.x.tolist()))
     return Correction(found["shift"], found["shrink"], (center,))
 
 
@@ -108,7 +108,7 @@ def coverage(told: Answers, scaled: dict[float, float]) -> dict[str, dict[str, f
     error, deviation = np.abs(known.prediction - known.labels), known.deviation
     return {
         str(level): {
-            "stated": float((error <= norm.ppf((1 + level) / 2) * deviation).mean()),
+            "stated": float((error <= scipy.special.ndtri((1 + level) / 2) * deviation).mean()),
             "calibrated": float((error <= scaled[level] * deviation).mean()),
             "width": float(2 * scaled[level] * deviation.mean()),
         }

@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.integrate import trapezoid
-from scipy.stats import binomtest
-from sklearn.metrics import f1_score, roc_auc_score
+import scipy
 
 Score = float | None
 Scores = dict[str, np.ndarray]  # name -> (R,) float, one value per row of weights, NaN where undefined
@@ -76,6 +74,8 @@ def mmsa_regression(predictions: np.ndarray, labels: np.ndarray, scale: str = "m
     ours = _points(_regression(predictions, labels, scale, np.ones((1, len(labels))), as_mmsa=True))
     if scale == "sims":
         predictions, labels = np.clip(predictions, -1, 1), np.clip(labels, -1, 1)
+        from sklearn.metrics import f1_score  # half a second, for this alone
+
         f1 = float(f1_score(labels > 0, predictions > 0, average="weighted")) if len(labels) else None
         accuracies = {f"Mult_acc_{k}": ours[f"acc{k}"] for k in (2, 3, 5)}
         return accuracies | {"F1_score": f1, "MAE": _mae(predictions, labels), "Corr": _pearson(predictions, labels)}
@@ -98,7 +98,8 @@ def lower_is_better(name: str) -> bool:
 def auilc(rates: Sequence[float], values: Sequence[float]) -> float:
     """Area under the curve of a metric against the missing rate (trapezoids), TFR-Net's robustness score."""
     order = np.argsort(rates)
-    return float(trapezoid(np.asarray(values, float)[order], np.asarray(rates, float)[order]))
+    height, at = np.asarray(values, float)[order], np.asarray(rates, float)[order]
+    return float(np.diff(at) @ (height[1:] + height[:-1]) / 2)
 
 
 def mean_std(values: Sequence[Score]) -> tuple[Score, Score]:
@@ -159,7 +160,7 @@ def mcnemar(ours: np.ndarray, others: np.ndarray) -> dict[str, float]:
     ours, others = np.asarray(ours, bool), np.asarray(others, bool)
     only_ours, only_others = int((ours & ~others).sum()), int((others & ~ours).sum())
     discordant = only_ours + only_others
-    p = binomtest(only_ours, discordant).pvalue if discordant else 1.0
+    p = scipy.stats.binomtest(only_ours, discordant).pvalue if discordant else 1.0
     return {"only_ours": only_ours, "only_others": only_others, "p": float(p)}
 
 
@@ -184,6 +185,8 @@ def uncertainty_quality(uncertainty: np.ndarray, errors: np.ndarray, bins: int =
 
     `auroc` is the chance that a wrong sample is more uncertain than a right one; None where errors are not 0 and 1.
     """
+    from sklearn.metrics import roc_auc_score
+
     uncertainty, errors = np.asarray(uncertainty, float), np.asarray(errors, float)
     groups = np.array_split(np.argsort(uncertainty, kind="stable"), min(bins, len(errors)) or 1)
     curve = [
