@@ -14,6 +14,7 @@ from lacuna.prepare.rejects import check_share, write_rejects
 from lacuna.prepare.run import check_within
 from lacuna.stages import run_stage
 from lacuna.storage.features import FeatureFile, write_features
+from lacuna.types import counted
 
 
 def main(dataset: str, extractor: str) -> None:
@@ -30,9 +31,9 @@ def main(dataset: str, extractor: str) -> None:
         path = folder / f"aligned_{extractor}.h5"
         write_features(path, aligner.origin(file.origin), aligned(aligner, clips, file, rejects))
     write_rejects(path.with_suffix(".rejects.csv"), rejects)
-    print(f"{dataset}: {extractor} of {len(clips)} clips averaged over words, word times: {settings.words}")
+    print(f"{dataset}: {extractor} of {counted(len(clips), 'clip')} averaged over words, word times: {settings.words}")
     none = any(reject.id == "*" for reject in rejects)
-    print(f"{len(clips) if none else len(rejects)} clips could not be aligned ({path.stem}.rejects.csv)")
+    print(f"{counted(len(clips) if none else len(rejects), 'clip')} could not be aligned ({path.stem}.rejects.csv)")
     if not none:  # all of them, one by one: the settings are wrong
         check_share(rejects, len(clips), 1.0, path.with_suffix(".rejects.csv"))
 

@@ -6,6 +6,7 @@ from lacuna.figures.run import Wanted, illustrate
 from lacuna.params import load_params
 from lacuna.stages import run_stage
 from lacuna.train.plan import plan
+from lacuna.types import counted
 
 
 def main(dataset: str) -> None:
@@ -21,7 +22,8 @@ def main(dataset: str) -> None:
         device=params.train.of(dataset).device,
     )
     sections = illustrate(wanted, Path("raw", dataset), Path("processed", dataset), out)
-    print(f"{dataset}: {sum(len(s.pictures) for s in sections)} figures in {len(sections)} sections ({out})")
+    figures = counted(sum(len(section.pictures) for section in sections), "figure")
+    print(f"{dataset}: {figures} in {counted(len(sections), 'section')} ({out})")
 
 
 if __name__ == "__main__":

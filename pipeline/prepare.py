@@ -9,6 +9,7 @@ from lacuna.prepare.rejects import check_share, write_rejects
 from lacuna.prepare.run import classes_of, layout_of, name_of, prepare
 from lacuna.source.closure import digest, plugin_file
 from lacuna.stages import run_stage
+from lacuna.types import counted
 
 
 def main(dataset: str) -> None:
@@ -16,7 +17,7 @@ def main(dataset: str) -> None:
     settings, raw, out = params.prepare.of(dataset), Path("raw", dataset), Path("processed", dataset)
     clips, rejects = prepare(raw, dataset, settings, params.workers)
     write_rejects(out / "rejects.csv", rejects)
-    print(f"{dataset}: {len(clips)} clips accepted, {len(rejects)} refused ({out / 'rejects.csv'})")
+    print(f"{dataset}: {counted(len(clips), 'clip')} accepted, {len(rejects)} refused ({out / 'rejects.csv'})")
     check_share(rejects, len(clips) + len(rejects), settings.max_rejects, out / "rejects.csv")
     write_clips(out / "clips.jsonl", clips)
     # Features that the raw data give are read by the layout's own code, so extraction depends on it, and only then.

@@ -5,11 +5,12 @@ from pathlib import Path
 from lacuna.params import load_params
 from lacuna.source.run import write_sources
 from lacuna.stages import run_stage
+from lacuna.types import counted
 
 
 def main() -> None:
     count = write_sources(load_params(), Path("processed", "source"))
-    print(f"source: the code and settings of {count} runs")
+    print(f"source: the code and settings of {counted(count, 'run')}")
 
 
 if __name__ == "__main__":

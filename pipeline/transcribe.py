@@ -9,7 +9,7 @@ from lacuna.params import load_params
 from lacuna.prepare.rejects import write_rejects
 from lacuna.stages import run_stage
 from lacuna.storage.cache import default_root
-from lacuna.types import Reject
+from lacuna.types import Reject, counted
 
 
 def main(dataset: str) -> None:
@@ -26,8 +26,8 @@ def main(dataset: str) -> None:
         heard = list(transcribe(clips, settings, default_root(), engine, rejects))
     write_heard(out / FILE, heard)
     write_rejects(out / "heard.rejects.csv", rejects)
-    words = sum(bool(one.text) for _, one in heard)
-    print(f"{dataset}: {len(heard)} clips heard ({section.engine}), words in {words}; {len(rejects)} could not be read")
+    told, words = counted(len(heard), "clip"), sum(bool(one.text) for _, one in heard)
+    print(f"{dataset}: {told} heard ({section.engine}), words in {words}; {len(rejects)} could not be read")
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from rich.table import Table
 
 from lacuna import __version__
 from lacuna.commands import doctor as diagnosis
+from lacuna.commands import screen
 from lacuna.stages import shown, tell_what_is_done, told_in_one_line
-from lacuna.types import MalformedInput
+from lacuna.types import MalformedInput, counted
 
 app = typer.Typer(
     name="lacuna",
@@ -223,23 +224,20 @@ def compare(
         if one.verdicts:
             _say(["† no other model is clearly better"])
             title = "first minus second: mean error over all rates; paired bootstrap over clips and seeds, corrected"
-            title += f" for {len(one.verdicts)} pairs (Holm); with nothing lost McNemar's test of right answers"
+            title += (
+                f" for {counted(len(one.verdicts), 'pair')} (Holm); with nothing lost McNemar's test of right answers"
+            )
             _table(title, DIFFERENCES, differences(one, pairs))
         if not any(row.name == BASELINE for row in one.rows):
             _say([f"{one.dataset}: no {BASELINE} to compare with; add it to `models` of params.yaml"])
     if latex:
         latex.parent.mkdir(parents=True, exist_ok=True)
         latex.write_text(as_latex(tables), encoding="utf-8")
-        _say([f"{latex}: {len(tables)} tables (LaTeX, package booktabs)"])
+        _say([f"{latex}: {counted(len(tables), 'table')} (LaTeX, package booktabs)"])
 
 
 def _table(title: str, head: list[str], rows: list[list[str]]) -> None:
-    table = Table(title=title, title_justify="left")
-    for name in head:
-        table.add_column(name)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    console.print(screen.table(title, head, rows, console.width))
 
 
 @app.command()
@@ -319,7 +317,7 @@ def tune(
     search = Search(processed, model, parse(vary or DEFAULT), params.train, label_range, params.seeds)
     study = tried(search, trials)
     block = write_study(search, study)
-    _say([f"{len(study.trials)} trials, best validation loss {study.best_value:.4f} ({search.folder})"])
+    _say([f"{counted(len(study.trials), 'trial')}, best validation loss {study.best_value:.4f} ({search.folder})"])
     _say([f"# for params.yaml; and {model}_tuned in `models`", block.rstrip()])
 
 

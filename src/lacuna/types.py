@@ -35,6 +35,11 @@ class MalformedInput(ValueError):
     """Something given to us is not what it must be: the message names the thing, the expectation and the value."""
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """`1 clip`, `2 clips`; `plural` where it takes more than an s."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
 def require_words(settings: object) -> None:
     """Refuse, in a settings dataclass, a word that the field's Literal does not have."""
     for name, kind in get_type_hints(type(settings)).items():

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lacuna.types import MalformedInput
+from lacuna.types import MalformedInput, counted
 
 HEAD = ["room", "entries", "size", "oldest", "newest"]
 _KEY = re.compile(r"[0-9a-f]{64}")  # the name of a folder that is one entry
@@ -84,7 +84,7 @@ def clear(root: Path, names: Sequence[str], older: str = "") -> Iterator[str]:
         gone = [entry for entry in found[name] if entry.made <= least]
         for entry in gone:
             entry.remove()
-        yield f"{root / name}: removed {len(gone)} of {len(found[name])} entries, {_size(gone)}"
+        yield f"{root / name}: removed {len(gone)} of {counted(len(found[name]), 'entry', 'entries')}, {_size(gone)}"
 
 
 def _age(text: str) -> float:

@@ -10,7 +10,7 @@ from lacuna.media import decode
 from lacuna.params import Params
 from lacuna.prepare.rejects import check_share
 from lacuna.prepare.run import given_features, prepare
-from lacuna.types import Clip, MalformedInput, Reject
+from lacuna.types import Clip, MalformedInput, Reject, counted
 
 
 def check(params: Params, dataset: str, whole: bool = False) -> tuple[list[str], bool]:
@@ -20,7 +20,7 @@ def check(params: Params, dataset: str, whole: bool = False) -> tuple[list[str],
     told = [f"refused  {reject.id}  {reject.file}: {reject.reason}" for reject in rejects]
     splits = {split: sum(c.split == split for c in clips) for split in dict.fromkeys(c.split for c in clips)}
     counts = ", ".join(f"{count} {split}" for split, count in splits.items())
-    told.append(f"{dataset}: {len(clips)} clips ({counts}), {len(rejects)} refused")
+    told.append(f"{dataset}: {counted(len(clips), 'clip')} ({counts}), {len(rejects)} refused")
     try:
         check_share(rejects, len(clips) + len(rejects), settings.max_rejects, root)
     except MalformedInput as error:
@@ -32,9 +32,8 @@ def check(params: Params, dataset: str, whole: bool = False) -> tuple[list[str],
 def _told(failed: Sequence[Reject], total: int, most: float) -> list[str]:
     told = [f"refused by extract  {reject.id}  {reject.file}: {reject.reason}" for reject in failed]
     if len(failed) > most * total:
-        told.append(
-            f"`dvc repro extract` will stop: expected at most extract.max_rejects = {most:.0%} of {total} clips"
-        )
+        expected = f"expected at most extract.max_rejects = {most:.0%} of {counted(total, 'clip')}"
+        told.append(f"`dvc repro extract` will stop: {expected}")
     return told
 
 

@@ -14,7 +14,7 @@ from lacuna.storage.features import FeatureFile
 from lacuna.storage.files import reading
 from lacuna.storage.hdf5 import opened
 from lacuna.train.checkpoint import read_card
-from lacuna.types import MalformedInput
+from lacuna.types import MalformedInput, counted
 
 Row = tuple[str, object]
 
@@ -42,7 +42,7 @@ def _features(path: Path) -> Iterator[Row]:
         if len(lengths):
             yield "frames", f"{lengths.sum()} (per clip {lengths.min()} to {lengths.max()}, mean {lengths.mean():.1f})"
             yield "seen", f"{file.seen() / lengths.sum():.1%} of frames" if lengths.any() else "no frames"
-            yield "empty", f"{(lengths == 0).sum()} clips without a frame"
+            yield "empty", f"{counted((lengths == 0).sum(), 'clip')} without a frame"
         yield "columns", f"{len(origin.columns)}: {_shortened(origin.columns)}"
         yield "settings", json.dumps(origin.settings)
         yield "versions", json.dumps(origin.versions)
@@ -73,7 +73,7 @@ def _checkpoint(path: Path) -> Iterator[Row]:
     yield "best epoch", f"{card.best_epoch}{chosen}"
     for modality, width in card.spec.widths.items():
         origin = card.origins[modality]
-        yield modality, f"{width} columns by {origin.extractor} {json.dumps(origin.settings)}"
+        yield modality, f"{counted(width, 'column')} by {origin.extractor} {json.dumps(origin.settings)}"
     yield "versions", json.dumps(card.versions)
 
 

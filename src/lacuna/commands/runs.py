@@ -22,7 +22,7 @@ from lacuna.source.run import check_sources
 from lacuna.storage.cache import default_root
 from lacuna.storage.runs import Run
 from lacuna.train.plan import check_plan, plan
-from lacuna.types import MalformedInput
+from lacuna.types import MalformedInput, counted
 
 Words = tuple[str, ...]
 
@@ -86,7 +86,7 @@ def run_all(params: Params, stage: str, datasets: Sequence[str], shard: str) -> 
         failed += isinstance(told, MalformedInput)
         yield str(told)
     if failed:
-        raise MalformedInput(f"{failed} of {len(words)} runs failed, as told above")
+        raise MalformedInput(f"{failed} of {counted(len(words), 'run')} failed, as told above")
 
 
 def _engine(params: Params, datasets: Sequence[str]) -> Engine:

@@ -27,7 +27,7 @@ from lacuna.types import HIDDEN_COLUMN as HIDDEN_COLUMN  # the contract of token
 from lacuna.types import LOST_TOKEN as LOST_TOKEN
 from lacuna.types import TAILED_COLUMN as TAILED_COLUMN
 from lacuna.types import TOKEN_COLUMNS as TOKEN_COLUMNS
-from lacuna.types import Clip, FeatureSequence, MalformedInput
+from lacuna.types import Clip, FeatureSequence, MalformedInput, counted
 from lacuna.types import is_tokens as is_tokens
 from lacuna.types import specials as specials
 
@@ -225,8 +225,8 @@ def _why_empty(path: Path, modality: str, clips: int) -> str:
             reasons = [row["reason"] for row in csv.DictReader(file) if row.get("reason")]
     first = f"; the first: {reasons[0]}" if reasons else ""
     return (
-        f"{path}: expected {modality} of at least one of {clips} clips, found none{first} (see {rejects.name}: mend "
-        f"the settings of extract.{path.stem}, or leave {path.stem} out of train.features)"
+        f"{path}: expected {modality} of at least one of {counted(clips, 'clip')}, found none{first} (see "
+        f"{rejects.name}: mend the settings of extract.{path.stem}, or leave {path.stem} out of train.features)"
     )
 
 

@@ -13,7 +13,7 @@ from lacuna.export.content import KINDS
 from lacuna.export.pickle import Pickle, load
 from lacuna.params import check_dataset
 from lacuna.storage.files import replacing
-from lacuna.types import MalformedInput
+from lacuna.types import MalformedInput, counted
 
 SCALES = ((-1.0, 1.0), (-3.0, 3.0))  # SIMS; MOSI and MOSEI
 EXTRACTORS = {"tokens": "tokens", "text": "bert", "audio": "librosa", "vision": "face"}  # whose place they take
@@ -49,13 +49,14 @@ def _place(path: Path, target: Path) -> None:
 
 def _told(given: Pickle, target: Path) -> Iterator[str]:
     clips = ", ".join(f"{len(content['id'])} {split}" for split, content in given.splits.items())
-    yield f"{target}: {clips} clips; {given.official or 'no published file known here'}"
+    yield f"{target}: clips: {clips}; {given.official or 'no published file known here'}"
     for kind in given.kinds:
         arrays = [content[KINDS[kind]] for content in given.splits.values()]
         frames, width = (arrays[0].shape[2], "token ids") if kind == "tokens" else arrays[0].shape[1:]
         bad = sum(int(np.count_nonzero(~np.isfinite(array))) for array in arrays)
-        odd = f"; {bad} values that are not finite count as 0" if bad else ""
-        yield f"{target}: {kind}: {width}{'' if kind == 'tokens' else ' columns'}, {frames} frames at most{odd}"
+        odd = f"; values that are not finite count as 0: {bad}" if bad else ""
+        wide = width if kind == "tokens" else counted(int(width), "column")
+        yield f"{target}: {kind}: {wide}, at most {counted(frames, 'frame')}{odd}"
 
 
 def _lacks(given: Pickle, target: Path) -> Iterator[str]:
@@ -69,7 +70,7 @@ def _lacks(given: Pickle, target: Path) -> Iterator[str]:
         known = [np.isfinite(np.asarray(content[key], float)).sum() for content in contents if key in content]
         total = sum(len(content["id"]) for content in contents)
         if known and sum(known) < total:
-            yield f"{target}: note: {key}: {sum(known)} of {total} clips have one"
+            yield f"{target}: note: {key}: clips that have one: {sum(known)} of {total}"
 
 
 def _limits(given: Pickle) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from lacuna.storage import pickles
 from lacuna.storage.features import Origin
 from lacuna.storage.files import reading, replacing
 from lacuna.storage.pickles import Rows
-from lacuna.types import LOST_TOKEN, SPLITS, TOKEN_COLUMNS, Clip, FeatureSequence, MalformedInput, specials
+from lacuna.types import LOST_TOKEN, SPLITS, TOKEN_COLUMNS, Clip, FeatureSequence, MalformedInput, counted, specials
 
 # SHA-256 of the files that papers were written with
 OFFICIAL = {
@@ -274,12 +274,13 @@ def _notes(clips: Sequence[Clip], places: dict[str, list[int]], origins: Mapping
     notes = []
     left = len(clips) - sum(map(len, places.values()))
     if left:
-        notes.append(f"{left} clips without a split or a label are not in it")
+        notes.append(f"not in it: {counted(left, 'clip')} without a split or a label")
     notes += [f"{kind}: the clips have none; zeros of width 1" for kind in ("audio", "vision") if kind not in origins]
     count = len(places["train"])
     sizes = [size for size in _BATCH_SIZES if count % size == 1]
     if sizes:
-        notes.append(f"{count} training clips leave a last batch of one at batch size {sizes}: MISA cannot train on it")
+        trained = counted(count, "training clip")
+        notes.append(f"{trained}: the last batch is of one at batch size {sizes}: MISA cannot train on it")
     for split, members in places.items():
         if not any(clips[i].labels["M"] for i in members):
             notes.append(f"{split}: no label differs from 0: MMSA's metrics of MOSI fail")
@@ -294,7 +295,7 @@ def _lacks(samples: Samples, places: dict[str, list[int]]) -> Iterator[str]:
             f"{counts[split]} of {len(part)} {split}" for split, part in places.items() if counts[split] < len(part)
         ]
         if told and any(counts.values()):
-            yield f"regression_labels_{name}: left out where not every clip has one ({', '.join(told)} clips do)"
+            yield f"regression_labels_{name}: left out where not every clip has one ({', '.join(told)} have)"
     if not samples.stores["tokens"].lengths.any():
         yield "text: no clip has words; each is [CLS] [SEP]"
 

@@ -106,5 +106,5 @@ def _told(path: Path, written: Written) -> Iterator[str]:
     clips = ", ".join(f"{count} {split}" for split, count in written.clips.items())
     lengths = ", ".join(f"{kind} {length}" for kind, length in written.lengths.items())
     cuts = ", ".join(f"{count} of {kind}" for kind, count in written.cuts.items() if count) or "none"
-    yield f"{path}: {clips} clips; frames kept: {lengths}; cut: {cuts}"
+    yield f"{path}: clips: {clips}; frames kept: {lengths}; cut: {cuts}"
     yield from (f"{path}: note: {note}" for note in written.notes)

@@ -20,7 +20,7 @@ from lacuna.params import FINETUNED, TUNED_FILES, plugin, plugin_settings
 from lacuna.prepare.rejects import write_rejects
 from lacuna.prepare.run import check_within, given_features
 from lacuna.storage.features import NOTHING, Origin, write_features
-from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, empty_sequence
+from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, counted, empty_sequence
 
 Item = TypeVar("Item")
 Content = tuple[Origin, Iterator[tuple[str, FeatureSequence]]]
@@ -88,10 +88,9 @@ def extract_dataset(job: Job, folder: Path, work: Work) -> str:
     write_features(path, *_content(job, work, rejects))
     write_rejects(path.with_suffix(".rejects.csv"), rejects)
     without = len(job.clips) if any(r.id == "*" for r in rejects) else len(rejects)
-    told = (
-        f"{job.dataset}: {job.extractor} of {len(job.clips)} clips; {without} have none of it ({path.stem}.rejects.csv)"
-    )
-    return f"{told}; {longer} texts are cut at max_length" if (longer := _longer(job)) else told
+    told = f"{job.dataset}: {job.extractor} of {counted(len(job.clips), 'clip')}"
+    told += f"; {without} without any ({path.stem}.rejects.csv)"
+    return f"{told}; cut at max_length: {counted(longer, 'text')}" if (longer := _longer(job)) else told
 
 
 def _longer(job: Job) -> int:
@@ -106,7 +105,7 @@ def _content(job: Job, work: Work, rejects: list[Reject]) -> Content:
     if (given := job.given) is not None:
         return given
     if job.lacked:
-        reason = f"all {len(job.clips)} clips are still pictures: kept without {job.lacked}"
+        reason = f"there are still pictures alone ({len(job.clips)}): kept without {job.lacked}"
         rejects.append(Reject("*", job.raw.as_posix(), reason, job.extractor))
         origin = Origin(job.extractor, job.lacked, NOTHING, {}, {})  # the extractor itself is not even built
         return origin, ((clip.id, empty_sequence(origin.columns)) for clip in job.clips)
@@ -125,7 +124,7 @@ def extract_shard(job: Job, shard: str, work: Work) -> str:
     rejects: list[Reject] = []
     for _ in extract(job.extraction, clips, Work(work.engine), rejects):
         pass  # each is in the cache by now
-    return f"{name} of shard {shard}, {len(clips)} clips, is in the cache; {len(rejects)} have none of it"
+    return f"{name} of shard {shard}, {counted(len(clips), 'clip')}, is in the cache; {len(rejects)} without any"
 
 
 def extract_together(jobs: Sequence[Job], shard: str, work: Work) -> str:
@@ -147,7 +146,7 @@ def extract_together(jobs: Sequence[Job], shard: str, work: Work) -> str:
             raise ChildProcessError(f"{jobs[0].dataset}: {made.reason}; free memory, or set fewer workers")
         failed += isinstance(made, Lost) or any(isinstance(key, MalformedInput) for key in made)
     names = ", ".join(job.extractor for job in wanted)
-    return f"{jobs[0].dataset}: {names} of {len(missing)} clips together, of which {failed} failed in part or whole"
+    return f"{jobs[0].dataset}: {names} of {counted(len(missing), 'clip')} together; failed in part or whole: {failed}"
 
 
 def shard_of(items: Sequence[Item], shard: str) -> list[Item]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lacuna.storage.files import replacing
-from lacuna.types import MalformedInput, Reject
+from lacuna.types import MalformedInput, Reject, counted
 
 COLUMNS = ("id", "file", "stage", "reason")
 
@@ -26,5 +26,5 @@ def check_share(rejects: Sequence[Reject], total: int, most: float, path: Path) 
     if len(rejects) == total:
         raise MalformedInput(f"{path}: expected at least one usable clip among {total}, got none{first}")
     if len(rejects) > most * total:
-        share = f"{len(rejects)} of {total} clips"
+        share = f"{len(rejects)} of {counted(total, 'clip')}"
         raise MalformedInput(f"{path}: expected at most max_rejects = {most:.0%} refused, got {share}{first}")

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from lacuna.params.plugins import plugin, plugin_names
 from lacuna.storage.features import NOTHING, Origin
-from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject
+from lacuna.types import Clip, FeatureSequence, MalformedInput, Reject, counted
 
 __all__ = ["Clip", "Reject", "Settings", "given_features", "layout_of", "prepare"]
 
@@ -133,7 +133,7 @@ def _tell(dataset: str, checked: Iterable[Checked]) -> None:
         for remark in remarks:
             odd.setdefault(remark, []).append(record.id)
     for remark, ids in odd.items():
-        print(f"{dataset}: {len(ids)} clips: {remark} (the first: {ids[0]})")
+        print(f"{dataset}: {counted(len(ids), 'clip')}: {remark} (the first: {ids[0]})")
 
 
 def _checked(records: list[Clip | Reject], check: Check | None, workers: int | str) -> Iterator[Checked]:

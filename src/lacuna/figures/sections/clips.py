@@ -15,7 +15,7 @@ import numpy as np
 from lacuna.evaluate.names import SPLITS
 from lacuna.figures.html import Section, details, paragraph, table
 from lacuna.figures.overlay import player
-from lacuna.types import Clip
+from lacuna.types import Clip, counted
 
 SCRIPT = """
 document.currentScript.parentElement.querySelectorAll(".clips").forEach(box => {
@@ -36,7 +36,8 @@ document.currentScript.parentElement.querySelectorAll(".clips").forEach(box => {
   const chosen = box.querySelector("select");
   const filter = () => {
     rows.forEach(row => { row.hidden = chosen.value !== "" && row.dataset.split !== chosen.value; });
-    said.textContent = rows.filter(row => !row.hidden).length + " of " + rows.length + " clips shown";
+    const clips = rows.length === 1 ? " clip" : " clips";
+    said.textContent = rows.filter(row => !row.hidden).length + " of " + rows.length + clips + " shown";
   };
   chosen.addEventListener("change", filter);
   chosen.value = rows[0].dataset.split;
@@ -92,10 +93,10 @@ def _table(order: Sequence[Shown], models: Sequence[str]) -> str:
     splits = dict.fromkeys(one.clip.split for one in order)
     choices = "".join(f'<option value="{split}">{SPLITS.get(split, split)}</option>' for split in splits)
     largest = max([1.0, *(abs(answer) for one in order for told in one.told for answer in told.answers.values())])
-    rows = "".join(_row(one, models, largest) for one in order)
+    rows, shown = "".join(_row(one, models, largest) for one in order), counted(len(order), "clip")
     return (
         f'<div class="clips"><label>Split <select><option value="">all</option>{choices}</select></label> '
-        f'<span role="status" aria-live="polite">{len(order)} clips shown</span>\n<div class="scroll" tabindex="0">'
+        f'<span role="status" aria-live="polite">{shown} shown</span>\n<div class="scroll" tabindex="0">'
         f"<table><caption>Clips, largest error first</caption><thead><tr>{heads}</tr></thead>\n"
         f"<tbody>{rows}</tbody></table></div></div>\n"
     )

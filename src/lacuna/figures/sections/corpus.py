@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from lacuna.evaluate.names import SPLITS, percent
 from lacuna.figures.drawing import MODALITY_COLOURS, SMALL, SPLIT_COLOURS, Picture, colour, drawing, legend
 from lacuna.figures.html import Cell, Section, details, grid, note, paragraph, table
-from lacuna.types import Clip, Reject
+from lacuna.types import Clip, Reject, counted
 
 SHOWN_REJECTS = 100
 
@@ -39,8 +39,8 @@ def section(
     refused = [r for r in rejects if r.stage == "prepare"]
     lacking = [r for r in rejects if r.stage != "prepare"]
     body = paragraph(
-        f"{len(clips)} clips were accepted and {len(refused)} refused. A model learns from the train split, its best "
-        "epoch is chosen on the validation split, and every score on this page comes from the test split."
+        f"Accepted: {counted(len(clips), 'clip')}; refused: {len(refused)}. A model learns from the train split, its "
+        "best epoch is chosen on the validation split, and every score on this page comes from the test split."
     )
     if synthetic:
         body += note(

@@ -18,6 +18,7 @@ from lacuna.evaluate.scores import Scores
 from lacuna.figures.drawing import Picture, drawing
 from lacuna.figures.html import Cell, Section, grid, heading, paragraph, table
 from lacuna.figures.sections.inside import SQUARE
+from lacuna.types import counted
 
 TAGS = ("negative", "neutral", "positive")
 COLOURS = ("#d55e00", "#b8bec6", "#0072b2")
@@ -97,8 +98,8 @@ def _confusion(record: Scores) -> Picture:
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     title, caption = (
         f"{label(record)}: told and true tags",
-        f"Complete test posts by true tag (row) and told tag (column), over {len(complete(record))} seeds; the colour "
-        "is the share of the row.",
+        f"Complete test posts by true tag (row) and told tag (column), over "
+        f"{counted(len(complete(record)), 'seed')}; the colour is the share of the row.",
     )
     with drawing(f"posts-confusion-{record.model}", title, caption, SQUARE) as drawn:
         axes = drawn.axes()

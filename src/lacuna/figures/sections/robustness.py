@@ -22,6 +22,7 @@ from lacuna.evaluate.names import (
 from lacuna.evaluate.scores import Scores
 from lacuna.figures.drawing import MUTED, Picture, colours, drawing, legend
 from lacuna.figures.html import Cell, Section, details, grid, heading, note, paragraph, table
+from lacuna.types import counted
 
 SIZE = (4.6, 3.1)
 LINES = {"majority": ":", "text_linear": (0, (5, 2))}
@@ -32,10 +33,10 @@ def section(dataset: str, records: Sequence[Scores], synthetic: bool = False) ->
     seeds = records[0].seeds
     body = paragraph(
         f"Parts of the {records[0].clips['test']} test clips are taken away and the models are asked again. All "
-        f"models see the same losses. Lines are means over {_count(seeds['train'], 'training seed')} and "
-        f"{_count(seeds['mask'], 'draw')} of the loss, bands one standard deviation over them, and thin bars the "
-        "bootstrap 95 % interval: how far the score would move with other test clips. Grey lines need no robust model: "
-        "dotted, to always give the same answer; dashed, a linear model of the complete words."
+        f"models see the same losses. Lines are means over {counted(len(seeds['train']), 'training seed')} "
+        f"and {counted(len(seeds['mask']), 'draw')} of the loss, bands one standard deviation over them, and thin bars "
+        "the bootstrap 95 % interval: how far the score would move with other test clips. Grey lines need no robust "
+        "model: dotted, to always give the same answer; dashed, a linear model of the complete words."
     )
     for remark in dict.fromkeys(words for record in records for words in record.notes):
         body += note(f"Scores under loss are too good: {remark}.")
@@ -78,10 +79,6 @@ def _group(records: Sequence[Scores]) -> tuple[str, list[Picture]]:
             told = "Only the named modalities are left; the others are gone from every clip."
             body += paragraph(told) + grid(bars) + _subsets(records, name, metrics)
     return body + _every(records), pictures
-
-
-def _count(values: Sequence[object], noun: str) -> str:
-    return f"{len(values)} {noun}" + ("s" if len(values) != 1 else "")
 
 
 def _patterns(records: Sequence[Scores]) -> list[str]:
