@@ -68,7 +68,7 @@ def iemocap_folder(root: Path) -> Path:
 
 
 def mosei_folder(root: Path) -> Path:
-    base, videos = root / "Raw", ("-3g5yACwYnA", "_x__y", "abc", "d-e")
+    base, videos = root / "Raw", ("-3g5yACwYnA", "_x__y_", "abc", "d-e")
     for folder in (base / "Labels", base.joinpath(*mosei_raw.WORDS)):
         folder.mkdir(parents=True)
     head = "HITId,Input.VIDEO_ID,Input.CLIP,Answer.sentiment\n"
@@ -128,11 +128,11 @@ def test_mosei(tmp_path: Path) -> None:
     labels = {c.id: c.label for c in clips}
     assert labels["d-e$_$3"] == 2.5 and labels["d-e$_$0"] == -0.5  # means of 2 and 3, of -1 and 0
     assert labels["abc$_$3"] == pytest.approx((2 + 3 - 3) / 3)
-    assert [r.id for r in rejects] == [f"{v}$_$7" for v in sorted(("-3g5yACwYnA", "_x__y", "abc", "d-e"))]
+    assert [r.id for r in rejects] == [f"{v}$_$7" for v in sorted(("-3g5yACwYnA", "_x__y_", "abc", "d-e"))]
     assert clips[0].text == "key words, of 0"
     by_video = {c.id.split("$_$")[0]: c.split for c in clips}
     assert all(by_video[c.id.split("$_$")[0]] == c.split for c in clips)
-    (tmp_path / "folds.csv").write_text("video_id,mode\n-3g5yACwYnA,train\n_x__y,valid\nabc,test\nd-e,test\n")
+    (tmp_path / "folds.csv").write_text("video_id,mode\n-3g5yACwYnA,train\n_x__y_,valid\nabc,test\nd-e,test\n")
     assert Counter(c.split for c in prepared(tmp_path)[0]) == {"train": 2, "valid": 2, "test": 4}
     (tmp_path / "folds.csv").write_text("video_id,mode\nabc,dev\n")
     with pytest.raises(MalformedInput, match=r"folds.csv: mode of abc: expected one of train, valid, test, got 'dev'"):

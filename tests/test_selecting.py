@@ -1,7 +1,8 @@
 """Protocols: under `validation` training never sees test; under `paper` each metric has the checkpoint best on it."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from lacuna.evaluate.judged import Judged
 from lacuna.evaluate.metrics import lower_is_better
 from lacuna.evaluate.protocol import PaperKeeper, Selection, choices, observers_of
 from lacuna.evaluate.run import judge
+from lacuna.params import plugin, plugin_names
 from lacuna.train import checkpoint, feed
 from lacuna.train import run as experiments
 from lacuna.train.run import read_corpus, train_model
@@ -151,8 +153,23 @@ def test_a_named_metric_of_validation_chooses_the_epoch(tree, tmp_path, metric, 
     assert card.best_epoch == 1 + watched.index(better(watched)) and len(history.rows) == 4
 
 
+SELECTED = [name for name in plugin_names("models") if "select" in plugin("models", name).TRAINING]
+
+
+@pytest.mark.parametrize("name", SELECTED)
+@pytest.mark.parametrize(("task", "metric"), [("regression", "mae"), ("polarity", "accuracy")])
+def test_what_a_model_is_selected_by_is_known_of_every_task(tree, task, metric, name):
+    root, params = tree
+    train = params.train.model_dump() | {"task": task, "training": {"epochs": 1}}
+    made = plan_of(params.model_copy(update={"train": type(params.train)(**train)}), name)
+    corpus = read_corpus(root / "processed" / DATASET, made.inputs)
+    card = SimpleNamespace(training=asdict(made.training), seed=1, spec=None)
+    told = Selection(SimpleNamespace(corpus=corpus, card=card))
+    assert observers_of(made) == [Selection] and told._metric == metric
+
+
 def test_an_unknown_metric_is_named(tree, tmp_path):
     root, params = tree
-    with pytest.raises(MalformedInput, match=r"training.select: expected loss or one of .*mae.*; got 'mea'"):
+    with pytest.raises(MalformedInput, match=r"training.select: expected loss, main or one of .*mae.*; got 'mea'"):
         made = plan_of(under(params, "validation", select="mea"), "misa")
         train_model(made, root / "processed" / DATASET, 1, tmp_path, [Selection])

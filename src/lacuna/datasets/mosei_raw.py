@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ WORDS, FILMS = ("Transcript", "Segmented", "Combined"), ("Videos", "Segmented", 
 LOOKED_FOR = "Labels/*.csv, Transcript/Segmented/Combined and Videos/Segmented/Combined (CMU-MOSEI, raw)"
 VIDEO, SEGMENT, SENTIMENT = "Input.VIDEO_ID", "Input.CLIP", "Answer.sentiment"
 FOLDS = "folds.csv"
+_LINE = re.compile(r"(?P<video>.+?)___(?P<segment>\d+)___.*?___.*?___(?P<words>.*)")
 
 Key = tuple[str, str]  # video, segment
 
@@ -61,11 +63,10 @@ def read(root: Path, dataset: str, settings: Settings) -> Iterator[Clip | Reject
 
 
 def _segments(file: Path) -> Iterator[tuple[Key, str]]:
-    """Lines of video___segment___start___end___words."""
+    """Lines of video___segment___start___end___words; a video's name may begin or end with such bars too."""
     for line in text_files.read(file).splitlines():
-        parts = line.split("___", 4)
-        if len(parts) == 5:
-            yield (parts[0], parts[1]), parts[4].strip()
+        if found := _LINE.match(line):
+            yield (found["video"], found["segment"]), found["words"].strip()
 
 
 def _labels(folder: Path) -> dict[Key, float]:

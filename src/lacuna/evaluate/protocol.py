@@ -28,6 +28,7 @@ from lacuna.types import MalformedInput
 PAPER = "paper"
 Value = TypeVar("Value")
 LEADING = frozenset({"mae", "accuracy"})  # the metric whose checkpoint's predictions are kept
+MAIN = "main"  # the one of these that the task has, as a value of training.select
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,11 @@ class Selection:
         names = [
             name for name, v in self._judged.scores(np.ones(shape), self._labels).items() if not isinstance(v, list)
         ]
+        if self._metric == MAIN:
+            self._metric = next(name for name in names if name in LEADING)
         if self._metric not in names:
-            raise MalformedInput(f"training.select: expected loss or one of {', '.join(names)}; got {self._metric!r}")
+            expected = f"expected loss, {MAIN} or one of {', '.join(names)}"
+            raise MalformedInput(f"training.select: {expected}; got {self._metric!r}")
 
     def measure(self, model: nn.Module) -> float:
         """The criterion, lower is better: the metric, or its negative where more is better; infinite if undefined."""

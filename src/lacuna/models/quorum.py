@@ -56,7 +56,7 @@ TRAINING = {
     "schedule": "warmup_cosine",
     "early_stop": 20,
     "average": 0.98,
-    "select": "mae",
+    "select": "main",
     "pattern": "mixed",
 }
 

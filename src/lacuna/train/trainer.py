@@ -60,7 +60,7 @@ class Settings:
     )
     masks: Literal["fresh", "fixed"] = "fresh"  # drawn anew each epoch, or once for all epochs
     bucket: bool = True  # batch clips of similar length together
-    select: str = "loss"  # what chooses the epoch: the validation loss, or a metric of validation such as mae or corr,
+    select: str = "loss"  # what chooses the epoch: the validation loss, main (mae or accuracy) or another metric of it,
     select_pattern: str = "frames"  # as a mean over the rates of a pattern
     select_rates: tuple[float, ...] = (0.0, 0.3, 0.6, 0.9)
 
