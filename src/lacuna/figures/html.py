@@ -10,6 +10,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from importlib.resources import files
 
 from PIL import Image
 
@@ -32,6 +33,11 @@ class Section:
     def html(self) -> str:
         anchor = "-".join(self.id.split())  # names of data sets may hold spaces, anchors may not
         return f'<section id="{escape(anchor)}">\n<h3>{escape(self.title)}</h3>\n{self.body}\n</section>\n'
+
+
+def colours() -> str:
+    """The style sheet that names the colours of all pages, light and dark."""
+    return files("lacuna.figures").joinpath("colours.css").read_text(encoding="utf-8")
 
 
 def paragraph(text: str, kind: str = "") -> str:

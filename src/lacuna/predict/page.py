@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lacuna.figures import overlay
+from lacuna.figures.html import colours
 from lacuna.figures.overlay import Preview
 from lacuna.predict.answers import Answer, Question
 from lacuna.predict.features import Given
@@ -33,6 +34,13 @@ new MutationObserver(() => {
   for (const e of document.querySelectorAll(".q-uploader__input, .q-uploader .q-btn")) e.ariaLabel = "Choose a video";
 }).observe(document, {childList: true, subtree: true});
 </script>"""
+# The report's colours; cards and the coloured bars of Quasar, which has other ones.
+STYLE = """
+body { background: var(--soft); color: var(--ink); }
+.q-card { background: var(--page); color: var(--ink); border: 1px solid var(--line); }
+.q-header, .q-uploader__header { background: var(--banner) !important; }
+.q-uploader { background: var(--soft); color: var(--ink); }
+"""
 
 
 def serve(
@@ -65,7 +73,7 @@ def serve(
 
     print(f"lacuna: http://{HOST}:{port} (ctrl-c ends it)", flush=True)
     try:
-        ui.run(host=HOST, port=port, title="Lacuna", reload=False, show=False, show_welcome_message=False)
+        ui.run(host=HOST, port=port, title="Lacuna", dark=None, reload=False, show=False, show_welcome_message=False)
     finally:
         desk.close()
 
@@ -132,9 +140,8 @@ class View:
     def build(self) -> None:
         """Lay the page out."""
         ui = self.ui
-        ui.colors(primary="#00588a")
-        ui.query("body").style("background: #f5f7f9")
-        ui.add_head_html(f"<script>{overlay.script()}</script>{SPOKEN}")
+        ui.colors(primary="var(--accent)")
+        ui.add_head_html(f"<style>{colours()}{STYLE}</style><script>{overlay.script()}</script>{SPOKEN}")
         with ui.header().classes("items-baseline"):
             ui.label("Lacuna").classes("text-2xl font-bold").props("role=heading aria-level=1")
             card = self.desk.predictor.card
@@ -199,8 +206,8 @@ class View:
             self.sentiment = ui.label("Nothing yet.").classes("text-3xl font-bold text-primary")
             self.detail = ui.label("").classes("text-sm opacity-80")
             self.said = ui.label("").classes("text-sm italic")
-            self.parts = ui.echart(_bars({})).classes("w-full h-44")
-            self.curve = ui.echart(_curve(None)).classes("w-full h-44")
+            self.parts = ui.echart(_bars({}), renderer="svg").classes("w-full h-44")
+            self.curve = ui.echart(_curve(None), renderer="svg").classes("w-full h-44")
             for chart in (self.parts, self.curve):  # nothing to show yet
                 chart.set_visibility(False)
             self.notes = ui.column().classes("gap-0 text-sm")
@@ -294,25 +301,31 @@ def _bars(contributions: dict[str, float]) -> dict[str, Any]:
     """What each modality adds to the score, as a bar chart."""
     names = list(contributions)[::-1]
     values = [round(contributions[name], 4) for name in names]
-    return {
-        "title": {"text": "What each part adds to the score", "textStyle": {"fontSize": 13}},
-        "grid": {"left": 70, "right": 30, "top": 36, "bottom": 24},
-        "xAxis": {"type": "value"},
-        "yAxis": {"type": "category", "data": names},
-        "series": [{"type": "bar", "data": values, "itemStyle": {"color": "#00588a"}}],
-        "animation": False,
-    }
+    across, along = {"type": "value"}, {"type": "category", "data": names}
+    return _chart("What each part adds to the score", across, along, "bar", values)
 
 
 def _curve(answer: Answer | None) -> dict[str, Any]:
     """The score by second."""
     moments = [] if answer is None else answer.curve
     points = [[round((m.start + m.end) / 2, 2), round(m.score, 4)] for m in moments]
+    across = {"type": "value", "axisLabel": {"formatter": "{value} s", "hideOverlap": True}}
+    return _chart("Second by second", across, {"type": "value", "scale": True}, "line", points)
+
+
+def _chart(title: str, across: dict[str, Any], along: dict[str, Any], kind: str, data: list[Any]) -> dict[str, Any]:
+    """ECharts' options of one series, drawn as SVG in the colours of the page."""
+    told = {"color": "var(--ink)"}
+    for axis in (across, along):
+        axis["axisLabel"] = axis.get("axisLabel", {}) | told
+        axis["axisLine"] = {"lineStyle": {"color": "var(--muted)"}}
+        axis["splitLine"] = {"show": axis["type"] == "value", "lineStyle": {"color": "var(--line)"}}
+    drawn = {"type": kind, "data": data, "itemStyle": {"color": "var(--accent)"}, "emphasis": {"disabled": True}}
     return {
-        "title": {"text": "Second by second", "textStyle": {"fontSize": 13}},
-        "grid": {"left": 50, "right": 30, "top": 36, "bottom": 24},
-        "xAxis": {"type": "value", "axisLabel": {"formatter": "{value} s", "hideOverlap": True}},
-        "yAxis": {"type": "value", "scale": True},
-        "series": [{"type": "line", "data": points, "itemStyle": {"color": "#d55e00"}}],
+        "title": {"text": title, "textStyle": told | {"fontSize": 13}},
+        "grid": {"left": 70, "right": 30, "top": 36, "bottom": 24},
+        "xAxis": across,
+        "yAxis": along,
+        "series": [drawn | {"lineStyle": {"color": "var(--accent)"}}],
         "animation": False,
     }

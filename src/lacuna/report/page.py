@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
-from lacuna.figures.html import Cell, Section, code, details, heading, paragraph, table
+from lacuna.figures.html import Cell, Section, code, colours, details, heading, paragraph, table
 from lacuna.stages import Cost
 
 LEAD = (
@@ -46,7 +46,7 @@ def page(title: str, fragments: Mapping[str, str], making: Section) -> str:
     body = "".join(f'<h2 id="{escape(name)}">{escape(name)}</h2>\n{html}' for name, html in fragments.items())
     links = "".join(_links(name, html) for name, html in fragments.items())
     links += f'<b>All</b><a href="#words">Words</a><a href="#{making.id}">{escape(making.title)}</a>'
-    style = files("lacuna.report").joinpath("page.css").read_text(encoding="utf-8")
+    style = colours() + files("lacuna.report").joinpath("page.css").read_text(encoding="utf-8")
     return (
         "<!DOCTYPE html>\n"
         '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
