@@ -1,6 +1,7 @@
 """The report: one page that loads nothing, shows every section, and is the same each time it is made."""
 
 import hashlib
+import re
 import shutil
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -12,14 +13,18 @@ from browser import Browser, wait
 from report_tree import DATASET, build, plan_of
 
 from lacuna.data.samples import read_clips
+from lacuna.evaluate.names import main_metrics
 from lacuna.evaluate.scores import read_scores
 from lacuna.figures.clip_data import choose, shots
-from lacuna.figures.run import Wanted, illustrate, is_synthetic, read_rejects
-from lacuna.figures.sections import published
+from lacuna.figures.faces import Shot
+from lacuna.figures.run import Wanted, illustrate, is_synthetic, read_records, read_rejects
+from lacuna.figures.sections import corpus, overview, published
+from lacuna.figures.sections.clip import Scene
+from lacuna.figures.sections.clip import section as clip_section
 from lacuna.figures.sections.inside import Asked
 from lacuna.figures.sections.inside import section as inside_section
 from lacuna.report.run import Made, publish
-from lacuna.types import MalformedInput
+from lacuna.types import Clip, MalformedInput
 
 SECTIONS = ("overview", "data", "clip", "training", "robustness", "differences", "calibration", "inside")
 VOID = {"meta", "link", "img", "input", "br", "hr"}
@@ -197,3 +202,35 @@ def test_optional_outputs_are_drawn_where_they_are_there():
     names = {picture.name for picture in inside_section("d", [asked]).pictures}
     assert names == {"confusion-rcml", "edges-homo-rcml", "uncertainty-rate-rcml"}
     assert inside_section("d", []) is None
+
+
+def test_classes_have_their_names_wherever_they_are_shown():
+    names = ("calm", "cross")
+    clips = [Clip(f"v$_${i}", "d", "test", "a word", {"M": float(i % 2)}) for i in range(4)]
+    labels = corpus._labels(clips, names)
+    scene = Scene(clips[1], [Shot(0.5, np.zeros((4, 4, 3), np.uint8), None, False)], None, 1, {}, (), (), classes=names)
+    asked = Asked("m", np.array([0.0, 1.0]), 2, {"prediction": np.eye(2)}, {}, {}, names=names)
+    confused = inside_section("d", [asked]).pictures[0]
+    for picture in (labels, confused):
+        words = re.sub(r"<!--|-->", "", picture.svg.decode())
+        assert all(name in words for name in names), picture.name
+    body = clip_section("d", scene).body
+    assert "cross" in body and "+1.00" not in body
+    assert "No face was found" not in body and "68 landmarks" not in body  # none was looked for
+
+
+@pytest.mark.parametrize(
+    ("rates", "told"),
+    [
+        ([0.0], "mean absolute error 1.000 when nothing is lost (pattern"),
+        ([0.0, 0.5], "1.000 when nothing is lost, 1.500 at 50 % loss (pattern"),
+        ([0.0, 0.5, 0.9], "1.000 when nothing is lost, 1.500 at 50 % loss, 1.900 at 90 % loss (pattern"),
+    ],
+)
+def test_a_fall_is_told_once_a_rate(project, rates, told):
+    root, params = project
+    record = read_records(root / "processed" / DATASET, params.models)[0]
+    key = main_metrics(record.task, record.scale)[0]
+    levels = {str(rate): {key: {"mean": 1 + rate, "std": 0.0}} for rate in rates}
+    body = overview.section("d", [], [replace(record, patterns={"frames": levels})], False).body
+    assert told in body and body.count("lost") == 2

@@ -322,14 +322,10 @@ def test_a_video_is_dropped_and_parts_of_it_are_taken_away(server, folder, clip)
         )  # of 20 steps: on a crowded machine some come too fast
         browser.until("audio: left out, as asked")
         assert score not in browser.text()
+        card = "getComputedStyle(document.querySelector('.q-card')).backgroundColor"
         for scheme, shade in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(18, 24, 30)")):
             browser.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-            card = "getComputedStyle(document.querySelector('.q-card')).backgroundColor"
-            wait(
-                lambda wanted=shade, card=card: browser.run(card) == wanted,
-                20,
-                told=lambda card=card: browser.run(card),
-            )
+            wait(lambda wanted=shade: browser.run(card) == wanted, 20, told=lambda: browser.run(card))
             if shots := os.environ.get("LACUNA_SHOTS"):
                 browser.shoot(Path(shots) / f"serve-{scheme}.png")
         assert browser.complaints == []

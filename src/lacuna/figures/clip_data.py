@@ -11,6 +11,7 @@ import numpy as np
 from lacuna.data.heard import FILE as HEARD
 from lacuna.data.heard import read_heard
 from lacuna.data.samples import is_tokens
+from lacuna.data.task import class_names
 from lacuna.figures.faces import Shot
 from lacuna.figures.player import encoded
 from lacuna.figures.sections.clip import Masks, Scene
@@ -20,6 +21,7 @@ from lacuna.storage import pretrained
 from lacuna.storage.features import FeatureFile, Origin
 from lacuna.types import Clip, FeatureSequence, MalformedInput
 
+FACE = ("x_", "pose_", "gaze_", "AU")  # how columns begin that are measured on a face
 MOST_SECONDS = 60.0  # of a longer clip, the beginning is shown
 
 
@@ -40,6 +42,7 @@ def stage_scene(processed: Path, clips: Sequence[Clip], names: Sequence[str], wa
         features=features,
         tokens=tokens(clip, features.get("text"), origins.get("text")),
         heard=read_heard(processed / HEARD).get(clip.id),
+        classes=class_names(processed),
         video=encoded(clip, _shown_end(clip)) if _running(clip) else None,
         masks=[_masks(path, clip, features) for path in sorted((processed / "variants").glob("*.h5"))],
     )
@@ -65,7 +68,7 @@ def choose(clips: Sequence[Clip], features: Sequence[Path], wanted: str) -> Clip
 def shots(clip: Clip, vision: FeatureSequence | None, count: int) -> list[Shot]:
     """`count` frames spread over the clip, each with the face that was measured at its time."""
     if clip.path is not None and clip.path.is_file() and decode.is_picture(clip.path):
-        return [Shot(None, decode.image(clip.path), None)]
+        return [Shot(None, decode.image(clip.path), None, False)]
     path = _running(clip)
     if path is None or not decode.probe(path).video:
         return []
@@ -76,7 +79,8 @@ def shots(clip: Clip, vision: FeatureSequence | None, count: int) -> list[Shot]:
             best = nearest[i]
             if best is None or abs(frame.time - time) < abs(best.time - time):
                 nearest[i] = frame
-    return [Shot(f.time, f.image, _face(vision, f.time)) for f in nearest if f is not None]
+    sought = vision is not None and any(name.startswith(FACE) for name in vision.columns)
+    return [Shot(f.time, f.image, _face(vision, f.time), sought) for f in nearest if f is not None]
 
 
 def _running(clip: Clip) -> Path | None:

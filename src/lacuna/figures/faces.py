@@ -24,12 +24,13 @@ GAZE, MARKS = "#ffd000", "#7fffd4"
 
 @dataclass(frozen=True)
 class Shot:
-    """One frame: its time in s (None for a still picture, in which no face is looked for), its picture (H, W, 3) uint8,
-    and {column: value} of its face, None without one."""
+    """One frame: its time in s (None for a still picture), its picture (H, W, 3) uint8, {column: value} of its face,
+    None without one, and whether one was looked for."""
 
     time: float | None
     image: np.ndarray
     face: Mapping[str, float] | None
+    sought: bool = True
 
 
 def pictures(shots: Sequence[Shot]) -> list[Picture]:
@@ -41,7 +42,8 @@ def _picture(index: int, shot: Shot) -> Picture:
     points = _points(shot.face)
     left, top, right, bottom = _view(shot.image.shape, points)
     size = (3.2, 3.2 * (bottom - top) / (right - left))
-    title, told = ("Its picture", "") if shot.time is None else (f"{shot.time:.2f} s", _told(shot.face))
+    title = "Its picture" if shot.time is None else f"{shot.time:.2f} s"
+    told = _told(shot.face) if shot.sought else ""
     with drawing(f"frame-{index}", title, told, size, raster=True, layout=None) as drawn:
         axes = drawn.figure.add_axes((0, 0, 1, 1))
         axes.imshow(shot.image, interpolation="bilinear")

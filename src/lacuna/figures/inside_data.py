@@ -57,6 +57,7 @@ def _ask(model: str, folder: Path, test: Samples, variants: Variants | None, dev
         left=left if "text" in spec.widths else {},
         pairs=tuple(getattr(network, "pairs", ())),
         settings=card.settings,
+        names=card.class_names(),
     )
 
 

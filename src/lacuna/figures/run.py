@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from lacuna.data.samples import read_clips
-from lacuna.data.task import Inputs
+from lacuna.data.task import Inputs, class_names
 from lacuna.evaluate.compare import Table, compare
 from lacuna.evaluate.scores import Scores, read_scores
 from lacuna.figures.clip_data import stage_scene
@@ -65,10 +65,10 @@ def illustrate(wanted: Wanted, raw: Path, processed: Path, out: Path) -> list[Se
     dataset = processed.name
     clips = read_clips(processed / "clips.jsonl")
     records = read_records(processed, list(wanted.models))
-    synthetic = is_synthetic(raw)
+    synthetic, classes = is_synthetic(raw), class_names(processed)
     sections = [
         overview.section(dataset, clips, records, synthetic),
-        corpus.section(dataset, clips, read_rejects(processed), measure(processed, clips), synthetic),
+        corpus.section(dataset, clips, read_rejects(processed), measure(processed, clips), synthetic, classes),
         clip.section(dataset, stage_scene(processed, clips, wanted.features, wanted.clip, wanted.frames)),
     ]
     runs = read_learning(processed, list(wanted.models), wanted.seeds)

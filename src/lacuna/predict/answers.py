@@ -97,7 +97,8 @@ class Answer:
         told = [("file", self.file), ("model", self.model)]
         told += [(self.source, self.text)] if self.text else []
         told += [("", self.heard.sure)] if self.text and self.heard is not None and self.heard.sure else []
-        told += [("sentiment", f"{self.sentiment} ({self.score:+.2f})")]
+        number = ".2f" if self.probabilities else "+.2f"
+        told += [("sentiment", f"{self.sentiment} ({self.score:{number}})")]
         told += [(f"  {name}", f"{share:.0%}") for name, share in self.probabilities.items()]
         if self.uncertainty is not None:
             told.append(("uncertainty", f"{self.uncertainty:.2f}"))
@@ -105,7 +106,7 @@ class Answer:
             part = self.contributions.get(modality)
             told.append((modality, f"{share:.0%} seen" + ("" if part is None else f", contributes {part:+.2f}")))
         if self.curve:
-            told.append(("by second", "  ".join(f"{moment.score:+.2f}" for moment in self.curve)))
+            told.append(("by second", "  ".join(f"{moment.score:{number}}" for moment in self.curve)))
         return told + [("missing", note) for note in self.notes]
 
 

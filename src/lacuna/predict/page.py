@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lacuna.data.samples import polarity
 from lacuna.figures import overlay
 from lacuna.figures.html import colours
 from lacuna.figures.overlay import Preview
@@ -228,8 +229,15 @@ class View:
 
     async def _example(self, clip: Clip) -> None:
         read = self.run.io_bound(self.desk.example, clip, self._question(clip.text))
-        label = f" It is labelled {clip.labels['M']:+.2f}." if "M" in clip.labels else ""
-        await self._take(clip.id, read, f"{clip.id} was read.{label}")
+        await self._take(clip.id, read, f"{clip.id} was read.{self._labelled(clip)}")
+
+    def _labelled(self, clip: Clip) -> str:
+        if "M" not in clip.labels:
+            return ""
+        card = self.desk.predictor.card
+        label = (polarity(clip) if card.task == "polarity" else clip).label
+        names = card.class_names()
+        return f" It is labelled {names[int(label)] if names else f'{label:+.2f}'}."
 
     def _question(self, text: str) -> Question:
         """With these words; without any, they are heard where a recogniser is named, and else missing."""

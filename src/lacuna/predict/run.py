@@ -113,7 +113,7 @@ class Predictor:
         asked = [lossy, *(_without(lossy, m) for m in present), *(_window(lossy, given, w) for w in windows)]
         outputs = predict_samples(self.network, Samples.of(asked).scaled(self._scaler), self.spec, self.device)
         told = outputs["prediction"]
-        names = self.class_names()
+        names = self.card.class_names()
         chosen = int(told[0].argmax()) if names else 0
         scores = told[:, chosen] if names else told
         uncertainty = outputs.get("uncertainty")
@@ -131,13 +131,6 @@ class Predictor:
             seen=seen,
             notes=(*given.notes, *question.losses()),
         )
-
-    def class_names(self) -> list[str]:
-        """Names of a classifier's classes; none for scores."""
-        if self.spec.classes == 3 and self.card.task == "polarity":
-            return ["negative", "neutral", "positive"]
-        named = list(self.card.classes)[: self.spec.classes]  # a class that no clip of training has is never told
-        return named or [str(k) for k in range(self.spec.classes)]
 
     def _named(self, score: float) -> str:
         """A score as the field's class of it: of seven in [-3, 3], of five in [-1, 1], else its sign."""

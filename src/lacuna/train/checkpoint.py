@@ -56,6 +56,13 @@ class Card:
     chosen_on_test: dict[str, float] = field(default_factory=dict)  # the metric, and its value; empty: on validation
     weights: str = ""  # the digest that model.safetensors holds of itself; empty: an older Lacuna wrote it
 
+    def class_names(self) -> list[str]:
+        """Names of a classifier's classes; none for scores."""
+        if self.spec.classes == 3 and self.task == "polarity":
+            return ["negative", "neutral", "positive"]
+        named = list(self.classes)[: self.spec.classes]  # a class that no clip of training has is never told
+        return named or [str(k) for k in range(self.spec.classes)]
+
 
 def save(folder: Path, model: nn.Module, card: Card) -> None:
     """Write both files, weights first: a folder with a model.json is whole."""

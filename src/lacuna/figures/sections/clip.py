@@ -27,6 +27,10 @@ UNITS = {  # what is drawn of a face over time
     "AU01_r": "inner brows up (AU1)",
     "AU25_r": "lips apart (AU25)",
 }
+DRAWN = (
+    "The 68 landmarks of the face in green; yellow arrows say where the eyes look; red, green and blue show the head's "
+    "own axes: to its side, downwards, and out of the face."
+)
 MOST_ROWS = 80  # columns of a heat map
 
 
@@ -52,20 +56,21 @@ class Scene:
     masks: Sequence[Masks]
     video: bytes | None = None
     heard: Heard | None = None  # where its words did not come with it
+    classes: Sequence[str] = ()  # names of the labels' classes, where they have any
 
 
 def section(dataset: str, scene: Scene) -> Section:
     """What the computer sees of one clip, and what each pattern of loss leaves of it."""
     clip = scene.clip
-    labels = {"M": "Label", "T": "of the words alone", "A": "of the sound alone", "V": "of the picture alone"}
-    facts = [[labels[k], f"{v:+.2f}"] for k, v in clip.labels.items()]
+    labels = {"M": "of the whole", "T": "of the words alone", "A": "of the sound alone", "V": "of the picture alone"}
+    facts = [[labels[k], scene.classes[int(v)] if scene.classes else f"{v:+.2f}"] for k, v in clip.labels.items()]
     body = paragraph(f"Clip {clip.id} of the {SPLITS[clip.split]} split, as a model gets to know it.")
     if clip.text:
         body += f"<blockquote>{escape(clip.text)}</blockquote>\n"
     if scene.heard is not None and scene.heard.text == clip.text:
         told = f"These words were not given: a speech recogniser heard them {scene.heard.sure}"
         body += paragraph(f"{told.rstrip()}.")
-    told = table(["Sentiment", "Value"], facts) if facts else ""
+    told = table(["Label", "Value"], facts) if facts else ""
     if scene.video and scene.shots:
         told = f'<div class="beside">{_player(scene.video, scene)}{told}</div>\n'
     body += told
@@ -73,10 +78,7 @@ def section(dataset: str, scene: Scene) -> Section:
     if any(shot.time is None for shot in scene.shots):
         body += grid(frames, "frames")
     elif frames:
-        body += heading("Frames") + paragraph(
-            "The 68 landmarks of the face in green; yellow arrows say where the eyes look; red, green and blue show "
-            "the head's own axes: to its side, downwards, and out of the face."
-        )
+        body += heading("Frames") + (paragraph(DRAWN) if any(shot.sought for shot in scene.shots) else "")
         body += grid(frames, "frames")
     series = [p for p in (_sound(scene), _face(scene), _unnamed(scene)) if p]
     body += (heading("Over time") + grid(series)) if series else ""

@@ -32,10 +32,18 @@ class Measured:
 
 
 def section(
-    dataset: str, clips: Sequence[Clip], rejects: Sequence[Reject], measured: Sequence[Measured], synthetic: bool
+    dataset: str,
+    clips: Sequence[Clip],
+    rejects: Sequence[Reject],
+    measured: Sequence[Measured],
+    synthetic: bool,
+    classes: Sequence[str] = (),
 ) -> Section:
-    """How many clips there are of what kind, what was refused, and what of each modality is there."""
-    pictures = [p for p in (_splits(clips), _labels(clips), _durations(measured), _words(clips), _faces(measured)) if p]
+    """How many clips there are of what kind (`classes`: names of the labels, where they have any), what was refused,
+    and what of each modality is there."""
+    pictures = [
+        p for p in (_splits(clips), _labels(clips, classes), _durations(measured), _words(clips), _faces(measured)) if p
+    ]
     refused = [r for r in rejects if r.stage == "prepare"]
     lacking = [r for r in rejects if r.stage != "prepare"]
     body = paragraph(
@@ -67,15 +75,14 @@ def _splits(clips: Sequence[Clip]) -> Picture | None:
     return drawn.picture
 
 
-def _labels(clips: Sequence[Clip]) -> Picture | None:
+def _labels(clips: Sequence[Clip], classes: Sequence[str]) -> Picture | None:
     labels = {s: np.array([c.label for c in clips if c.split == s and np.isfinite(c.label)]) for s in SPLITS}
     labels = {split: values for split, values in labels.items() if len(values)}
     if not labels:
         return None
     every = np.concatenate(list(labels.values()))
-    caption = (
-        "The sentiment that people (or, for synthetic data, the program) gave the clips, from negative to positive."
-    )
+    caption = "What people (or, for synthetic data, the program) said of the clips"
+    caption += ", from negative to positive." if every.min() < 0 else "."
     with drawing("labels", "Labels", caption) as drawn:
         axes = drawn.axes()
         edges = _edges(every).tolist()
@@ -85,6 +92,8 @@ def _labels(clips: Sequence[Clip]) -> Picture | None:
         )  # fmt: skip
         axes.grid(False, axis="x")
         axes.set_xlabel("label")
+        if classes:
+            axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
         _count_clips(axes)
         legend(axes)
     return drawn.picture

@@ -26,7 +26,8 @@ class Asked:
     """One model's outputs on the test split: complete, and by missing rate; labels (N,) NaN where unknown.
 
     `outputs` and the values of `by_rate` are {name: (N, …)}; `left` is the share of words that survived at each rate,
-    (N,); `pairs` names DMD's edges, (student, teacher); `classes` is 0 for scores; `settings` are the architecture's.
+    (N,); `pairs` names DMD's edges, (student, teacher); `classes` is 0 for scores, and `names` are theirs; `settings`
+    are the architecture's.
     """
 
     model: str
@@ -37,6 +38,7 @@ class Asked:
     left: Mapping[float, np.ndarray]
     pairs: Sequence[tuple[str, str]] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
+    names: Sequence[str] = ()
 
 
 def section(dataset: str, asked: Sequence[Asked]) -> Section | None:
@@ -90,8 +92,8 @@ def _confusion(asked: Asked) -> list[Picture]:
         f"{asked.model}: confusions",
         "Complete test clips, counted by true class (row) and predicted class.",
     )
-    names = ["negative", "neutral", "positive"] if asked.classes == 3 else [str(k) for k in range(asked.classes)]
-    return [_matrix(f"confusion-{asked.model}", title, caption, np.array(scores["confusion"]), names, names, COUNT)]
+    counts = np.array(scores["confusion"])
+    return [_matrix(f"confusion-{asked.model}", title, caption, counts, asked.names, asked.names, COUNT)]
 
 
 def _completeness(asked: Asked) -> list[Picture]:

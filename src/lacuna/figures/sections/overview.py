@@ -19,8 +19,9 @@ def section(dataset: str, clips: Sequence[Clip], records: Sequence[Scores], synt
         return Section(f"{dataset}-overview", "In short", tiles(facts) + paragraph("No model has been judged yet."))
     told = [(r, key, falls) for r in records if (falls := _fall(r, key := main_metrics(r.task, r.scale)[0]))]
     for record, key, falls in told:
-        span = f"{falls[0][1]:.2f} → {falls[-1][1]:.2f}"
-        facts.append((f"{label(record)}: {metric(key).lower()}, nothing to {100 * falls[-1][0]:.0f} % lost", span))
+        span = " → ".join(f"{mean:.2f}" for _, mean in dict.fromkeys((falls[0], falls[-1])))
+        most = f" to {100 * falls[-1][0]:.0f} %" if len(falls) > 1 else ""
+        facts.append((f"{label(record)}: {metric(key).lower()}, nothing{most} lost", span))
     body = tiles(facts) + "".join(_sentence(record, falls, key) for record, key, falls in told)
     if synthetic:
         body = '<p class="note"><b>Synthetic data.</b> ' + escape(
@@ -46,11 +47,10 @@ def _sentence(record: Scores, falls: Sequence[tuple[float, float]], key: str) ->
     name, pattern = metric(key).lower(), next(iter(record.patterns))
     middle = min(falls, key=lambda point: abs(point[0] - 0.5))
     majority = record.baselines.get("majority", {}).get(key)
-    text = (
-        f"{label(record)}: {name} {falls[0][1]:.3f} when nothing is lost, {middle[1]:.3f} at "
-        f"{100 * middle[0]:.0f} % loss and {falls[-1][1]:.3f} at {100 * falls[-1][0]:.0f} % (pattern “{pattern}”; "
-        f"{'lower' if lower_is_better(key) else 'higher'} is better)."
-    )
+    lost = [point for point in dict.fromkeys((middle, falls[-1])) if point != falls[0]]
+    told = ["when nothing is lost", *(f"{mean:.3f} at {100 * rate:.0f} % loss" for rate, mean in lost)]
+    better = "lower" if lower_is_better(key) else "higher"
+    text = f"{label(record)}: {name} {falls[0][1]:.3f} {', '.join(told)} (pattern “{pattern}”; {better} is better)."
     if majority is not None:
         text += f" To always give the same answer reaches {majority:.3f}."
     return paragraph(text)
