@@ -17,11 +17,11 @@ from builders import samples, variants_file
 from media_files import Video, write_video
 from small_checkpoint import MODELS
 
-from lacuna.across.run import Other, judge_across, read_across, write_across
+from lacuna.across.run import Other, _check, judge_across, read_across, write_across
 from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Samples, write_clips
 from lacuna.data.scaler import Scaler
-from lacuna.data.task import Layout, class_names
+from lacuna.data.task import Layout, Task, check_task, class_names
 from lacuna.datasets import iemocap, meld, mer2023, mosei_raw
 from lacuna.evaluate.metrics import regression
 from lacuna.params import plugin, plugin_settings
@@ -216,6 +216,52 @@ def test_scores_across_are_those_of_the_model_on_the_others_clips(tmp_path: Path
     assert scores.patterns["frames"]["0.5"]["mae"]["mean"] != scores.patterns["frames"]["0.0"]["mae"]["mean"]
     write_across(tmp_path / "lnln.mosei.json", scores)
     assert asdict(read_across(tmp_path / "lnln.mosei.json")) == json.loads(json.dumps(asdict(scores)))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told"),
+    [
+        (
+            meld.EMOTIONS,
+            iemocap.NAMES,
+            r"expected the classes of mosi \(neutral, surprise, .*mosei has others \(neutral, h",
+        ),
+        (meld.EMOTIONS, (), r"mosei has others \(without names\)"),
+        ((), mer2023.EMOTIONS, r"expected the classes of mosi \(without names\)"),
+    ],
+)
+def test_other_classes_are_not_taken_for_the_models(tmp_path: Path, ours: tuple, theirs: tuple, told: str) -> None:
+    folder, _ = _dataset(tmp_path, "mosei", 5)
+    _checkpoint(tmp_path / "mosi/models/lnln/1")
+    card = replace(checkpoint.read_card(tmp_path / "mosi/models/lnln/1"), task="class", classes=ours)
+    other = Other(folder, ["text", "audio"], (-3.0, 3.0), ["frames"])
+    Layout("any", None, theirs).write(folder)
+    with pytest.raises(MalformedInput, match=told):
+        _check(card, other, card.origins)
+    Layout("any", None, ours).write(folder)
+    _check(card, other, card.origins)
+
+
+@pytest.mark.parametrize("make", [meld_folder, iemocap_folder, mer_folder, mosei_folder])
+@pytest.mark.parametrize("task", ["regression", "polarity", "class"])
+@pytest.mark.parametrize("target", ["emotion", "sentiment"])
+def test_the_numbers_of_classes_are_not_learnt_as_scores(tmp_path: Path, make, task: str, target: str) -> None:
+    layout = layout_of(make(tmp_path / "raw"))
+    Layout("any", None, classes_of(layout, Prepare(target=target))).write(tmp_path)
+    if make is mosei_folder or target == "sentiment" or task == "class":
+        check_task(tmp_path, task)
+        return
+    with pytest.raises(MalformedInput, match=r"train.task: expected class \(or prepare.target: sentiment\), got"):
+        check_task(tmp_path, task)
+
+
+@pytest.mark.parametrize(("labels", "told"), [([0.0, 2.0, -1.0], "got -1"), ([0.0, 0.5], "got 0.5"), ([1.0, 4.0], "")])
+def test_scores_are_no_classes(labels: list[float], told: str) -> None:
+    if not told:
+        assert Task.of("class", labels, (-3.0, 3.0)).classes == 5
+        return
+    with pytest.raises(MalformedInput, match="class expects labels that are whole numbers from 0, " + told):
+        Task.of("class", labels, (-3.0, 3.0))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lacuna.data.samples import Samples, polarity, read_samples
-from lacuna.data.task import Task
+from lacuna.data.task import Task, class_names
 from lacuna.evaluate.judged import Judged
 from lacuna.evaluate.scores import Means
 from lacuna.evaluate.under_loss import Run, over_rates, predict_variants, summary
@@ -78,6 +78,12 @@ def _check(card: Card, other: Other, origins: dict[str, Origin]) -> None:
         raise MalformedInput(
             f"across.datasets: expected labels in {list(card.label_range)} as in {card.dataset}, "
             f"{other.folder.name} has {list(other.label_range)} (prepare.label_range)"
+        )
+    names = class_names(other.folder)
+    if card.task == "class" and names != tuple(card.classes):
+        raise MalformedInput(
+            f"across.datasets: expected the classes of {card.dataset} ({', '.join(card.classes) or 'without names'}), "
+            f"{other.folder.name} has others ({', '.join(names) or 'without names'})"
         )
 
 

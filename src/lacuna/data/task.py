@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lacuna.params import checked
 from lacuna.storage.files import read_json, replacing
+from lacuna.types import MalformedInput
 
 LAYOUT = "layout.json"
 
@@ -36,10 +37,16 @@ class Task:
 
     @classmethod
     def of(cls, task: str, labels: Iterable[float], label_range: tuple[float, float]) -> Task:
-        """The task over these labels (not NaN), whose range is `label_range`."""
+        """The task over these labels (not NaN), whose range is `label_range`; MalformedInput where classes are none."""
         if task == "regression":
             return cls(task, "sims" if label_range[1] <= 1 else "mosi", 0)
-        return cls(task, "", 3 if task == "polarity" else 1 + int(max(labels)))
+        if task == "polarity":
+            return cls(task, "", 3)
+        known = list(labels)
+        odd = next((label for label in known if label < 0 or not float(label).is_integer()), None)
+        if odd is not None:
+            raise MalformedInput(f"train.task: class expects labels that are whole numbers from 0, got {odd:g}")
+        return cls(task, "", 1 + int(max(known)))
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,14 @@ class Layout:
         """The file, whole or not at all."""
         with replacing(processed / LAYOUT) as temporary:
             temporary.write_text(json.dumps(asdict(self), ensure_ascii=False), encoding="utf-8")
+
+
+def check_task(processed: Path, task: str, key: str = "train.task") -> None:
+    """Refuse to learn the numbers of classes as if they were scores."""
+    names = class_names(processed)
+    if names and task != "class":
+        told = f"{task!r}, but labels of {processed.name} are classes: {', '.join(names)}"
+        raise MalformedInput(f"{key}: expected class (or prepare.target: sentiment), got {told}")
 
 
 def class_names(processed: Path) -> tuple[str, ...]:

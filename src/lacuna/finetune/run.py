@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lacuna.data.samples import read_clips
+from lacuna.data.task import check_task
 from lacuna.params import checked
 from lacuna.storage.files import replacing
 from lacuna.types import MalformedInput
@@ -32,6 +33,7 @@ def tune(clips: Path, networks: Sequence[str], values: Mapping[str, object], out
     from lacuna.train.trainer import choose_device
 
     settings = checked(Settings, {**values, "parts": [PARTS[name] for name in networks]}, "finetune")
+    check_task(clips.parent, settings.task, "finetune.task")
     history = finetune(read_clips(clips), settings, out, choose_device("auto"))
     best = {part: min(rows, key=lambda row: row["valid_loss"]) for part, rows in history.items()}
     told = [f"{part}: epoch {row['epoch']}, validation loss {row['valid_loss']:.4f}" for part, row in best.items()]

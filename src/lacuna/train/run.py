@@ -18,7 +18,7 @@ from lacuna.compute import distributed
 from lacuna.data.batches import InputSpec
 from lacuna.data.samples import Samples, polarity, read_samples
 from lacuna.data.scaler import Scaler
-from lacuna.data.task import Inputs, Task, class_names
+from lacuna.data.task import Inputs, Task, check_task, class_names
 from lacuna.mask.after_loss import made_again
 from lacuna.params import plugin
 from lacuna.storage import pretrained
@@ -51,6 +51,7 @@ class Corpus:
 
 def read_corpus(folder: Path, inputs: Inputs, scaler: Scaler | None = None) -> Corpus:
     """The samples of `processed/<dataset>`, also unlabelled; a scaler is fitted on the train split if none is given."""
+    check_task(folder, inputs.task)
     samples, origins = read_samples(folder, inputs.features)
     if inputs.task == "polarity":
         samples = samples.relabelled(polarity)
