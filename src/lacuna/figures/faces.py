@@ -80,8 +80,8 @@ def _told(face: Mapping[str, float] | None) -> str:
         return "No face was found here."
     parts = []
     if "pose_Ry" in face:
-        pitch, yaw, roll = (np.degrees(face[f"pose_R{axis}"]) for axis in "xyz")
-        parts.append(f"head {yaw:+.0f}° yaw, {pitch:+.0f}° pitch, {roll:+.0f}° roll")
+        pitch, yaw, roll = (round(float(np.degrees(face[f"pose_R{axis}"]))) for axis in "xyz")  # whole: no -0
+        parts.append(f"head {yaw:+d}° yaw, {pitch:+d}° pitch, {roll:+d}° roll")
     if "AU12_r" in face:
         parts.append(f"smile {face['AU12_r']:.1f}, frown {face['AU04_r']:.1f} of 5")
     return "; ".join(parts).capitalize() + ("." if parts else "")
