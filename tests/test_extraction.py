@@ -63,7 +63,7 @@ def written(folder):
 def test_shards_merge_into_the_bytes_of_one_process(project, monkeypatch):
     folder, params, _ = project
     told = extracted(params)
-    assert "of 7 clips; 1 have none" in told
+    assert "of 7 clips; 1 without any" in told
     alone = written(folder)
     monkeypatch.setenv("LACUNA_CACHE", "other")
     for k in (3, 1, 2):

@@ -33,7 +33,7 @@ def test_labels_that_not_every_clip_has_are_left_out_of_an_export_and_noted(tmp_
     written, splits = dumped(tmp_path / "a.pkl", with_first(samples_of(counts=(6, 3, 3), labels="MTA"), M=1.0, A=0.5))
     assert "regression_labels_T" not in splits["train"] and len(splits["train"]["regression_labels_A"]) == 6
     (told,) = [note for note in written.notes if "regression_labels" in note]
-    assert told == "regression_labels_T: left out where not every clip has one (5 of 6 train clips do)"
+    assert told == "regression_labels_T: left out where not every clip has one (5 of 6 train have)"
     whole, _ = dumped(tmp_path / "b.pkl", samples_of(counts=(6, 3, 3), labels="MTA"))
     assert not any("regression_labels" in note for note in whole.notes)
 

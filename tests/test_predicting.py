@@ -117,7 +117,8 @@ def test_a_classifier_gives_probabilities_and_uncertainty(folder, clip):
     assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert answer.probabilities[answer.sentiment] == answer.score == max(answer.probabilities.values())
     assert 0 <= answer.uncertainty <= 1
-    assert "uncertainty" in dict(answer.lines())
+    told = dict(answer.lines())
+    assert "uncertainty" in told and f"({answer.score:.2f})" in told["sentiment"] and "+" not in told["by second"]
 
 
 def test_a_video_without_a_face_says_so(folder, clip):

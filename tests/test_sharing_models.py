@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,12 @@ from typer.testing import CliRunner
 
 import lacuna
 from lacuna.cli import app
+from lacuna.commands.share.card import _protocol
 from lacuna.commands.share.hub import MODEL_FILES, fetched, push
 from lacuna.data.samples import write_clips
 from lacuna.storage.cache import digest_of
 from lacuna.storage.features import Origin, write_features
+from lacuna.train.checkpoint import read_card
 from lacuna.types import Clip, MalformedInput
 
 
@@ -66,6 +69,13 @@ def test_weights_chosen_on_test_say_so(hub: Path, checkpoint: Path) -> None:
     (checkpoint / "model.json").write_text(json.dumps(record | {"digest": digest_of(record)}))
     push(checkpoint, "me/chosen")
     assert "**Selected on the test split** (mae 0.7000)" in (hub / "me/chosen/README.md").read_text()
+
+
+def test_classes_are_told_by_name(checkpoint: Path) -> None:
+    card = read_card(checkpoint)
+    assert "labels from -3 to 3; task: regression" in next(_protocol(card))
+    named = replace(card, task="class", spec=replace(card.spec, classes=2), classes=("calm", "cross"))
+    assert "classes: calm, cross; task: class" in next(_protocol(named))
 
 
 class Bomb:

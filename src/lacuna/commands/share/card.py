@@ -69,7 +69,9 @@ def _inputs(card: Card) -> Iterator[tuple[str, ...]]:
 
 def _protocol(card: Card) -> Iterator[str]:
     low, high = card.label_range
-    yield f"Data set: `{card.dataset}`; labels from {low:g} to {high:g}; task: {card.task}."
+    names = card.class_names()
+    labels = f"classes: {', '.join(names)}" if names else f"labels from {low:g} to {high:g}"
+    yield f"Data set: `{card.dataset}`; {labels}; task: {card.task}."
     if card.chosen_on_test:
         told = ", ".join(f"{metric} {value:.4f}" for metric, value in card.chosen_on_test.items())
         yield f"**Selected on the test split** ({told}): these scores are no estimate of new data."
