@@ -174,7 +174,7 @@ def test_clips_left_out_and_lone_last_batches_are_told(tmp_path):
     made = samples_of(counts=(17, 2, 2))
     made.samples.append(replace(made.samples[0], clip=replace(made.samples[0].clip, split="unlabelled")))
     written, _ = dumped(tmp_path / "a.pkl", made)
-    assert written.notes[0].startswith("1 clips without") and "batch size [16]" in written.notes[1]
+    assert written.notes[0].startswith("not in it: 1 clip without") and "batch size [16]" in written.notes[1]
     made.samples = [s for s in made.samples if s.clip.split != "valid"]
     with pytest.raises(MalformedInput, match="got none in valid"):
         dumped(tmp_path / "b.pkl", made)

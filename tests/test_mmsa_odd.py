@@ -59,7 +59,7 @@ def test_an_import_notes_labels_that_not_every_clip_has(tmp_path):
         content[split] |= {"regression_labels_T": np.array(labels), "regression_labels_A": np.zeros(len(labels))}
     lines = imported(tmp_path, content)
     notes = [line.partition("note: ")[2] for line in lines if "note: " in line]
-    assert notes == ["regression_labels_T: 6 of 8 clips have one"]
+    assert notes == ["regression_labels_T: clips that have one: 6 of 8"]
 
 
 def test_an_import_notes_that_there_are_no_words(tmp_path):

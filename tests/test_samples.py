@@ -73,5 +73,5 @@ def test_two_extractors_of_one_modality_are_refused(tmp_path):
 def test_features_that_no_clip_has_stop_who_names_them(tmp_path):
     write_clips(tmp_path / "clips.jsonl", [clip(0)])
     write_features(tmp_path / "features" / "a.h5", Origin("a", "audio", ("c0",), {}, {}), [])
-    with pytest.raises(MalformedInput, match=r"a\.h5: expected audio of at least one of 1 clips"):
+    with pytest.raises(MalformedInput, match=r"a\.h5: expected audio of at least one of 1 clip,"):
         read_samples(tmp_path, ["a"])
