@@ -148,7 +148,7 @@ def test_a_pickle_becomes_a_dataset(run, tmp_path):
     path.chmod(0o440)
     status, out, _ = run("import-mmsa", path, "--dataset", "mine")
     assert status == 0 and (tmp_path / "raw/mine/unaligned_5.pkl").read_bytes() == path.read_bytes()
-    assert "6 train, 6 valid, 6 test clips; no published file known here" in out
+    assert "clips: 6 train, 6 valid, 6 test; no published file known here" in out
     assert "audio: 5 columns, at most 7 frames; values that are not finite count as 0: 3" in out
     assert "labels from -3 to 3" in out and "prepare: {label_range: [-3, 3]}" in out
     written = out.split("in their place):\n")[1]
