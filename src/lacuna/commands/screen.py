@@ -22,7 +22,7 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], room: 
             for row in rows:
                 made.add_row(*row)
             return made
-    return _downwards(made, head, rows)
+    return _downwards(Table(title=title, title_justify="left"), head, rows)
 
 
 def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
