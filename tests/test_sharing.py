@@ -153,7 +153,7 @@ def test_features_are_those_of_one_after_another_and_each_clip_is_decoded_once(p
     alone, apart = written(folder), Counter(decoders)
     decoders.clear()
     monkeypatch.setenv("LACUNA_CACHE", "other")
-    assert "of 4 clips together, of which 1 failed" in next(extract_features(params, "own", ALL, ""))
+    assert "of 4 clips together; failed in part or whole: 1" in next(extract_features(params, "own", ALL, ""))
     # Apart, the batches of resnet50 and speech are begun once more, for the clip that is no video.
     assert apart == {"video": 9, "audio": 9} and decoders == {"video": 3, "audio": 3}
     decoders.clear()
