@@ -80,6 +80,9 @@ class Processes(AbstractContextManager):
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         self._closed = True
+        if kind is not None:
+            for worker in list(self._started):  # all at once: each may take its time
+                worker.terminate()
         for worker in list(self._started):
             worker.end(at_once=kind is not None)
         self._threads.shutdown(cancel_futures=True)
@@ -152,13 +155,19 @@ class Worker:
         self._line.recv()  # it has loaded the function: from here on time counts
         return self._line
 
+    def terminate(self) -> None:
+        """Ask the process to end: it removes what it was writing."""
+        process = self._process
+        if process is not None and process.pid is not None:
+            process.terminate()
+
     def end(self, at_once: bool) -> int | None:
         """Let the process end, or end it, with all that it started; its exit status."""
         process, line, self._process, self._line = self._process, self._line, None, None
         if process is None or line is None:
             return None
         if at_once:
-            process.terminate()  # it removes what it was writing
+            process.terminate()
         else:
             line.close()  # it reads no further item
         process.join(5)
@@ -189,10 +198,12 @@ class _TerminatedError(BaseException):
 
 
 def _end(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would disturb the removing
     raise _TerminatedError
 
 
 def _answer(line: Connection, packed: bytes) -> None:
+    """Results for items, until there are no more."""
     failed: _Raised | None = None
     try:
         function = pickle.loads(packed)
