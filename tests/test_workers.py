@@ -150,9 +150,13 @@ def test_what_takes_too_long_is_ended_with_what_it_started(tmp_path):
     assert len(list(tmp_path.glob("*.pid"))) == 2
 
 
-def test_the_error_of_one_leaves_nothing_half_written_of_another(tmp_path):
+@pytest.mark.parametrize("kinds", [("disk", "writing"), ("writing", "disk")])
+def test_the_error_of_one_ends_all_at_once_and_leaves_nothing_half_written(tmp_path, kinds):
+    """Also where the other, which would take ten minutes, comes first."""
+    start = time.monotonic()
     with pytest.raises(OSError, match="No space left"):
-        list(map_items(half_written, [("disk", str(tmp_path)), ("writing", str(tmp_path))], 2))
+        list(map_items(half_written, [(kind, str(tmp_path)) for kind in kinds], 2))
+    assert time.monotonic() - start < 300
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,7 +13,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, InvalidStateError, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for_first
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
@@ -42,15 +43,26 @@ class Processes(AbstractContextManager):
         self._started: list[Worker] = []
         self._running, self._alone = threading.Semaphore(workers), threading.Lock()
         self._closed = False
+        self._failed: Future = Future()  # done as soon as any item has raised
 
     def submit(self, item: object) -> Future:
-        return self._threads.submit(self._done, item)
+        ticket = self._threads.submit(self._done, item)
+        ticket.add_done_callback(self._note)
+        return ticket
+
+    def _note(self, ticket: Future) -> None:
+        error = None if ticket.cancelled() else ticket.exception()
+        if error is not None:
+            with suppress(InvalidStateError):  # the first one is told
+                self._failed.set_exception(error)
 
     def done(self, ticket: Future) -> bool:
         return ticket.done()
 
     def result(self, ticket: Future) -> object:
-        return ticket.result()
+        """The item's result; what any item raised, whichever comes first: it ends the run, so none need wait for it."""
+        wait_for_first([ticket, self._failed], return_when=FIRST_COMPLETED)
+        return (self._failed if self._failed.done() else ticket).result()
 
     def _done(self, item: object) -> object:
         """The item's result; where its worker dies, tried again while no other runs."""
