@@ -9,7 +9,7 @@ from random_batches import random_batch, random_spec
 from sklearn.linear_model import Ridge
 
 from lacuna.models import quorum, ridge
-from lacuna.models.parts.pooled import pooled
+from lacuna.models.parts.pooled import WINDOWS, pooled, windows
 
 WIDTHS = {"text": 5, "audio": 3, "vision": 4}
 
@@ -80,6 +80,42 @@ def test_pooling_by_hand():
             np.testing.assert_allclose(told.deviation_BD[i], x.std(0), atol=1e-5)
         wanted = [len(x) / length, not len(x), np.log1p(len(x)) / 4]
         np.testing.assert_allclose(told.evidence_BE[i], wanted, atol=1e-6)
+
+
+def test_windows_by_hand():
+    """Frame t of T lies in window floor(16 t / T); lost frames and padding, whatever it holds, count for nothing."""
+    spec = replace(random_spec(WIDTHS), lengths={"text": 5, "audio": 40, "vision": 5})
+    padded = random_batch(spec)["audio"]
+    dirty = torch.where(padded.real[..., None], padded.values, torch.nan)
+    mean_BWD, seen_BW = windows(replace(padded, values=dirty))
+    for i, length in enumerate(padded.lengths.tolist()):
+        for w in range(WINDOWS):
+            frames = [t for t in range(length) if t * WINDOWS // length == w and padded.seen[i, t]]
+            wanted = padded.values[i, frames].mean(0) if frames else torch.zeros(3)
+            assert seen_BW[i, w] == bool(frames)
+            torch.testing.assert_close(mean_BWD[i, w], wanted, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("recurrent", "told"), [((), False), (("audio",), True), (("vision",), False)])
+def test_the_order_of_frames_counts_where_it_is_read(recurrent, told):
+    model, batch = built(quorum, recurrent=recurrent)
+    audio = batch["audio"]
+    full = torch.full_like(audio.lengths, audio.values.shape[1])  # of one length, so that frames may change places
+    whole = replace(audio, lengths=full, seen=torch.ones_like(audio.seen))
+    turned = replace(whole, values=whole.values.flip(1))
+    one, other = (model(replace(batch, modalities=batch.modalities | {"audio": x})) for x in (whole, turned))
+    assert torch.allclose(one["prediction"], other["prediction"], atol=1e-5) is not told
+
+
+def test_one_frame_has_no_course():
+    spec = random_spec(WIDTHS)
+    model = quorum.Model(quorum.Settings(), replace(spec, lengths=spec.lengths | {"audio": 1}))
+    assert list(model.courses) == ["vision"]
+
+
+def test_only_sequences_have_a_course():
+    with pytest.raises(ValueError, match=r"quorum.recurrent: expected some of audio, vision, image; got \['text'\]"):
+        quorum.Settings(recurrent=("text", "audio"))
 
 
 def test_ridge_is_scikit_learns_on_its_own_columns():

@@ -1,10 +1,11 @@
 """Quorum: one expert a modality, each with a precision that is 0 where it saw nothing. In: any modalities. Out: a
 score with its variance, or a class.
 
-Ours. Each modality is pooled over what was seen of it, with the evidence of how much that is. Its expert gives a mean
-μ_m and, from the evidence, a precision λ_m; the answer is (λ_0 μ_0 + Σ λ_m μ_m) / (λ_0 + Σ λ_m), the product of
-Gaussian experts and a learnt prior, of variance 1 / (λ_0 + Σ λ_m). Who saw nothing abstains, and where all is lost the
-prior answers. B samples, D columns, E columns of evidence, M modalities, K outputs.
+Ours. Each modality is pooled over what was seen of it, with the evidence of how much that is; a small recurrence over
+sixteenths of the clip adds what a mean does not tell of sound and faces: how they went. An expert gives a mean μ_m and,
+from the evidence, a precision λ_m; the answer is (λ_0 μ_0 + Σ λ_m μ_m) / (λ_0 + Σ λ_m), the product of Gaussian experts
+and a learnt prior, of variance 1 / (λ_0 + Σ λ_m). Who saw nothing abstains, and where all is lost the prior answers.
+B samples, D columns, E columns of evidence, W windows, M modalities, K outputs.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from torch.nn import functional as F
 
 from lacuna.compute.distributed import all_rows
 from lacuna.data.batches import Batch, InputSpec
-from lacuna.models.parts.pooled import EVIDENCE, Pooled, pooled
+from lacuna.models.parts.pooled import EVIDENCE, Pooled, pooled, windows
 from lacuna.models.parts.task import ordered
 from lacuna.models.parts.terms import cross_entropy, mean_of_known, squared_error
 from lacuna.models.parts.text import ENOUGH_CLIPS, Finetune, Source, text_encoder_of
 from lacuna.types import MalformedInput, require_words
 
 Precision = Literal["evidence", "columns"]
+SEQUENCES = ("audio", "vision", "image")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Settings:
     dropout: float = 0.2  # of an expert's input, column by column
     precision: Precision = "evidence"  # what it reads: the evidence alone, or the columns too
     deviations: bool = False  # read beside the means
+    recurrent: tuple[str, ...] = ("audio", "vision")  # whose course is read too, where a clip has more than one frame
+    units: int = 16  # of the recurrence that reads it, in each direction
     variance_weight: float = 0.5  # w: of the Gaussian likelihood; 1 - w of the squared error; both halved
     expert_weight: float = 0.0  # of each expert's own squared error, where it saw anything
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
@@ -42,6 +46,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         require_words(self)
+        if unknown := set(self.recurrent) - set(SEQUENCES):
+            raise MalformedInput(f"quorum.recurrent: expected some of {', '.join(SEQUENCES)}; got {sorted(unknown)}")
         if not 0 <= self.variance_weight <= 1:
             raise MalformedInput(f"quorum.variance_weight: expected 0 to 1, got {self.variance_weight}")
 
@@ -61,6 +67,20 @@ TRAINING = {
 }
 
 
+class Course(nn.Module):
+    """How a modality goes through a clip: its windows (B, W, D) → (B, 2 units), zero where nothing was seen."""
+
+    def __init__(self, width: int, units: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.recurrence = nn.GRU(width, units, batch_first=True, bidirectional=True)
+
+    def forward(self, x_BWD: Tensor, seen_BW: Tensor) -> Tensor:
+        seen_BW1 = seen_BW[..., None].to(x_BWD.dtype)
+        said_BWU = self.recurrence(self.norm(x_BWD) * seen_BW1)[0]
+        return (said_BWU * seen_BW1).sum(1) / seen_BW1.sum(1).clamp(min=1)
+
+
 class Expert(nn.Module):
     """Pooled columns (B, D) and evidence (B, E) → mean (B, K) and precision (B,)."""
 
@@ -76,9 +96,9 @@ class Expert(nn.Module):
         for layer in (last, final):
             nn.init.zeros_(layer.weight)  # all begin with one opinion, held alike by all
 
-    def forward(self, told: Pooled) -> tuple[Tensor, Tensor]:
+    def forward(self, told: Pooled, *course_BU: Tensor) -> tuple[Tensor, Tensor]:
         x_BD = [told.mean_BD, told.deviation_BD] if self.settings.deviations else [told.mean_BD]
-        columns_BD = torch.cat([self.dropout(self.norm(torch.cat(x_BD, 1))), told.evidence_BE], 1)
+        columns_BD = torch.cat([self.dropout(self.norm(torch.cat([*x_BD, *course_BU], 1))), told.evidence_BE], 1)
         read_BE = columns_BD if self.settings.precision == "columns" else told.evidence_BE
         return self.mean(columns_BD), F.softplus(self.precision(read_BE)[:, 0]) * told.seen_B
 
@@ -94,18 +114,25 @@ class Model(nn.Module):
         outputs, hidden = spec.classes or 1, settings.hidden
         if hidden == "auto":
             hidden = 32 if spec.clips >= ENOUGH_CLIPS else 0
-        parts = 2 if settings.deviations else 1
-        self.experts = nn.ModuleDict({m: Expert(widths[m] * parts, hidden, settings, outputs) for m in self.modalities})
+        parts, told = 2 if settings.deviations else 1, 2 * settings.units
+        read = [m for m in self.modalities if m in settings.recurrent and spec.lengths[m] > 1]
+        self.courses = nn.ModuleDict({m: Course(widths[m], settings.units) for m in read})
+        columns = {m: widths[m] * parts + told * (m in read) for m in self.modalities}
+        self.experts = nn.ModuleDict({m: Expert(columns[m], hidden, settings, outputs) for m in self.modalities})
         self.prior_mean_K = nn.Parameter(torch.zeros(outputs))
         self.prior_precision = nn.Parameter(torch.zeros(()))  # before softplus
 
     def opinions(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Means (M + 1, B, K) and precisions (M + 1, B), the prior's last."""
-        told = [expert(pooled(batch, m, self.text_encoder)) for m, expert in self.experts.items()]
+        told = [self._opinion(batch, m) for m in self.modalities]
         means, precisions = [mean_BK for mean_BK, _ in told], [precision_B for _, precision_B in told]
         means.append(self.prior_mean_K.expand_as(means[0]))
         precisions.append(F.softplus(self.prior_precision).expand_as(precisions[0]) + 1e-3)
         return torch.stack(means).float(), torch.stack(precisions).float()
+
+    def _opinion(self, batch: Batch, modality: str) -> tuple[Tensor, Tensor]:
+        course = [self.courses[modality](*windows(batch[modality]))] if modality in self.courses else []
+        return self.experts[modality](pooled(batch, modality, self.text_encoder), *course)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """`prediction`; of scores also `variance` (B,); and `weight_<modality>` (B,), each expert's share."""

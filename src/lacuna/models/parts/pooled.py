@@ -1,7 +1,7 @@
 """A modality as one vector that knows what it was made of. In: a modality of a batch. Out: means, deviations, evidence.
 
-B samples, T frames, D features. Lost frames count for nothing; of text that comes as token ids the encoder has read
-[UNK] in place of lost words, so all its real positions are averaged.
+B samples, T frames, D features, W windows. Lost frames count for nothing; of text that comes as token ids the encoder
+has read [UNK] in place of lost words, so all its real positions are averaged.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from lacuna.data.batches import Batch, Padded
 from lacuna.models.parts.text import TextEncoder
 
 EVIDENCE = 3  # columns of `Pooled.evidence_BE`
+WINDOWS = 16  # W, of equal length, that a clip is cut into where the order of its frames matters
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,21 @@ def pooled(batch: Batch, modality: str, text_encoder: TextEncoder | None) -> Poo
         return _pooled(text_encoder(padded), padded.real, words(padded), padded.lengths - 2)
     counted_BT = padded.seen & padded.real
     return _pooled(padded.values, counted_BT, counted_BT, padded.lengths)
+
+
+def windows(padded: Padded) -> tuple[Tensor, Tensor]:
+    """Means (B, W, D) of what was seen of each of `WINDOWS` equal parts of a clip, and whether anything was, (B, W).
+
+    A part of which nothing was seen is zero; clips of fewer frames leave parts empty.
+    """
+    counted_BT = padded.seen & padded.real
+    x_BTD = torch.where(counted_BT[..., None], padded.values, 0)  # padding may hold anything, NaN included
+    place_T = torch.arange(counted_BT.shape[1], device=counted_BT.device)
+    window_BT = place_T * WINDOWS // padded.lengths[:, None].clamp(min=1)
+    inside_BTW = window_BT[..., None] == torch.arange(WINDOWS, device=counted_BT.device)
+    inside_BTW = (inside_BTW & counted_BT[..., None]).to(x_BTD.dtype)
+    count_BW = inside_BTW.sum(1)
+    return inside_BTW.transpose(1, 2) @ x_BTD / count_BW.clamp(min=1)[..., None], count_BW > 0
 
 
 def words(text: Padded) -> Tensor:
