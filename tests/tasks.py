@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from lacuna.extract.cached import Extraction
@@ -53,3 +54,20 @@ def counting(item: tuple[int, str]) -> int:
         count, since = found, time.monotonic() if found != count or not found else since
         time.sleep(0.02)
     return count
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs: one that ended and that no one has asked about is a zombie."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+    return "State:\tZ" not in status
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Fails when it is not so after these seconds."""
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert true()

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tasks import alive, wait_until
 
 from lacuna.compute.workers import Engine, Lost, map_items, worker_count
 from lacuna.storage.cache import Cache, digest_of
@@ -77,6 +79,24 @@ def test_on_ray_a_lost_worker_loses_only_its_item(ray_cluster, tmp_path):
 def test_an_error_of_an_item_is_told_as_it_is(ray_cluster):
     with pytest.raises(MalformedInput, match="impossible"):
         list(map_items(refusing, range(3), Engine("ray")))
+
+
+def test_on_ray_an_error_is_told_at_once_and_ends_what_else_runs(ray_cluster, tmp_path):
+    """The other item comes first and would take ten minutes."""
+    with pytest.raises(OSError, match="No space left"):
+        list(map_items(full, [("long", tmp_path), ("disk", tmp_path)], Engine("ray")))
+    assert next(map_items(squared, [3], Engine("ray"))) == 9  # on cores that are free again
+    wait_until(lambda: not alive(int((tmp_path / "long").read_text())))
+
+
+def full(item: tuple[str, Path]) -> None:
+    kind, folder = item
+    if kind == "disk":
+        wait_until((folder / "long").exists, 60)
+        raise OSError(28, "No space left", "here")
+    (folder / ".long").write_text(str(os.getpid()))
+    (folder / ".long").rename(folder / "long")
+    time.sleep(600)
 
 
 def refusing(x: int) -> int:

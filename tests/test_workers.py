@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tasks import counting
+from tasks import alive, counting, wait_until
 
 from lacuna.compute import workers
 from lacuna.compute.workers import Engine, Lost, map_items
@@ -63,21 +63,6 @@ def half_written(item: tuple[str, str]) -> None:
             wait_until(lambda: len(list(Path(folder).glob(".lacuna-*"))) == 2)
             raise OSError(28, "No space left", "here")
         time.sleep(600)
-
-
-def alive(pid: int) -> bool:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
-    return "State:\tZ" not in status
-
-
-def wait_until(true, seconds=30.0):
-    end = time.monotonic() + seconds
-    while not true() and time.monotonic() < end:
-        time.sleep(0.05)
-    assert true()
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ class Ray(AbstractContextManager):
             self._start(engine)
         self.workers = int(self._ray.cluster_resources().get("CPU", 1))
         self._most = None if engine.workers == "auto" else worker_count(engine.workers)
-        self._running: list[Any] = []
+        self._open: list[Any] = []  # tickets of which it is not yet known that they are done
         MARKS.mkdir(exist_ok=True)
         with ExitStack() as stack:
             mark = stack.enter_context(tempfile.NamedTemporaryFile(prefix="lacuna-ray-", dir=MARKS)).name
@@ -84,17 +84,27 @@ class Ray(AbstractContextManager):
 
     def submit(self, item: object) -> object:
         """Give Ray a task; at most as many as `workers` says, where it is a number, are with Ray at once."""
-        if self._most is not None and len(self._running) >= self._most:
-            _, self._running = self._ray.wait(self._running, num_returns=1)
-        ticket = self._task.remote(*self._given, item)
         if self._most is not None:
-            self._running.append(ticket)
+            while len(self._open) >= self._most:
+                self._await_one()
+        ticket = self._task.remote(*self._given, item)
+        self._open.append(ticket)
         return ticket
+
+    def _await_one(self) -> None:
+        """Wait for whichever ends first; what it raised ends the run, so that is told at once."""
+        ended, self._open = self._ray.wait(self._open, num_returns=1)
+        self._value(ended[0])
 
     def done(self, ticket: Any) -> bool:  # noqa: ANN401
         return bool(self._ray.wait([ticket], timeout=0)[0])
 
     def result(self, ticket: Any) -> object:  # noqa: ANN401
+        while ticket in self._open:
+            self._await_one()
+        return self._value(ticket)
+
+    def _value(self, ticket: Any) -> object:  # noqa: ANN401
         errors = self._ray.exceptions
         try:
             return self._ray.get(ticket)
@@ -113,6 +123,9 @@ class Ray(AbstractContextManager):
         self._mark.close()
         if self._started:
             self._ray.shutdown()
+            return
+        for ticket in self._open:  # left where the run ends early: a cluster that goes on would work on them
+            self._ray.cancel(ticket, force=True)
 
 
 def import_ray() -> ModuleType:
