@@ -53,7 +53,7 @@ TRAINING = {  # what a few clips need: as many steps as let the validation loss 
     ("mosi_utterance", "tfn"): {"epochs": 16, "early_stop": 4},  # slower to learn
     ("mosi_utterance", "lmf"): {"epochs": 16, "early_stop": 4},
 }
-COMMON = {
+COMMON = {  # not for models called frozen, which learn as long as their own TRAINING says
     "demo": {"accumulate": 1},
     "mosi_utterance": {"batch_size": 32, "accumulate": 1, "epochs": 6, "early_stop": 2},  # with a tuned encoder
 }
@@ -86,15 +86,15 @@ def narrow(sample: Sample) -> Sample:
 
 def run(folder: Path, name: str, seed: int) -> tuple[dict[str, object], dict[str, np.ndarray]]:
     """One model, trained and asked: its record, and predictions of test by pattern, level and mask seed."""
-    read, module = corpus(folder), plugin("models", name.partition(":")[0])
+    read, kind = corpus(folder), name.partition(":")[0]
+    module = plugin("models", kind)
     changes = {"finetune": name.endswith(":tuned")} if ":" in name else {}
     spec = InputSpec.of(read.splits["train"], LENGTHS)
     settings = checked(
         Settings,
         module.TRAINING
         | {"pattern": "mixed"}
-        | COMMON.get(folder.name, {})
-        | TRAINING.get((folder.name, name.partition(":")[0]), {}),
+        | ({} if name.endswith(":frozen") else COMMON.get(folder.name, {}) | TRAINING.get((folder.name, kind), {})),
         name,
     )
     torch.manual_seed(seed)
