@@ -30,7 +30,7 @@ class Settings:
     """The architecture; the defaults are the published one, mended."""
 
     encoder: Source = "embedded"  # of token ids: see TextEncoder
-    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 300 clips on
     guide: str = "text"  # what asks the others; where the data lacks it, the first that it has
     width: int = 128  # D
     tokens: int = 8  # K, what is kept of each modality

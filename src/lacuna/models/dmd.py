@@ -42,7 +42,7 @@ class Settings:
     """The architecture and the weights of the losses: MOSI's published ones, with the errata mended."""
 
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 300 clips on
     width: int = 50  # D; 30 for MOSEI
     heads: int = 10  # 6 for MOSEI
     depth: int = 4

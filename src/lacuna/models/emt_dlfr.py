@@ -37,7 +37,7 @@ class Settings:
     """The architecture and the weights of the losses: MOSI's published ones, mended."""
 
     encoder: Source = "embedded"  # of token ids: see TextEncoder
-    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 300 clips on
     text_pool: TextPool = "mean"  # the text's vector: the mean, or [CLS] (published), which is then no frame
     recurrent: dict[str, int] = field(default_factory=lambda: {"audio": 32, "vision": 64})  # units; 32 for others
     sizes: dict[str, int] = field(default_factory=lambda: {"audio": 16, "vision": 32})  # W; 32 for others

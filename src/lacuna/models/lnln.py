@@ -33,7 +33,7 @@ class Settings:
     """The architecture and the weights of the losses; the defaults are the mended form."""
 
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 300 clips on
     dominant: str = "text"  # where the data lacks it, the first that it has of text, audio, vision, image
     width: int = 128  # D
     tokens: int = 8  # K, what is kept of each modality

@@ -42,7 +42,7 @@ class Settings:
     """MISA's architecture and loss weights; the defaults are the published ones of MOSI, with the errata mended."""
 
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 300 clips on
     size: int = 128  # D
     heads: int = 2
     dropout: float = 0.2  # of the head and the discriminator

@@ -36,7 +36,7 @@ class Settings:
     """The architecture and the weights of the losses: the published ones, mended."""
 
     encoder: Source = "embedded"  # of token ids: see TextEncoder
-    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 300 clips on
     text_pool: TextPool = "mean"  # the text's vector: the mean, or [CLS] (published)
     recurrent: int = 16  # units of each LSTM, in each direction
     sizes: dict[str, int] = field(default_factory=lambda: {"audio": 16, "vision": 16})  # W; 16 for others

@@ -37,7 +37,7 @@ class Settings:
     """The architecture: MMSA's for MOSI, with the errata mended."""
 
     encoder: Source = "embedded"  # of token ids: see TextEncoder
-    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 300 clips on
     width: int = 50  # D; MOSEI 30
     heads: int = 10  # MOSEI 6
     depth: int = 4  # of the crossmodal encoders; SIMS 2

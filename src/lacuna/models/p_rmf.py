@@ -34,7 +34,7 @@ class Settings:
     """The architecture and the weights of the losses; the defaults are the copied one, mended."""
 
     encoder: Source = "embedded"  # of token ids: see TextEncoder
-    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 300 clips on
     width: int = 128  # D
     tokens: int = 8  # K, what is kept of each modality
     heads: int = 8

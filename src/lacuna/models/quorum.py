@@ -22,11 +22,12 @@ from lacuna.data.batches import Batch, InputSpec
 from lacuna.models.parts.pooled import EVIDENCE, Pooled, pooled, windows
 from lacuna.models.parts.task import ordered
 from lacuna.models.parts.terms import cross_entropy, mean_of_known, squared_error
-from lacuna.models.parts.text import ENOUGH_CLIPS, Finetune, Source, text_encoder_of
+from lacuna.models.parts.text import Finetune, Source, text_encoder_of
 from lacuna.types import MalformedInput, require_words
 
 Precision = Literal["evidence", "columns"]
 SEQUENCES = ("audio", "vision", "image")
+MANY_CLIPS = 500  # from as many on, experts have a hidden layer unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Settings:
     variance_weight: float = 0.5  # w: of the Gaussian likelihood; 1 - w of the squared error; both halved
     expert_weight: float = 0.0  # of each expert's own squared error, where it saw anything
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 300 clips on
 
     def __post_init__(self) -> None:
         require_words(self)
@@ -113,7 +114,7 @@ class Model(nn.Module):
         self.text_encoder, widths = text_encoder_of(spec, settings)
         outputs, hidden = spec.classes or 1, settings.hidden
         if hidden == "auto":
-            hidden = 32 if spec.clips >= ENOUGH_CLIPS else 0
+            hidden = 32 if spec.clips >= MANY_CLIPS else 0
         parts, told = 2 if settings.deviations else 1, 2 * settings.units
         read = [m for m in self.modalities if m in settings.recurrent and spec.lengths[m] > 1]
         self.courses = nn.ModuleDict({m: Course(widths[m], settings.units) for m in read})

@@ -53,7 +53,7 @@ class Settings:
     conflict: float = 1.0  # γ
     unimodal_labels: bool = False  # private opinions learn their own labels (T, A, V) where the data has them
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 300 clips on
 
     def __post_init__(self) -> None:
         require_words(self)

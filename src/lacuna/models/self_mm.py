@@ -40,7 +40,7 @@ class Settings:
     """The architecture: MOSI's published one, with the errata mended. Widths and dropout are by modality."""
 
     encoder: Source = "embedded"  # of token ids: see TextEncoder
-    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 300 clips on
     text_pool: TextPool = "mean"  # of the text's vector: over all positions, or cls, the first one (published)
     hidden: dict[str, int] = field(default_factory=WIDTHS.copy)  # of the LSTMs; SIMS vision 64
     outputs: dict[str, int] = field(default_factory=WIDTHS.copy)  # D, behind the LSTMs

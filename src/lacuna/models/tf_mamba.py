@@ -35,7 +35,7 @@ class Settings:
     """The architecture and the weight of the reconstruction; the defaults are MOSI's published ones, mended."""
 
     encoder: Source = "embedded"  # of token ids: see TextEncoder
-    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 300 clips on
     guide: str = "text"  # what the others are laid along; where the data lacks it, the first that it has
     width: int = 128  # D
     heads: int = 8

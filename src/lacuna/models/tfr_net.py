@@ -38,7 +38,7 @@ class Settings:
     """The architecture and the weights of the losses: MMSA's for MOSI, with the errata mended."""
 
     encoder: Source = "embedded"  # of token ids: see TextEncoder
-    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 300 clips on
     width: int = 30  # D
     heads: int = 6
     depth: int = 3  # of the crossmodal encoders; SIMS 2

@@ -47,7 +47,7 @@ class ReadingSettings(Settings):
 
     text_pool: Pool = "mean"  # where the text is one vector: mean, or cls, the first position (published)
     encoder: Source = "embedded"  # of token ids: see layers.TextEncoder
-    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 300 clips on
 
 
 @dataclass(frozen=True)

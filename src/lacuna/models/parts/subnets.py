@@ -29,7 +29,7 @@ class Settings:
     """How each modality becomes a vector. Widths and dropout are by modality."""
 
     encoder: Source = "embedded"  # of token ids: see TextEncoder
-    finetune: Finetune = "auto"  # the text encoder too; auto: from 500 clips on
+    finetune: Finetune = "auto"  # the text encoder too; auto: from 300 clips on
     hidden: dict[str, int] = field(default_factory=HIDDEN.copy)  # of the sub-networks; MOSEI audio 16
     text_out: int = 32  # width of the text's vector; MOSEI 128, SIMS 256
     dropout: dict[str, float] = field(default_factory=DROPOUT.copy)  # of the sub-networks; MOSEI and SIMS .4

@@ -21,7 +21,7 @@ from lacuna.models.parts.remembered import Remembered
 from lacuna.storage import pretrained
 from lacuna.types import MalformedInput
 
-ENOUGH_CLIPS = 500  # from as many on, `finetune: auto` tunes the text encoder (docs/results.md)
+ENOUGH_CLIPS = 300  # from as many on, `finetune: auto` tunes the text encoder (docs/results.md)
 Finetune = bool | Literal["auto"]
 Source = str | dict[str, Any]  # "embedded", a directory, a hub id; or `TextEncoder.portable`, which needs none of them
 
