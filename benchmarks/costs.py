@@ -44,7 +44,7 @@ def cost(name: str, folder: Path) -> tuple[int, float, int]:
         model, Data(splits["train"], splits["valid"], spec, pattern), training, 1,
         on_epoch=lambda progress: ends.append(time.process_time()),
     )  # fmt: skip
-    epochs = [after - before for before, after in pairwise(ends[1:])]
+    epochs = [after - before for before, after in pairwise(ends[1:])] or [ends[-1] - ends[0]]  # a ridge is solved once
     return sum(p.numel() for p in model.parameters() if p.requires_grad), min(epochs), training.batch_size
 
 
