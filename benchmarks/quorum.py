@@ -148,10 +148,8 @@ class Vectors:
         return {m: rows(_joined(parts[m]), back) for m in self.spec.widths}
 
     def _timed(self, batch: Batch, modality: str) -> Timed:
-        return Timed(**vars(pooled(batch, modality, self.encoder)), **dict(zip(LAST, windows(batch[modality]))))
-
-
-LAST = ("window_BWD", "seen_BW")
+        window_BWD, seen_BW = windows(batch[modality])
+        return Timed(**vars(pooled(batch, modality, self.encoder)), window_BWD=window_BWD, seen_BW=seen_BW)
 
 
 def _joined(parts: Sequence[Timed]) -> Timed:

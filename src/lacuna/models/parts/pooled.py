@@ -1,4 +1,4 @@
-"""A modality as one vector that knows what it was made of. In: a modality of a batch. Out: means, deviations, evidence.
+"""A modality as one vector that knows what it was made of, or as few. In: one of a batch. Out: means and evidence.
 
 B samples, T frames, D features, W windows. Lost frames count for nothing; of text that comes as token ids the encoder
 has read [UNK] in place of lost words, so all its real positions are averaged.
